@@ -1,0 +1,1 @@
+//! Docker Engine API: routes, conversions, errors to status.

@@ -1,0 +1,1 @@
+//! Docker Engine API: types of every version, and a client.

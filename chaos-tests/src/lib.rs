@@ -1,0 +1,1 @@
+//! Conformance, crash tests, benches.

@@ -1,0 +1,3 @@
+//! shoal: the command line.
+
+fn main() {}

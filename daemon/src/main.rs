@@ -1,0 +1,3 @@
+//! shoald: composition root.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Content store, layer snapshots, images and registries.

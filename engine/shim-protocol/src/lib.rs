@@ -1,0 +1,1 @@
+//! Versioned protocol between shoal-shim and the engine.

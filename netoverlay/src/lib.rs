@@ -1,0 +1,1 @@
+//! Networks of one host: planner and kernel.

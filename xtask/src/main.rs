@@ -1,0 +1,3 @@
+//! demo, test, lab, bench, tidy.
+
+fn main() {}
