@@ -1,1 +1,11 @@
-//! x
+//! What effects need and the simulator replaces: clock, tasks, blocking work, child commands, disk, randomness.
+
+pub mod blocking;
+pub mod clock;
+pub mod command;
+pub mod disk;
+pub mod random;
+pub mod tasks;
+
+pub use clock::{Clock, SharedClock, SystemClock};
+pub use disk::{Disk, SharedDisk, SystemDisk};

@@ -1,1 +1,19 @@
-//! x
+//! The vocabulary of Shoal: ids, references, digests, specs, states, limits, error kinds.
+//!
+//! Plain types. No I/O, no clock, no wire format of any API: conversions live at the edges. The spec
+//! types derive `serde` because the engine writes them to its own records (ADR 0002).
+
+pub mod container;
+pub mod digest;
+pub mod error;
+pub mod ids;
+pub mod image;
+pub mod reference;
+pub mod timestamp;
+pub mod volume;
+
+pub use digest::Digest;
+pub use error::{Classified, ErrorKind, Fact, Failure, ObjectKind};
+pub use ids::{ContainerId, ExecId, NetworkId};
+pub use reference::Reference;
+pub use timestamp::Timestamp;

@@ -1,0 +1,153 @@
+//! Spawned tasks. Each has a kind, and each kind says what its failure means.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a task is for. Add a kind here before spawning a new sort of task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TaskKind {
+    /// Serves the API on one listener.
+    ApiListener,
+    /// Serves one API connection or one of its streams.
+    ApiConnection,
+    /// Owns one container: follows its shim, restarts it, probes its health.
+    ContainerMonitor,
+    /// Probes one container's health.
+    HealthProbe,
+    /// Follows one log, event or statistics stream for one client.
+    Stream,
+    /// Moves one image to or from a registry, an archive or a snapshot.
+    ImageTransfer,
+    /// Reads messages of one netlink socket.
+    Netlink,
+    /// Keeps kernel network state equal to the plan.
+    NetworkRepair,
+    /// Answers DNS for one sandbox.
+    Dns,
+    /// Keeps pools (network namespaces, cgroups) filled ahead of need.
+    Pool,
+    /// Removes what a finished container left.
+    Cleanup,
+}
+
+/// What the end of a task means for the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// Log it; the object it served shows the failure.
+    Log,
+    /// The program cannot go on: shut down.
+    Shutdown,
+}
+
+impl TaskKind {
+    /// The policy of this kind.
+    pub const fn on_error(self) -> OnError {
+        match self {
+            Self::ApiListener | Self::Netlink => OnError::Shutdown,
+            Self::ApiConnection
+            | Self::ContainerMonitor
+            | Self::HealthProbe
+            | Self::Stream
+            | Self::ImageTransfer
+            | Self::NetworkRepair
+            | Self::Dns
+            | Self::Pool
+            | Self::Cleanup => OnError::Log,
+        }
+    }
+}
+
+/// Owner of all tasks: spawns them, cancels them, waits for them.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    failed: Arc<std::sync::Mutex<Option<String>>>,
+}
+
+impl Tasks {
+    /// A registry without tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Spawns a task that is dropped at its next await when the program stops.
+    pub fn spawn<F>(&self, kind: TaskKind, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.track(async move {
+            stop.run_until_cancelled(task).await;
+        });
+        tracing::trace!(?kind, "spawned");
+    }
+
+    /// Spawns a task that may fail; the kind's policy decides what then happens.
+    pub fn spawn_fallible<F, E>(&self, kind: TaskKind, task: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        let owner = self.clone();
+        self.spawn(kind, async move {
+            if let Err(error) = task.await {
+                owner.failed_with(kind, &error.to_string());
+            }
+        });
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    fn track(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.tracker.track_future(task));
+    }
+
+    fn failed_with(&self, kind: TaskKind, error: &str) {
+        tracing::error!(?kind, error, "task failed");
+        if kind.on_error() == OnError::Shutdown {
+            *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                Some(format!("{kind:?}: {error}"));
+            self.stop.cancel();
+        }
+    }
+
+    /// Cancelled when the program stops.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Stops all tasks and waits for them. Returns the failure that forced the stop, if one did.
+    pub async fn shut_down(&self) -> Option<String> {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_listener_stops_the_program_and_says_why() {
+        let tasks = Tasks::new();
+        tasks.spawn(TaskKind::Stream, std::future::pending());
+        tasks.spawn_fallible(TaskKind::ApiListener, async { Err::<(), _>("no socket") });
+        tasks.stopping().cancelled().await;
+        assert_eq!(tasks.shut_down().await.as_deref(), Some("ApiListener: no socket"));
+    }
+
+    #[tokio::test]
+    async fn a_failed_stream_stops_nothing() {
+        let tasks = Tasks::new();
+        tasks.spawn_fallible(TaskKind::Stream, async { Err::<(), _>("client went away") });
+        tokio::task::yield_now().await;
+        assert!(!tasks.stopping().is_cancelled());
+        assert_eq!(tasks.shut_down().await, None);
+    }
+}
