@@ -1,3 +1,57 @@
-//! demo, test, lab, bench, tidy.
+//! The project's own commands: `cargo xtask <command>`.
+//!
+//! Only logic that needs no crate of ours lives here, so that it builds in seconds on a bare machine.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
+
+mod bench;
+mod build;
+mod demo;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and shows Shoal")]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what building and testing need on a fresh Debian machine (as root).
+    Setup,
+    /// Build shoald, shoal and the static shoal-shim.
+    Build {
+        /// Optimised.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Everything CI checks: format, lints, arrows, unit, kernel and conformance tests.
+    Test {
+        /// Only these stages: fmt, tidy, clippy, unit, conformance, crash.
+        #[arg(value_parser = test::STAGES)]
+        stages: Vec<String>,
+    },
+    /// Check the arrows between crates, where `unsafe` lives, and the links of the documentation.
+    Tidy,
+    /// Show the main job on this machine: a host, an image, containers, a daemon that is killed.
+    Demo,
+    /// Measure the budgets of one host and print figure, budget and ratio.
+    Bench,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Options::parse().command {
+        Command::Setup => setup::run(),
+        Command::Build { release } => build::run(release).map(|_| ()),
+        Command::Test { stages } => test::run(&stages),
+        Command::Tidy => tidy::run(),
+        Command::Demo => demo::run(),
+        Command::Bench => bench::run(),
+    }
+}

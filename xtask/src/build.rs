@@ -1,0 +1,62 @@
+//! Builds the three programs into one directory.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::run::{cargo, command, on_path, output, root, sh};
+
+/// Where the programs are after [`run`].
+pub(crate) fn directory(release: bool) -> PathBuf {
+    target().join(if release { "release" } else { "debug" })
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Builds `shoald`, `shoal` and the static `shoal-shim`; returns the directory that holds them.
+///
+/// The shim is always optimised: it is resident once per container, and its size is a budget.
+pub(crate) fn run(release: bool) -> anyhow::Result<PathBuf> {
+    let mut programs = cargo();
+    programs.args(["build", "--locked", "-p", "shoal-daemon", "-p", "shoal-cli"]);
+    if release {
+        programs.arg("--release");
+    }
+    linker(&mut programs);
+    sh(&mut programs)?;
+
+    let triple = shim_target()?;
+    let mut shim = cargo();
+    shim.args(["build", "--locked", "-p", "shoal-shim", "--profile", "shim", "--target", &triple]);
+    shim.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    sh(&mut shim)?;
+
+    let directory = directory(release);
+    let from = target().join(&triple).join("shim/shoal-shim");
+    let to = directory.join("shoal-shim");
+    // Not over the old file: a running shim has it mapped.
+    let fresh = directory.join("shoal-shim.new");
+    std::fs::copy(&from, &fresh)
+        .and_then(|_| std::fs::rename(&fresh, &to))
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(directory)
+}
+
+/// Uses mold where it is installed: linking is most of an incremental build.
+pub(crate) fn linker(command: &mut std::process::Command) {
+    if on_path("mold") && std::env::var_os("RUSTFLAGS").is_none() {
+        command.env("RUSTFLAGS", "-C link-arg=-fuse-ld=mold");
+    }
+}
+
+/// The musl target makes the smallest shim; where it is not installed, static glibc serves.
+fn shim_target() -> anyhow::Result<String> {
+    let arch = std::env::consts::ARCH;
+    let sysroot = output(command("rustc").args(["--print", "sysroot"]))?;
+    let musl = format!("{arch}-unknown-linux-musl");
+    let installed =
+        PathBuf::from(sysroot.trim()).join("lib/rustlib").join(&musl).join("lib").is_dir();
+    Ok(if installed { musl } else { format!("{arch}-unknown-linux-gnu") })
+}

@@ -1,0 +1,77 @@
+//! Installs what a fresh Debian machine lacks for building, testing and the demo.
+
+use crate::run::{command, on_path, root, sh};
+
+/// Program to look for, and the Debian package that has it.
+const PACKAGES: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    ("mold", "mold"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ps", "procps"),
+    ("busybox", "busybox-static"),
+    ("docker-registry", "docker-registry"),
+    ("htpasswd", "apache2-utils"),
+    ("runc", "runc"),
+    ("crun", "crun"),
+    ("python3", "python3"),
+    ("openssl", "openssl"),
+];
+
+/// Installs the missing packages, the runner of tests, an old docker CLI beside the new one, docker-py.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(program, _)| !on_path(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        sh(command("apt-get").args(["update", "-qq"]))?;
+        sh(command("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(missing))?;
+    }
+    if !on_path("cargo-nextest") {
+        sh(command("cargo").args(["install", "--locked", "cargo-nextest"]))?;
+    }
+    docker_clients()?;
+    python_client()
+}
+
+/// Debian's docker CLI (20.10), unpacked and not installed: its daemon must not start here.
+fn docker_clients() -> anyhow::Result<()> {
+    let tools = root().join("target/tools");
+    if tools.join("docker.io/usr/bin/docker").is_file() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&tools)?;
+    sh(command("apt-get").current_dir(&tools).args(["update", "-qq"]))?;
+    sh(command("apt-get").current_dir(&tools).args(["download", "-qq", "docker.io"]))?;
+    for entry in std::fs::read_dir(&tools)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            sh(command("dpkg").arg("-x").arg(&path).arg(tools.join("docker.io")))?;
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn python_client() -> anyhow::Result<()> {
+    let venv = root().join("target/tools/venv");
+    if venv.join("bin/pytest").is_file() {
+        return Ok(());
+    }
+    if command("python3").args(["-m", "venv"]).arg(&venv).status().map_or(true, |s| !s.success()) {
+        sh(command("apt-get").args(["install", "-y", "-qq", "python3-venv"]))?;
+        sh(command("python3").args(["-m", "venv"]).arg(&venv))?;
+    }
+    sh(command(&venv.join("bin/pip").to_string_lossy()).args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "docker==7.1.0",
+        "pytest==8.4.2",
+    ]))
+}

@@ -1,0 +1,51 @@
+//! The stages of the test command, cheapest first.
+
+use crate::run::{cargo, sh};
+use crate::{build, setup, tidy};
+
+/// All stages, in order.
+pub(crate) const STAGES: [&str; 6] = ["fmt", "tidy", "clippy", "unit", "conformance", "crash"];
+
+/// Runs the given stages, or all.
+pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
+    setup::run()?;
+    for stage in STAGES {
+        if !chosen.is_empty() && !chosen.iter().any(|name| name == stage) {
+            continue;
+        }
+        println!("== {stage}");
+        match stage {
+            "fmt" => sh(cargo().args(["fmt", "--all", "--check"]))?,
+            "tidy" => tidy::run()?,
+            "clippy" => sh(linked()
+                .args(["clippy", "--locked", "--workspace", "--all-targets"])
+                .args(["--", "-D", "warnings"]))?,
+            "unit" => unit()?,
+            "conformance" => programs(&["-p", "shoal-chaos-tests", "--test", "conformance"])?,
+            "crash" => programs(&["-p", "shoal-chaos-tests", "--test", "crash"])?,
+            other => anyhow::bail!("unknown stage {other}"),
+        }
+    }
+    Ok(())
+}
+
+/// Unit and kernel tests of every crate; those that need a program get the directory of the built ones.
+fn unit() -> anyhow::Result<()> {
+    programs(&["--workspace", "--exclude", "shoal-chaos-tests"])?;
+    programs(&["-p", "shoal-chaos-tests", "--lib"])
+}
+
+fn programs(arguments: &[&str]) -> anyhow::Result<()> {
+    let directory = build::run(false)?;
+    sh(linked()
+        .env("SHOAL_BIN_DIR", &directory)
+        .env("SHOAL_SHIM", directory.join("shoal-shim"))
+        .args(["nextest", "run", "--locked"])
+        .args(arguments))
+}
+
+fn linked() -> std::process::Command {
+    let mut command = cargo();
+    build::linker(&mut command);
+    command
+}
