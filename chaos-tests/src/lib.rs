@@ -1,1 +1,17 @@
-//! Conformance, crash tests, benches.
+//! Proving, breaking and measuring Shoal from outside: real daemons, real clients.
+//!
+//! [`host`] runs a daemon as a host of its own (network namespace, roots, cgroup parent) and counts what it leaves
+//! behind; [`script`] plays a session of commands against it and compares every line.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "reports go to the person who runs the tests"
+)]
+
+pub mod command;
+pub mod host;
+pub mod image;
+pub mod leaks;
+pub mod pattern;
+pub mod script;

@@ -1,0 +1,190 @@
+//! A host for tests: a network namespace, data roots, a cgroup parent and one `shoald` in them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::command::{command, eventually, stdout};
+use crate::script::Client;
+
+/// The directory that holds `shoald`, `shoal` and `shoal-shim`: `cargo xtask` says it in `SHOAL_BIN_DIR`.
+///
+/// # Errors
+/// When the variable is not set.
+pub fn bin_dir() -> anyhow::Result<PathBuf> {
+    let directory = std::env::var_os("SHOAL_BIN_DIR");
+    directory.map(PathBuf::from).context("SHOAL_BIN_DIR is not set: run through `cargo xtask test`")
+}
+
+/// One simulated host. Dropping it ends the daemon and everything the host holds.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    root: tempfile::TempDir,
+    daemon: Option<Child>,
+    flags: Vec<String>,
+}
+
+impl Host {
+    /// Makes the namespace and starts a daemon in it.
+    ///
+    /// # Errors
+    /// When the namespace cannot be made or the daemon does not answer within ten seconds.
+    pub fn start(flags: &[&str]) -> anyhow::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("shoal-t{}-{number}", std::process::id());
+        let root = tempfile::Builder::new().prefix("shoal-host-").tempdir()?;
+        stdout(command("ip").args(["netns", "add", &name]))?;
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let mut host = Self { name, root, daemon: None, flags };
+        stdout(command("ip").args(["-n", &host.name, "link", "set", "lo", "up"]))?;
+        host.launch()?;
+        Ok(host)
+    }
+
+    /// Starts the daemon again after [`Host::kill`] or [`Host::stop`].
+    ///
+    /// # Errors
+    /// When it does not answer within ten seconds.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
+        let root = self.root.path().display();
+        let child = command("nsenter")
+            .arg(format!("--net=/run/netns/{}", self.name))
+            .arg("--")
+            .arg(bin_dir()?.join("shoald"))
+            .args(["--data-root", &format!("{root}/data"), "--exec-root", &format!("{root}/run")])
+            .args(["--host", &format!("unix://{}", self.socket().display())])
+            .args(["--pidfile", &format!("{root}/shoald.pid")])
+            .args(["--config-file", &format!("{root}/daemon.json")])
+            .args(["--cgroup-parent", &format!("/{}", self.name)])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start shoald")?;
+        self.daemon = Some(child);
+        let socket = self.socket();
+        eventually("the daemon's socket", Duration::from_secs(10), || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        })
+        .with_context(|| self.log())
+    }
+
+    /// Ends the daemon at once, as a crash would.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        let mut daemon = self.daemon.take().context("no daemon runs")?;
+        daemon.kill()?;
+        daemon.wait()?;
+        Ok(())
+    }
+
+    /// Ends the daemon with SIGTERM and waits for it.
+    ///
+    /// # Errors
+    /// When there is none, or it does not end within ten seconds.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let mut daemon = self.daemon.take().context("no daemon runs")?;
+        stdout(command("kill").arg(daemon.id().to_string()))?;
+        let ended = eventually("the daemon's end", Duration::from_secs(10), || {
+            matches!(daemon.try_wait(), Ok(Some(_)))
+        });
+        if ended.is_err() {
+            daemon.kill()?;
+            bail!("shoald did not end on SIGTERM\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// The API socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root.path().join("shoal.sock")
+    }
+
+    /// The host's directory: `data`, `run`, the log, room for files of tests.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Name of the network namespace and of the cgroup parent.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Process id of the daemon.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.root.path().join("shoald.log")
+    }
+
+    /// What the daemon logged, the last part.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// A client program that talks to this host.
+    pub fn client(&self, name: &str, program: &Path) -> Client {
+        let env = vec![
+            ("DOCKER_HOST".to_owned(), format!("unix://{}", self.socket().display())),
+            ("DOCKER_CONFIG".to_owned(), self.path().join("client").display().to_string()),
+            ("DOCKER_CLI_HINTS".to_owned(), "false".to_owned()),
+            ("NO_COLOR".to_owned(), "1".to_owned()),
+        ];
+        Client { name: name.to_owned(), program: program.display().to_string(), env }
+    }
+
+    /// Runs the client with these arguments and returns its standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn docker(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let client = self.client("docker", Path::new("docker"));
+        let mut docker = command(&client.program);
+        docker.envs(client.env).args(arguments);
+        Ok(stdout(&mut docker)?.trim_end().to_owned())
+    }
+
+    /// Removes all containers, ends the daemon and reports what is left on the machine.
+    ///
+    /// # Errors
+    /// When anything is left; the message lists it.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        let ids = self.docker(&["ps", "-aq"])?;
+        if !ids.is_empty() {
+            let mut arguments = vec!["rm", "-f", "-v"];
+            arguments.extend(ids.lines());
+            self.docker(&arguments)?;
+        }
+        self.stop()?;
+        let left = crate::leaks::of_host(&self.name, self.path(), Duration::from_secs(5));
+        if !left.is_empty() {
+            bail!("left behind by {}:\n  {}\n{}", self.name, left.join("\n  "), self.log());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Host {
+    /// Ends what a failed test leaves, so that one failure does not become many.
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        crate::leaks::clear(&self.name, self.root.path());
+        let _ = stdout(command("ip").args(["netns", "del", &self.name]));
+    }
+}

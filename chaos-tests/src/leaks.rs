@@ -1,0 +1,113 @@
+//! What a host may leave on the machine: processes, cgroups, mounts, namespaces, links.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::command::{command, monotonic, stdout};
+
+/// What is left of a host whose daemon has ended and whose containers were removed. Clean-up that goes on in
+/// the background gets `patience`.
+pub fn of_host(name: &str, root: &Path, patience: Duration) -> Vec<String> {
+    let deadline = monotonic() + patience;
+    loop {
+        let left = look(name, root);
+        if left.is_empty() || monotonic() > deadline {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn look(name: &str, root: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    left.extend(processes(root).into_iter().map(|(pid, line)| format!("process {pid} {line}")));
+    // An empty parent cgroup is the daemon's own and may stay for its next start.
+    let cgroups =
+        cgroups(name).into_iter().filter(|path| path.file_name().is_some_and(|n| n != name));
+    left.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
+    left.extend(mounts(root).into_iter().map(|line| format!("mount {line}")));
+    left.extend(links(name).into_iter().map(|link| format!("link {link}")));
+    for directory in ["run/shim", "run/netns", "data/containers"] {
+        let entries = std::fs::read_dir(root.join(directory)).into_iter().flatten().flatten();
+        left.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+    }
+    left
+}
+
+/// Ends and removes everything of a host, as far as possible.
+pub fn clear(name: &str, root: &Path) {
+    for (pid, _) in processes(root) {
+        let _ = stdout(command("kill").args(["-9", &pid.to_string()]));
+    }
+    let mut cgroups = cgroups(name);
+    cgroups.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+    for cgroup in cgroups {
+        for pid in std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines()
+        {
+            let _ = stdout(command("kill").args(["-9", pid]));
+        }
+        for _ in 0..50 {
+            if std::fs::remove_dir(&cgroup).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let mounts: Vec<String> = mounts(root);
+    for line in mounts.iter().rev() {
+        if let Some(target) = line.split(' ').nth(1) {
+            let _ = stdout(command("umount").args(["-l", target]));
+        }
+    }
+}
+
+/// Processes whose command line names the host's directory: its shims, its daemon.
+fn processes(root: &Path) -> Vec<(u32, String)> {
+    let needle = root.display().to_string();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            (line.contains(&needle) && pid != std::process::id()).then_some((pid, line))
+        })
+        .collect()
+}
+
+fn cgroups(name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for base in ["/sys/fs/cgroup"] {
+        let hierarchies = std::fs::read_dir(base).into_iter().flatten().flatten();
+        for hierarchy in hierarchies {
+            collect(&hierarchy.path().join(name), &mut found);
+        }
+        collect(&Path::new(base).join(name), &mut found);
+    }
+    found
+}
+
+fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+    if !directory.is_dir() {
+        return;
+    }
+    found.push(directory.to_owned());
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            collect(&entry.path(), found);
+        }
+    }
+}
+
+fn mounts(root: &Path) -> Vec<String> {
+    let needle = root.display().to_string();
+    let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    text.lines().filter(|line| line.contains(&needle)).map(str::to_owned).collect()
+}
+
+/// Links of containers in the host's namespace; bridges are the daemon's own and may stay.
+fn links(name: &str) -> Vec<String> {
+    let text = stdout(command("ip").args(["-n", name, "-o", "link", "show", "type", "veth"]))
+        .unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
