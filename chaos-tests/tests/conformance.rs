@@ -1,6 +1,10 @@
 //! The unmodified docker CLI in two releases, docker-py, and `shoal`, each against a daemon of its own.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test; what it prints is its report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test; what it prints is its report"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
