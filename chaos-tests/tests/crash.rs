@@ -68,7 +68,7 @@ fn work(worker: usize, cli: &Cli, ledger: &Ledger, stop: &AtomicBool, files: &Pa
             return;
         }
         let name = format!("w{worker}-{number}");
-        let code = i32::try_from(number % 7).unwrap();
+        let code = number % 7;
         set(ledger, &name, Acknowledged::Unknown, code);
         let script = format!("echo began; sleep 0.1; exit {code}");
         if cli
