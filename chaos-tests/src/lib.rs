@@ -11,6 +11,7 @@
 
 pub mod command;
 pub mod host;
+pub mod http;
 pub mod image;
 pub mod leaks;
 pub mod pattern;

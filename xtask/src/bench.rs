@@ -1,6 +1,20 @@
-//! The main job, shown.
+//! The budgets of one host, measured.
 
-/// Placeholder until the daemon runs.
+use crate::build;
+use crate::run::{cargo, sh};
+
+/// Builds optimised programs and runs the benches against them.
 pub(crate) fn run() -> anyhow::Result<()> {
-    anyhow::bail!("the daemon does not run yet")
+    crate::setup::run()?;
+    let directory = build::run(true)?;
+    let mut bench = cargo();
+    build::linker(&mut bench);
+    sh(bench.env("SHOAL_BIN_DIR", directory).args([
+        "bench",
+        "--locked",
+        "-p",
+        "shoal-chaos-tests",
+        "--bench",
+        "host",
+    ]))
 }
