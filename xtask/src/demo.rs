@@ -1,6 +1,21 @@
-//! The main job, shown.
+//! The main job, shown on one host.
 
-/// Placeholder until the daemon runs.
+use crate::build;
+use crate::run::{cargo, sh};
+
+/// Builds optimised programs and plays the demo with them.
 pub(crate) fn run() -> anyhow::Result<()> {
-    anyhow::bail!("the daemon does not run yet")
+    crate::setup::run()?;
+    let directory = build::run(true)?;
+    let mut demo = cargo();
+    build::linker(&mut demo);
+    sh(demo.env("SHOAL_BIN_DIR", directory).args([
+        "run",
+        "--locked",
+        "--quiet",
+        "-p",
+        "shoal-chaos-tests",
+        "--example",
+        "demo",
+    ]))
 }
