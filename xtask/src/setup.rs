@@ -16,6 +16,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("crun", "crun"),
     ("python3", "python3"),
     ("openssl", "openssl"),
+    ("linux.uml", "user-mode-linux"),
+    ("modprobe", "kmod"),
+    ("unshare", "util-linux"),
 ];
 
 /// Installs the missing packages, the runner of tests, an old docker CLI beside the new one, docker-py.

@@ -4,7 +4,8 @@ use crate::run::{cargo, sh};
 use crate::{build, setup, tidy};
 
 /// All stages, in order.
-pub(crate) const STAGES: [&str; 6] = ["fmt", "tidy", "clippy", "unit", "conformance", "crash"];
+pub(crate) const STAGES: [&str; 7] =
+    ["fmt", "tidy", "clippy", "unit", "conformance", "cgroup2", "crash"];
 
 /// Runs the given stages, or all.
 pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
@@ -22,6 +23,7 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
                 .args(["--", "-D", "warnings"]))?,
             "unit" => unit()?,
             "conformance" => programs(&["-p", "shoal-chaos-tests", "--test", "conformance"])?,
+            "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
             "crash" => programs(&["-p", "shoal-chaos-tests", "--test", "crash"])?,
             other => anyhow::bail!("unknown stage {other}"),
         }
