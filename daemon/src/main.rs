@@ -1,3 +1,80 @@
-//! shoald: composition root.
+//! `shoald`: the composition root. Reads options, takes the data root, composes, serves, and on SIGTERM goes away
+//! without touching a container.
 
-fn main() {}
+mod compose;
+mod config;
+mod facts;
+mod images;
+mod lock;
+mod networking;
+mod options;
+mod ports;
+mod serve;
+mod tls;
+
+use std::path::Path;
+
+use anyhow::Context;
+use clap::Parser;
+use shoal_base::tasks::Tasks;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::options::Options;
+
+/// Threads for asynchronous work. The work is short; what blocks has threads of its own.
+const WORKERS: usize = 2;
+
+fn main() -> anyhow::Result<()> {
+    let config = config::load(Options::parse())?;
+    log_to_stderr(&config.options);
+    make_directory(&config.data_root, 0o711)?;
+    make_directory(&config.exec_root, 0o711)?;
+    let _lock = lock::Lock::take(&config.data_root)?;
+    let pidfile = config.options.pidfile.clone().unwrap_or_else(|| config.exec_root.join("shoald.pid"));
+    let _pidfile = lock::PidFile::write(&pidfile)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(run(config));
+    // A blocking job of a client that went away must not keep the daemon; the next start repairs.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let tasks = Tasks::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let tls = tls::server_config(&config.options)?;
+    let ports = compose::compose(&config, &tasks).await?;
+    serve::start(&config, tls, shoal_api::router(ports), &tasks)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: leaving, containers stay"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: leaving, containers stay"),
+        () = tasks.stopping().cancelled_owned() => {}
+    }
+    match tasks.shut_down().await {
+        Some(failure) => anyhow::bail!("a task that the daemon needs failed: {failure}"),
+        None => Ok(()),
+    }
+}
+
+fn log_to_stderr(options: &Options) {
+    let level = if options.debug { "debug" } else { options.log_level.as_deref().unwrap_or("info") };
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .with_context(|| format!("cannot create `{}`", path.display()))
+}

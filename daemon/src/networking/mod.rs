@@ -1,0 +1,217 @@
+//! The engine's port to networks, over `netoverlay`.
+//!
+//! `netoverlay` knows sandboxes, the engine knows containers: a container's id is the id of its sandbox. What the
+//! engine asked for is kept here by container, because settings name wishes (aliases, exposed ports) that
+//! `netoverlay` does not know.
+
+mod convert;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use shoal_engine::networking::{
+    AttachRequest, Attached, Disconnected, DnsSettings, EndpointRequest, KeptDescriptor, NetworkReference,
+    NetworkSettings, Networking, PublishedPort, RestoreSandbox, SandboxKind,
+};
+use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
+use shoal_netoverlay::Networks;
+use shoal_netoverlay::network::Driver;
+use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
+
+/// Name of the network that a plain container joins.
+const DEFAULT_NETWORK: &str = "bridge";
+
+/// Published ports by `port/proto`.
+type Ports = BTreeMap<String, Vec<PublishedPort>>;
+
+#[derive(Debug, Clone)]
+struct Wish {
+    request: AttachRequest,
+    ports: Ports,
+}
+
+/// The networks of this host, as the engine sees them.
+#[derive(Debug)]
+pub(crate) struct HostNetworking {
+    networks: Networks,
+    /// Resolver settings of containers that have none.
+    dns: DnsSettings,
+    /// What each living container asked for, and its published ports.
+    wishes: Mutex<BTreeMap<ContainerId, Wish>>,
+}
+
+impl HostNetworking {
+    /// Over these networks, with the daemon's resolver settings.
+    pub(crate) fn new(networks: Networks, dns: DnsSettings) -> Self {
+        Self { networks, dns, wishes: Mutex::default() }
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Wish>> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wish(&self, container: &ContainerId) -> Result<Wish, Failure> {
+        let missing = || Failure::new(ErrorKind::NotFound, format!("container `{container}` has no network"));
+        self.wishes().get(container).cloned().ok_or_else(missing)
+    }
+
+    fn remember(&self, request: AttachRequest, settings: &NetworkSettings) {
+        let ports = settings.ports.clone();
+        self.wishes().insert(request.container.clone(), Wish { request, ports });
+    }
+
+    fn sandbox_request(&self, request: &AttachRequest) -> Result<SandboxRequest, Failure> {
+        let mut endpoints = Vec::new();
+        for endpoint in &request.endpoints {
+            let network = self.networks.resolve(&endpoint.network)?;
+            if network.spec.driver == Driver::Bridge {
+                endpoints.push((network.id.clone(), convert::endpoint_request(&endpoint.spec)?));
+            }
+        }
+        Ok(SandboxRequest {
+            id: SandboxId::parse(request.container.as_str())?,
+            endpoints,
+            ports: convert::port_requests(&request.ports, request.publish_all, &request.exposed)?,
+        })
+    }
+
+    /// Settings of a container whose sandbox is `sandbox`; `None`: it has none of its own.
+    fn settings(&self, request: &AttachRequest, sandbox: Option<&Sandbox>) -> Result<NetworkSettings, Failure> {
+        let mut settings = NetworkSettings {
+            sandbox: sandbox.map(|sandbox| sandbox.path.clone()),
+            sandbox_id: request.container.as_str().to_owned(),
+            resolver: convert::or_default(&request.dns, &self.dns),
+            host_gateway: self.host_gateway(),
+            ..NetworkSettings::default()
+        };
+        for wish in &request.endpoints {
+            let network = self.networks.resolve(&wish.network)?;
+            let joined = sandbox.and_then(|s| s.endpoints.iter().find(|e| e.network == network.id));
+            let plain = network.spec.name == DEFAULT_NETWORK || network.spec.driver != Driver::Bridge;
+            settings.endpoints.insert(
+                network.spec.name.clone(),
+                convert::endpoint_settings(request, wish, &network.id, joined, plain),
+            );
+        }
+        settings.ports = convert::ports(&request.exposed, sandbox);
+        Ok(settings)
+    }
+
+    fn host_gateway(&self) -> Option<IpAddr> {
+        self.networks.resolve(DEFAULT_NETWORK).ok()?.pool(true).map(|pool| pool.gateway)
+    }
+
+    /// Duplicates of the sockets that reserve a sandbox's ports, named for the shim's store.
+    async fn kept(&self, sandbox: &Sandbox) -> Result<Vec<KeptDescriptor>, Failure> {
+        if sandbox.ports.is_empty() {
+            return Ok(Vec::new());
+        }
+        let descriptors = self.networks.reserved(sandbox.id.clone()).await?;
+        let named = sandbox.ports.iter().zip(descriptors);
+        Ok(named
+            .map(|(port, descriptor)| KeptDescriptor {
+                name: format!("port/{}/{}", port.protocol, port.host),
+                descriptor,
+            })
+            .collect())
+    }
+}
+
+#[async_trait]
+impl Networking for HostNetworking {
+    async fn resolve(&self, name: &str) -> Result<NetworkReference, Failure> {
+        let network = self.networks.resolve(name)?;
+        Ok(NetworkReference {
+            id: network.id.clone(),
+            name: network.spec.name.clone(),
+            driver: network.spec.driver.as_str().to_owned(),
+        })
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<Attached, Failure> {
+        if request.kind == SandboxKind::Host {
+            let settings = self.settings(&request, None)?;
+            self.remember(request, &settings);
+            return Ok(Attached { settings, descriptors: Vec::new() });
+        }
+        let sandbox = self.networks.attach(self.sandbox_request(&request)?).await?;
+        let settings = self.settings(&request, Some(&sandbox))?;
+        self.remember(request, &settings);
+        Ok(Attached { settings, descriptors: self.kept(&sandbox).await? })
+    }
+
+    async fn detach(&self, container: &ContainerId) -> Result<(), Failure> {
+        self.wishes().remove(container);
+        Ok(self.networks.detach(SandboxId::parse(container.as_str())?).await?)
+    }
+
+    async fn restore(
+        &self,
+        sandboxes: Vec<RestoreSandbox>,
+    ) -> Result<BTreeMap<ContainerId, Result<NetworkSettings, Failure>>, Failure> {
+        let mut live = BTreeMap::<SandboxId, Vec<OwnedFd>>::new();
+        let mut requests = Vec::new();
+        for sandbox in sandboxes {
+            if sandbox.request.kind == SandboxKind::Private {
+                let ports = sandbox.descriptors.into_iter().filter(|kept| kept.name.starts_with("port/"));
+                let id = SandboxId::parse(sandbox.request.container.as_str())?;
+                live.insert(id, ports.map(|kept| kept.descriptor).collect());
+            }
+            requests.push(sandbox.request);
+        }
+        let mut restored = self.networks.restore(live).await?;
+        let mut results = BTreeMap::new();
+        for request in requests {
+            let id = SandboxId::parse(request.container.as_str())?;
+            let result = match restored.remove(&id) {
+                Some(Ok(sandbox)) => self.settings(&request, Some(&sandbox)),
+                Some(Err(error)) => Err(error.into()),
+                None => self.settings(&request, None),
+            };
+            let container = request.container.clone();
+            self.remember(request, result.as_ref().unwrap_or(&NetworkSettings::default()));
+            results.insert(container, result);
+        }
+        Ok(results)
+    }
+
+    async fn connect(&self, container: &ContainerId, endpoint: EndpointRequest) -> Result<Attached, Failure> {
+        let Wish { mut request, .. } = self.wish(container)?;
+        let network = self.networks.resolve(&endpoint.network)?;
+        if request.kind == SandboxKind::Host || network.spec.driver != Driver::Bridge {
+            let message = "container cannot be connected to host network - container must be created in host network mode";
+            return Err(Failure::invalid(message));
+        }
+        let wanted = convert::endpoint_request(&endpoint.spec)?;
+        let id = SandboxId::parse(container.as_str())?;
+        let sandbox = self.networks.connect(id, network.id.clone(), wanted).await?;
+        request.endpoints.push(endpoint);
+        let settings = self.settings(&request, Some(&sandbox))?;
+        self.remember(request, &settings);
+        Ok(Attached { settings, descriptors: self.kept(&sandbox).await? })
+    }
+
+    async fn disconnect(&self, container: &ContainerId, network: &NetworkId) -> Result<Disconnected, Failure> {
+        let Wish { mut request, ports: before } = self.wish(container)?;
+        let id = SandboxId::parse(container.as_str())?;
+        let sandbox = self.networks.disconnect(id, network.clone()).await?;
+        let name = self.networks.resolve(network.as_str())?.spec.name.clone();
+        request.endpoints.retain(|wish| {
+            wish.network != name && self.networks.resolve(&wish.network).is_ok_and(|found| found.id != *network)
+        });
+        let settings = self.settings(&request, Some(&sandbox))?;
+        self.remember(request, &settings);
+        let drop = convert::closed(&before, &settings.ports);
+        Ok(Disconnected { settings, drop })
+    }
+
+    async fn rename(&self, container: &ContainerId, name: &str) -> Result<(), Failure> {
+        if let Some(wish) = self.wishes().get_mut(container) {
+            name.clone_into(&mut wish.request.name);
+        }
+        Ok(())
+    }
+}
