@@ -1,1 +1,4 @@
 //! Content store, layer snapshots, images and registries.
+
+pub mod boot;
+pub mod content;
