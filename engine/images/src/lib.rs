@@ -2,3 +2,5 @@
 
 pub mod boot;
 pub mod content;
+#[cfg(feature = "testing")]
+pub mod testing;
