@@ -225,8 +225,11 @@ impl Transfers {
             if let Stage::Done(result) = stage {
                 return result.map_err(|source| Error::Layer { digest: layer.digest, source });
             }
-            if passenger.stage.changed().await.is_err() {
-                return Err(Error::Stopped { digest: layer.digest });
+            tokio::select! {
+                changed = passenger.stage.changed() => {
+                    changed.map_err(|_| Error::Stopped { digest: layer.digest })?;
+                }
+                () = clock.sleep(steps::PERIOD), if seen.withholds() => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use super::event::PullStep;
 use super::flight::Stage;
 
 /// Least time between two byte counts of one layer.
-const PERIOD: Duration = Duration::from_millis(100);
+pub(super) const PERIOD: Duration = Duration::from_millis(100);
 
 /// What a client has seen of one layer.
 #[derive(Debug, Default)]
@@ -14,9 +14,15 @@ pub(super) struct Seen {
     rank: u8,
     counted: Option<Duration>,
     downloads: bool,
+    withheld: bool,
 }
 
 impl Seen {
+    /// Whether a count was left out that should show when its time has come and nothing else happens.
+    pub(super) fn withholds(&self) -> bool {
+        self.withheld
+    }
+
     /// The steps to show for `stage` at `now`, including those that were passed unseen.
     pub(super) fn steps(&mut self, stage: &Stage, total: u64, now: Duration) -> Vec<PullStep> {
         let rank = rank(stage);
@@ -34,6 +40,8 @@ impl Seen {
         // A count on entering a stage always shows, later ones at most every period.
         let due = rank != self.rank
             || self.counted.is_none_or(|counted| now.saturating_sub(counted) >= PERIOD);
+        let counts = matches!(stage, Stage::Downloading { .. } | Stage::Extracting { .. });
+        self.withheld = counts && !due;
         match stage {
             Stage::Waiting if self.rank < rank => steps.push(PullStep::Waiting),
             Stage::Downloading { current } if due => {
@@ -112,6 +120,15 @@ mod tests {
                 PullComplete
             ]
         );
+        let mut seen = Seen::default();
+        seen.steps(&Stage::Downloading { current: 1 }, 9, Duration::ZERO);
+        seen.steps(&Stage::Downloading { current: 2 }, 9, Duration::ZERO);
+        assert!(seen.withholds());
+        assert_eq!(
+            seen.steps(&Stage::Downloading { current: 2 }, 9, PERIOD),
+            [Downloading { current: 2, total: 9 }]
+        );
+        assert!(!seen.withholds());
         // Seen only at its end: the blob was there, it had to be unpacked.
         assert_eq!(shown(&[(0, Stage::Downloaded), (1, Stage::Done(Ok(())))]), [PullComplete]);
         let stopped = super::super::error::Error::Stopped {
