@@ -160,8 +160,8 @@ impl Images {
     /// When config and layers do not fit each other, or the disk fails.
     pub fn register(&self, new: NewImage, lease: &Lease) -> Result<Arc<Image>, Error> {
         let id = self.inner.content.put(&new.config_json, lease)?;
-        let config = ImageConfig::parse(&new.config_json)
-            .map_err(|source| Error::Config { id, source })?;
+        let config =
+            ImageConfig::parse(&new.config_json).map_err(|source| Error::Config { id, source })?;
         let size = self.check_layers(id, &config, &new.layers)?;
         let _writing = self.writing();
         let image = match self.get(id) {
@@ -335,24 +335,20 @@ impl Images {
     /// Writes a record, then shows it. The caller holds `writing`.
     fn put_record(&self, image: Image) -> Result<Arc<Image>, Error> {
         let path = self.record_path(image.id);
-        SystemDisk
-            .write_atomic(&path, &image.encode())
-            .map_err(|source| Error::Disk { verb: "write", path, source })?;
+        SystemDisk.write_atomic(&path, &image.encode()).map_err(|source| Error::Disk {
+            verb: "write",
+            path,
+            source,
+        })?;
         let image = Arc::new(image);
-        self.inner
-            .index
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .put(Arc::clone(&image));
+        self.inner.index.write().unwrap_or_else(PoisonError::into_inner).put(Arc::clone(&image));
         Ok(image)
     }
 
     /// Removes a record. The caller holds `writing`.
     fn remove_record(&self, id: Digest) -> Result<(), Error> {
         let path = self.record_path(id);
-        SystemDisk
-            .remove(&path)
-            .map_err(|source| Error::Disk { verb: "remove", path, source })?;
+        SystemDisk.remove(&path).map_err(|source| Error::Disk { verb: "remove", path, source })?;
         self.inner.index.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         Ok(())
     }

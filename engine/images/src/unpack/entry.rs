@@ -137,7 +137,8 @@ impl<R: Read> TarReader<R> {
             Some(size) => size,
             None => header.entry_size().map_err(Error::Number)?,
         };
-        let path = pax.path.clone().or(long_name).unwrap_or_else(|| header.path_bytes().into_owned());
+        let path =
+            pax.path.clone().or(long_name).unwrap_or_else(|| header.path_bytes().into_owned());
         let link = pax.link.clone().or(long_link);
         let link = link.or_else(|| header.link_name_bytes().map(|b| b.into_owned()));
         let kind = match header.entry_type() {
@@ -158,7 +159,8 @@ impl<R: Read> TarReader<R> {
         // Only files have data; some writers set a size on links, which means nothing.
         self.set_data(if kind == Kind::File { stored } else { 0 });
         let number = |wide: io::Result<u64>| wide.map_err(Error::Number);
-        let id = |value: u64| u32::try_from(value).map_err(|_| Error::Damaged("owner beyond 32 bits"));
+        let id =
+            |value: u64| u32::try_from(value).map_err(|_| Error::Damaged("owner beyond 32 bits"));
         let mut entry = Entry {
             path: pax.sparse.name.clone().unwrap_or(path),
             link: link.unwrap_or_default(),

@@ -15,12 +15,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            bytes_max: 128 << 30,
-            entries_max: 5_000_000,
-            ratio_max: 250,
-            ratio_from: 1 << 30,
-        }
+        Self { bytes_max: 128 << 30, entries_max: 5_000_000, ratio_max: 250, ratio_from: 1 << 30 }
     }
 }
 

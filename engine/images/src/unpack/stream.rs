@@ -73,10 +73,7 @@ pub(crate) struct DecodedStream {
 
 impl DecodedStream {
     /// Starts decoding `input`.
-    pub(crate) fn start(
-        mut input: Box<dyn Read + Send>,
-        limits: Limits,
-    ) -> Result<Self, Error> {
+    pub(crate) fn start(mut input: Box<dyn Read + Send>, limits: Limits) -> Result<Self, Error> {
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
         let mut head = (&mut input).take(MAGIC_BYTES as u64);
         head.read_to_end(&mut magic).map_err(Error::Read)?;
@@ -147,12 +144,14 @@ fn decode(
                 limits.check_stream(decoder.get_ref().get_ref().count, unpacked)
             })
         }
-        Compression::Zstd => zstd::stream::read::Decoder::with_buffer(counted).and_then(|decoder| {
-            let mut decoder = decoder;
-            pump(&mut decoder, &mut hasher, sender, |decoder, unpacked| {
-                limits.check_stream(decoder.get_ref().get_ref().count, unpacked)
+        Compression::Zstd => {
+            zstd::stream::read::Decoder::with_buffer(counted).and_then(|decoder| {
+                let mut decoder = decoder;
+                pump(&mut decoder, &mut hasher, sender, |decoder, unpacked| {
+                    limits.check_stream(decoder.get_ref().get_ref().count, unpacked)
+                })
             })
-        }),
+        }
     };
     if let Err(error) = result {
         let _ = sender.send(Err(error)); // nobody listens any more: nobody to tell
