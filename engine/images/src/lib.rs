@@ -7,6 +7,8 @@
 pub mod boot;
 pub mod content;
 pub mod image;
+pub mod pull;
+pub mod push;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;

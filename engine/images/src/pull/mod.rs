@@ -122,7 +122,8 @@ impl Transfers {
         };
         let changed = self.name(&reference, top_digest, image.id).await?;
         emit(events, Event::Digest(top_digest)).await;
-        if let Some(wanted) = wanted.filter(|wanted| !platform::satisfies(&config.platform, wanted)) {
+        if let Some(wanted) = wanted.filter(|wanted| !platform::satisfies(&config.platform, wanted))
+        {
             let (wanted, actual) = (wanted.clone(), config.platform.clone());
             let reference = reference.familiar();
             emit(events, Event::PlatformDiffers { reference, wanted, actual }).await;
@@ -189,7 +190,8 @@ impl Transfers {
             lease.hold(layer.digest);
             lease.hold(layer.diff_id);
             let id = layer.digest.short();
-            let step = if self.has(layer)? { PullStep::AlreadyExists } else { PullStep::PullingFsLayer };
+            let step =
+                if self.has(layer)? { PullStep::AlreadyExists } else { PullStep::PullingFsLayer };
             // An empty layer may stand in an image many times.
             if step == PullStep::PullingFsLayer && !missing.contains(&layer) {
                 missing.push(layer);
@@ -203,7 +205,8 @@ impl Transfers {
     fn has(&self, layer: &LayerBlob) -> Result<bool, Error> {
         let blob = self.shared.images.content().stat(layer.digest)?;
         let images = &self.shared.images;
-        let unpacked = images.snapshots().layer(layer.diff_id).map_err(crate::image::Error::from)?;
+        let unpacked =
+            images.snapshots().layer(layer.diff_id).map_err(crate::image::Error::from)?;
         Ok(blob.is_some_and(|blob| blob.size == layer.size) && unpacked.is_some())
     }
 
@@ -255,12 +258,7 @@ impl Transfers {
     }
 
     /// Points tag and `name@digest` at the image. Whether what the user named points elsewhere now.
-    async fn name(
-        &self,
-        reference: &Reference,
-        top: Digest,
-        id: Digest,
-    ) -> Result<bool, Error> {
+    async fn name(&self, reference: &Reference, top: Digest, id: Digest) -> Result<bool, Error> {
         let reference = reference.clone();
         self.with_images("name image", move |images| {
             let named = match (reference.digest(), reference.tag()) {

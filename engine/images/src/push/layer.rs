@@ -8,7 +8,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::BoxFuture;
 use shoal_base::blocking;
-use shoal_engine_registry::{self as registry, Meter, Mount, Reader, Repository, Source, manifest::media};
+use shoal_engine_registry::{
+    self as registry, Meter, Mount, Reader, Repository, Source, manifest::media,
+};
 use shoal_model::{Digest, Reference};
 use tokio::io::AsyncSeekExt as _;
 use tokio::sync::watch;
@@ -46,7 +48,11 @@ impl Job<'_> {
 
 impl Transfers {
     /// Sends one layer; gives the blob that stands for it in the registry.
-    pub(super) async fn push_layer(&self, job: &Job<'_>, layer: &LayerBlob) -> Result<LayerBlob, Error> {
+    pub(super) async fn push_layer(
+        &self,
+        job: &Job<'_>,
+        layer: &LayerBlob,
+    ) -> Result<LayerBlob, Error> {
         let uploads = &self.shared.uploads;
         let _permit = match uploads.try_acquire() {
             Ok(permit) => permit,
@@ -101,8 +107,10 @@ impl Transfers {
             }
         }
         let (diff_id, lease) = (layer.diff_id, Arc::clone(job.lease));
-        self.with_images("compress layer", move |images| compress(images.content(), diff_id, &lease))
-            .await
+        self.with_images("compress layer", move |images| {
+            compress(images.content(), diff_id, &lease)
+        })
+        .await
     }
 
     async fn send(
@@ -137,7 +145,12 @@ impl Transfers {
     }
 
     /// Sends a small blob unless the registry has it.
-    pub(super) async fn push_blob(&self, job: &Job<'_>, digest: Digest, size: u64) -> Result<(), Error> {
+    pub(super) async fn push_blob(
+        &self,
+        job: &Job<'_>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<(), Error> {
         let failed = |error| job.failed(error);
         if job.repository.blob_size(digest).await.map_err(failed)?.is_some() {
             return Ok(());

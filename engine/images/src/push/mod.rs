@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use shoal_engine_registry::{self as registry, Access, Manifest, Parsed, Repository, Target, platform};
+use shoal_engine_registry::{
+    self as registry, Access, Manifest, Parsed, Repository, Target, platform,
+};
 use shoal_model::{Digest, Reference};
 
 use crate::content::Lease;
@@ -154,7 +156,8 @@ impl Transfers {
             .await
             .map_err(|source| Error::Push { reference: job.reference.clone(), source })?;
         let (name, id) = (job.reference.with_digest(digest), image.id);
-        self.with_images("name image", move |images| Ok(images.add_repo_digest(&name, id)?)).await?;
+        self.with_images("name image", move |images| Ok(images.add_repo_digest(&name, id)?))
+            .await?;
         let size = u64::try_from(ready.bytes.len()).unwrap_or(u64::MAX);
         emit(job.events, Event::Pushed { tag, digest, size }).await;
         Ok(Pushed { reference: job.reference.clone(), digest, size })

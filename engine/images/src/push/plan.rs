@@ -103,7 +103,10 @@ mod tests {
         let types = |layers: &[LayerBlob]| {
             let manifest = manifest((Digest::from_sha256([0; 32]), 2), layers);
             let layers = manifest.layers.into_iter().map(|layer| layer.media_type);
-            [manifest.media_type, manifest.config.media_type].into_iter().chain(layers).collect::<Vec<_>>()
+            [manifest.media_type, manifest.config.media_type]
+                .into_iter()
+                .chain(layers)
+                .collect::<Vec<_>>()
         };
         assert_eq!(
             types(&[layer(1, 2, "tar+gzip"), layer(3, 4, "")]),

@@ -167,7 +167,8 @@ async fn a_damaged_beginning_is_downloaded_again() {
 
 #[tokio::test]
 async fn a_denied_pull_says_what_docker_says() {
-    let body = br#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#;
+    let body =
+        br#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#;
     let server = Server::start(|_, _| reply("403 Forbidden", &[], body));
     let name = format!("{}/team/app", server.host());
     let error = Arc::new(Host::new().pull(&name).await.1.unwrap_err());

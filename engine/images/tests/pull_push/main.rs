@@ -152,6 +152,8 @@ fn tar(name: &str, size: usize) -> Vec<u8> {
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(1_700_000_000);
+    header.set_device_major(0).unwrap();
+    header.set_device_minor(0).unwrap();
     builder.append_data(&mut header, name, &content[..]).unwrap();
     builder.into_inner().unwrap()
 }

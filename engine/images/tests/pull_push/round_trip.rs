@@ -111,8 +111,7 @@ async fn credentials_are_needed_where_they_are_needed() {
     let known = Request { credentials, ..request(&name) };
     from.push_as(&known).await.1.unwrap();
     to.pull_as(&known).await.1.unwrap();
-    let inspected =
-        to.transfers.inspect(&name.parse().unwrap(), &known.credentials).await.unwrap();
+    let inspected = to.transfers.inspect(&name.parse().unwrap(), &known.credentials).await.unwrap();
     assert_eq!(inspected.platforms[0].os, "linux");
 }
 
@@ -126,15 +125,19 @@ async fn an_index_gives_the_platform_and_facts_name_what_is_missing() {
     let entry = |platform: &Platform, extra: &str| {
         format!(
             r#"{{"mediaType":"{}","digest":"{digest}","size":{},"platform":{{"os":"{}","architecture":"{}"}}{extra}}}"#,
-            media::DOCKER_MANIFEST, from.images.get(id).unwrap().manifests[0].size,
-            platform.os, platform.architecture
+            media::DOCKER_MANIFEST,
+            from.images.get(id).unwrap().manifests[0].size,
+            platform.os,
+            platform.architecture
         )
     };
     let attestation = r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#;
     let host = Platform::host();
     let index = format!(
         r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{},{}]}}"#,
-        media::OCI_INDEX, entry(&host, attestation), entry(&host, "")
+        media::OCI_INDEX,
+        entry(&host, attestation),
+        entry(&host, "")
     );
     let reference: Reference = format!("{}/team/app:multi", registry.host()).parse().unwrap();
     let client = from.transfers.client();
@@ -152,7 +155,8 @@ async fn an_index_gives_the_platform_and_facts_name_what_is_missing() {
     assert_eq!((inspected.descriptor.digest, inspected.platforms.len()), (top, 1));
 
     let riscv = Platform::parse("linux/riscv64");
-    let error = to.pull_as(&Request { platform: riscv.clone(), ..request(&reference.to_string()) }).await;
+    let error =
+        to.pull_as(&Request { platform: riscv.clone(), ..request(&reference.to_string()) }).await;
     let error = error.1.unwrap_err();
     let platform = "linux/riscv64".to_owned();
     assert_eq!(error.fact(), Some(Fact::NoMatchingPlatform { platform }));
