@@ -81,6 +81,20 @@ pub enum Fact {
     VolumeInUse { volume: String, containers: Vec<String> },
     /// A network has endpoints.
     NetworkInUse { network: String, endpoints: Vec<String> },
+    /// A registry does not let the caller read a repository, if it exists. `cause` is its `code: message`.
+    PullDenied { repository: String, cause: String },
+    /// A registry has no such tag or manifest.
+    ManifestUnknown { reference: String, cause: String },
+    /// A registry has no such repository.
+    RepositoryUnknown { repository: String, cause: String },
+    /// A registry refuses for another reason: docker shows `cause` alone.
+    RegistryRefused { cause: String },
+    /// No image of an index is for this `os/arch[/variant]`.
+    NoMatchingPlatform { platform: String },
+    /// A push names a tag that no local image has.
+    NoSuchTag { reference: String },
+    /// A push names a repository of which no local image has a tag.
+    NoLocalTags { repository: String },
     /// A filter key is not known to the endpoint.
     InvalidFilter { key: String, value: Option<String> },
 }

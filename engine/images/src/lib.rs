@@ -8,6 +8,8 @@ pub mod archive;
 pub mod boot;
 pub mod content;
 pub mod image;
+pub mod pull;
+pub mod push;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
