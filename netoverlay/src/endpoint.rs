@@ -147,7 +147,8 @@ mod tests {
             "02:42:ac:11:00:02"
         );
         assert_eq!("02-42-AC-11-00-02".parse(), Ok(MacAddress([2, 0x42, 0xac, 0x11, 0, 2])));
-        for text in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "01:00:5e:00:00:01", "0g:0:0:0:0:0"]
+        for text in
+            ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "01:00:5e:00:00:01", "0g:0:0:0:0:0"]
         {
             assert_eq!(text.parse::<MacAddress>(), Err(InvalidMac(text.to_owned())));
         }

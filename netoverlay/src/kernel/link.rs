@@ -163,7 +163,11 @@ pub fn delete_named(name: &str) -> Message {
 /// The kernel's refusal.
 pub fn list(socket: &mut Socket) -> Result<Vec<Link>, Error> {
     let replies = socket.dump(&message(GET_LINK, 0, &empty(0)))?;
-    replies.iter().filter(|reply| reply.kind == NEW_LINK).map(|reply| parse(&reply.payload)).collect()
+    replies
+        .iter()
+        .filter(|reply| reply.kind == NEW_LINK)
+        .map(|reply| parse(&reply.payload))
+        .collect()
 }
 
 /// The link of this name, if there is one.

@@ -12,6 +12,7 @@
 pub mod link;
 pub mod namespace;
 pub mod nft;
+pub mod port;
 pub mod route;
 pub mod socket;
 pub mod sysctl;

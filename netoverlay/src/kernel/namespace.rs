@@ -126,9 +126,8 @@ impl Namespace {
     /// # Errors
     /// The operating system's; nothing is left then.
     pub fn pin(&self, path: &Path) -> Result<(), Error> {
-        let fail = |step| {
-            move |source: io::Error| Error::Path { step, path: path.to_owned(), source }
-        };
+        let fail =
+            |step| move |source: io::Error| Error::Path { step, path: path.to_owned(), source };
         std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -181,10 +180,7 @@ fn raw(descriptor: BorrowedFd<'_>) -> i32 {
     std::os::fd::AsRawFd::as_raw_fd(&descriptor)
 }
 
-fn enter<T: Send>(
-    namespace: BorrowedFd<'_>,
-    job: impl FnOnce() -> T + Send,
-) -> Result<T, Error> {
+fn enter<T: Send>(namespace: BorrowedFd<'_>, job: impl FnOnce() -> T + Send) -> Result<T, Error> {
     on_own_thread(|| {
         rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
             .map_err(|errno| Error::Make { step: "enter", source: errno.into() })?;

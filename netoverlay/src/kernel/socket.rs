@@ -207,12 +207,7 @@ impl Socket {
         self.collect_acknowledgements(first, messages.len(), last)
     }
 
-    fn collect_acknowledgements(
-        &self,
-        first: u32,
-        count: usize,
-        last: usize,
-    ) -> Result<(), Error> {
+    fn collect_acknowledgements(&self, first: u32, count: usize, last: usize) -> Result<(), Error> {
         let mut refused = None;
         let mut buffer = vec![0; RECEIVE_LEN];
         loop {

@@ -84,12 +84,9 @@ fn base() -> Ruleset {
             Expression::Drop,
         ])
     };
-    let publish =
-        || Rule(vec![Expression::DestinationLocal, Expression::Jump(PUBLISH.to_owned())]);
-    let chain = |kind, hook, priority, rules| Chain {
-        base: Some(Base { kind, hook, priority }),
-        rules,
-    };
+    let publish = || Rule(vec![Expression::DestinationLocal, Expression::Jump(PUBLISH.to_owned())]);
+    let chain =
+        |kind, hook, priority, rules| Chain { base: Some(Base { kind, hook, priority }), rules };
     let chains = [
         (
             "raw-prerouting",

@@ -283,8 +283,7 @@ impl fmt::Display for Expression {
         match self {
             Self::Family(family) => write!(f, "meta nfproto {}", family_name(*family)),
             Self::Interface(interface, is, name) => {
-                let interface =
-                    if *interface == Interface::Input { "iifname" } else { "oifname" };
+                let interface = if *interface == Interface::Input { "iifname" } else { "oifname" };
                 let is = if *is == Is::Equal { "" } else { "!= " };
                 write!(f, "{interface} {is}\"{name}\"")
             }

@@ -92,13 +92,7 @@ fn add_rule(table: &str, chain: &str, rule: &Rule) -> Message {
     })
 }
 
-fn create_map(
-    table: &str,
-    map: &str,
-    key: &[FieldType],
-    data: &[FieldType],
-    id: u32,
-) -> Message {
+fn create_map(table: &str, map: &str, key: &[FieldType], data: &[FieldType], id: u32) -> Message {
     let length = |types: &[FieldType]| {
         let bytes: usize = match types {
             [one] => one.len(),

@@ -176,8 +176,7 @@ fn lookup(map: &str, register: u32, out: &mut Writer) {
 }
 
 fn rewrite_destination(family: Family, out: &mut Writer) {
-    let address =
-        if family == Family::Ipv4 { FieldType::Ipv4 } else { FieldType::Ipv6 };
+    let address = if family == Family::Ipv4 { FieldType::Ipv4 } else { FieldType::Ipv6 };
     one(out, "nat", |data| {
         data.number(1, NAT_DESTINATION)
             .number(2, u32::from(family as u8))

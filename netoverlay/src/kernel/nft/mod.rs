@@ -107,9 +107,8 @@ impl Table {
     fn dump_all(&mut self) -> Result<Option<Current>, socket::Error> {
         let tables = self.dump(message::GET_TABLE, None)?;
         let table = self.name.clone();
-        let named = |reply: &Reply| {
-            read::text(body(reply), attribute::TABLE_NAME).as_ref() == Some(&table)
-        };
+        let named =
+            |reply: &Reply| read::text(body(reply), attribute::TABLE_NAME).as_ref() == Some(&table);
         if !tables.iter().any(named) {
             return Ok(None);
         }
@@ -146,17 +145,14 @@ impl Table {
 
     fn parse_map(&mut self, name: &str, bytes: &[u8]) -> Result<CurrentMap, socket::Error> {
         let length = |kind| read::number(bytes, kind).unwrap_or_default() as usize;
-        let is_verdict =
-            read::number(bytes, attribute::SET_DATA_TYPE) == Some(names::VERDICT_DATA);
+        let is_verdict = read::number(bytes, attribute::SET_DATA_TYPE) == Some(names::VERDICT_DATA);
         let mut map = CurrentMap {
             key_len: length(attribute::SET_KEY_LEN).next_multiple_of(4),
             data_len: if is_verdict { 0 } else { length(attribute::SET_DATA_LEN) },
             elements: BTreeMap::new(),
         };
         let request = encode::request(message::GET_ELEMENT, 0, |writer| {
-            writer
-                .text(attribute::ELEMENTS_TABLE, &self.name)
-                .text(attribute::ELEMENTS_SET, name);
+            writer.text(attribute::ELEMENTS_TABLE, &self.name).text(attribute::ELEMENTS_SET, name);
         });
         for reply in self.socket.dump(&request)? {
             let list = read::find(body(&reply), attribute::ELEMENTS_LIST).unwrap_or_default();
