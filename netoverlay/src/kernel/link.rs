@@ -1,0 +1,220 @@
+//! Links: bridges, veth pairs, what exists.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{Emitable, Parseable};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+
+use super::socket::{Acknowledge, Error, Message, Socket, flag};
+use crate::endpoint::MacAddress;
+
+const NEW_LINK: u16 = libc::RTM_NEWLINK;
+const DEL_LINK: u16 = libc::RTM_DELLINK;
+const GET_LINK: u16 = libc::RTM_GETLINK;
+const SET_LINK: u16 = libc::RTM_SETLINK;
+
+/// What is asked of a new bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge<'a> {
+    /// Name of the link.
+    pub name: &'a str,
+    /// Fixed, so that it does not change with the ports.
+    pub mac: MacAddress,
+    /// Largest packet, bytes.
+    pub mtu: u32,
+}
+
+/// What is asked of a new veth pair, whose peer is created inside a sandbox.
+#[derive(Debug)]
+pub struct VethPair<'a> {
+    /// Name on the host.
+    pub name: &'a str,
+    /// Bridge that the host's end becomes a port of.
+    pub bridge_index: u32,
+    /// Largest packet, bytes.
+    pub mtu: u32,
+    /// Name in the sandbox.
+    pub peer_name: &'a str,
+    /// Address of the peer.
+    pub peer_mac: MacAddress,
+    /// The sandbox's namespace.
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// A link as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// `bridge`, `veth`; `None` for physical and loopback links.
+    pub kind: Option<InfoKind>,
+    /// The bridge it is a port of.
+    pub master: Option<u32>,
+    /// Largest packet, bytes.
+    pub mtu: u32,
+    /// Its address, when it is an Ethernet link.
+    pub mac: Option<MacAddress>,
+    /// Administratively up.
+    pub up: bool,
+}
+
+fn message(kind: u16, flags: u16, link: &LinkMessage) -> Message {
+    let mut payload = vec![0; link.buffer_len()];
+    link.emit(&mut payload);
+    Message { kind, flags, payload }
+}
+
+fn empty(index: u32) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.interface_family = AddressFamily::Unspec;
+    link.header.index = index;
+    link
+}
+
+/// Creates a bridge, down.
+pub fn create_bridge(bridge: &Bridge<'_>) -> Message {
+    let mut link = empty(0);
+    link.attributes = vec![
+        LinkAttribute::IfName(bridge.name.to_owned()),
+        LinkAttribute::Mtu(bridge.mtu),
+        LinkAttribute::Address(bridge.mac.0.to_vec()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::ForwardDelay(0)])),
+        ]),
+    ];
+    message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+/// Creates a veth pair: the host's end is up and a port of the bridge; the peer, in the sandbox, is down.
+///
+/// The peer must not be created up: the kernel answers ENOTCONN.
+pub fn create_veth(pair: &VethPair<'_>) -> Message {
+    let mut peer = LinkMessage::default();
+    peer.attributes = vec![
+        LinkAttribute::IfName(pair.peer_name.to_owned()),
+        LinkAttribute::Mtu(pair.mtu),
+        LinkAttribute::Address(pair.peer_mac.0.to_vec()),
+        LinkAttribute::NetNsFd(pair.namespace.as_raw_fd()),
+    ];
+    let mut link = empty(0);
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    link.attributes = vec![
+        LinkAttribute::IfName(pair.name.to_owned()),
+        LinkAttribute::Mtu(pair.mtu),
+        LinkAttribute::Controller(pair.bridge_index),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]),
+    ];
+    message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+/// Sets a link up.
+pub fn set_up(index: u32) -> Message {
+    let mut link = empty(index);
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    message(SET_LINK, 0, &link)
+}
+
+/// Changes a link's largest packet.
+pub fn set_mtu(index: u32, mtu: u32) -> Message {
+    let mut link = empty(index);
+    link.attributes = vec![LinkAttribute::Mtu(mtu)];
+    message(SET_LINK, 0, &link)
+}
+
+/// Lets a bridge port send a frame back to where it came from: a container that reaches itself by a
+/// published port needs it where bridged packets pass netfilter.
+pub fn set_hairpin(index: u32) -> Message {
+    use netlink_packet_core::DefaultNla;
+    const PORT_MODE: u16 = 4;
+    const PROTOCOL_INFO_NESTED: u16 = 12 | 0x8000;
+    let mut link = empty(index);
+    link.header.interface_family = AddressFamily::Bridge;
+    let attribute = [5_u16.to_ne_bytes(), PORT_MODE.to_ne_bytes(), [1, 0], [0, 0]].concat();
+    link.attributes = vec![LinkAttribute::Other(DefaultNla::new(PROTOCOL_INFO_NESTED, attribute))];
+    message(SET_LINK, 0, &link)
+}
+
+/// Removes a link.
+pub fn delete(index: u32) -> Message {
+    message(DEL_LINK, 0, &empty(index))
+}
+
+/// Removes a link by name.
+pub fn delete_named(name: &str) -> Message {
+    let mut link = empty(0);
+    link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    message(DEL_LINK, 0, &link)
+}
+
+/// All links of the socket's namespace.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn list(socket: &mut Socket) -> Result<Vec<Link>, Error> {
+    let replies = socket.dump(&message(GET_LINK, 0, &empty(0)))?;
+    replies
+        .iter()
+        .filter(|reply| reply.kind == NEW_LINK)
+        .map(|reply| parse(&reply.payload))
+        .collect()
+}
+
+/// The link of this name, if there is one.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, Error> {
+    Ok(list(socket)?.into_iter().find(|link| link.name == name))
+}
+
+/// Removes a link by name; absent is fine.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn remove(socket: &mut Socket, name: &str) -> Result<(), Error> {
+    match socket.transact(&[delete_named(name)], Acknowledge::Each) {
+        Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
+        other => other,
+    }
+}
+
+fn parse(payload: &[u8]) -> Result<Link, Error> {
+    let message =
+        LinkMessage::parse(payload).map_err(|_| Error::Malformed { what: "link message" })?;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: None,
+        master: None,
+        mtu: 0,
+        mac: None,
+        up: message.header.flags.contains(LinkFlags::Up),
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddress),
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = infos.into_iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(link)
+}

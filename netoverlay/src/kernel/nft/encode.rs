@@ -1,0 +1,177 @@
+//! Changes of the table as messages of one transaction.
+
+use super::super::socket::{Message, flag};
+use super::attributes::Writer;
+use super::expression;
+use super::names::{
+    BATCH_BEGIN, BATCH_END, COMMENT, FAMILY_INET, FLAG_MAP, JUMP, SUBSYSTEM, VERDICT_DATA,
+    attribute, message,
+};
+use crate::plan::diff::Change;
+use crate::plan::ruleset::{Base, Data, FieldType, Rule};
+
+/// Attributes hold at most 64 kB: long lists of elements are split.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// The messages of one transaction, begin and end included. The last but one is to be acknowledged.
+pub(super) fn transaction(table: &str, changes: &[Change]) -> Vec<Message> {
+    let mut messages = vec![bracket(BATCH_BEGIN)];
+    for (index, change) in changes.iter().enumerate() {
+        let id = u32::try_from(index).expect("a transaction has fewer than 2^32 changes");
+        encode(table, change, id, &mut messages);
+    }
+    messages.push(bracket(BATCH_END));
+    messages
+}
+
+fn bracket(kind: u16) -> Message {
+    let [high, low] = SUBSYSTEM.to_be_bytes();
+    Message { kind, flags: 0, payload: vec![0, 0, high, low] }
+}
+
+/// A message of nf_tables about family `inet`.
+pub(super) fn request(kind: u16, flags: u16, write: impl FnOnce(&mut Writer)) -> Message {
+    let mut writer = Writer::with_header([FAMILY_INET, 0, 0, 0]);
+    write(&mut writer);
+    Message { kind: SUBSYSTEM << 8 | kind, flags, payload: writer.finish() }
+}
+
+fn encode(table: &str, change: &Change, id: u32, out: &mut Vec<Message>) {
+    match change {
+        Change::CreateTable => out.push(request(message::NEW_TABLE, flag::CREATE, |writer| {
+            writer.text(attribute::TABLE_NAME, table);
+        })),
+        Change::DeleteTable => out.push(request(message::DEL_TABLE, 0, |writer| {
+            writer.text(attribute::TABLE_NAME, table);
+        })),
+        Change::CreateChain { chain, base } => out.push(create_chain(table, chain, *base)),
+        Change::DeleteChain { chain } => out.push(request(message::DEL_CHAIN, 0, |writer| {
+            writer.text(attribute::CHAIN_TABLE, table).text(attribute::CHAIN_NAME, chain);
+        })),
+        Change::FlushChain { chain } => out.push(request(message::DEL_RULE, 0, |writer| {
+            writer.text(attribute::RULE_TABLE, table).text(attribute::RULE_CHAIN, chain);
+        })),
+        Change::AddRule { chain, rule } => out.push(add_rule(table, chain, rule)),
+        Change::CreateMap { map, key, data } => out.push(create_map(table, map, key, data, id)),
+        Change::DeleteMap { map } => out.push(request(message::DEL_SET, 0, |writer| {
+            writer.text(attribute::SET_TABLE, table).text(attribute::SET_NAME, map);
+        })),
+        Change::AddElements { map, elements } => {
+            let written = elements.iter().map(|(key, data)| element(key, Some(data)));
+            push_elements(message::NEW_ELEMENT, flag::CREATE, (table, map), written, out);
+        }
+        Change::RemoveElements { map, keys } => {
+            let written = keys.iter().map(|key| element(key, None));
+            push_elements(message::DEL_ELEMENT, 0, (table, map), written, out);
+        }
+    }
+}
+
+fn create_chain(table: &str, chain: &str, base: Option<Base>) -> Message {
+    request(message::NEW_CHAIN, flag::CREATE, |writer| {
+        writer.text(attribute::CHAIN_TABLE, table).text(attribute::CHAIN_NAME, chain);
+        let Some(base) = base else { return };
+        writer.nested(attribute::CHAIN_HOOK, |hook| {
+            hook.number(attribute::HOOK_NUMBER, base.hook as u32)
+                .bytes(attribute::HOOK_PRIORITY, &base.priority.to_be_bytes());
+        });
+        writer
+            .number(attribute::CHAIN_POLICY, super::names::ACCEPT)
+            .text(attribute::CHAIN_TYPE, base.kind.as_str());
+    })
+}
+
+fn add_rule(table: &str, chain: &str, rule: &Rule) -> Message {
+    let mark = rule.fingerprint();
+    let length = u8::try_from(mark.len() + 1).expect("a fingerprint is short");
+    let comment = [&[COMMENT, length], mark.as_bytes(), &[0]].concat();
+    request(message::NEW_RULE, flag::CREATE | flag::APPEND, |writer| {
+        writer.text(attribute::RULE_TABLE, table).text(attribute::RULE_CHAIN, chain);
+        writer.nested(attribute::RULE_EXPRESSIONS, |list| expression::write(rule, list));
+        writer.bytes(attribute::RULE_USER_DATA, &comment);
+    })
+}
+
+fn create_map(table: &str, map: &str, key: &[FieldType], data: &[FieldType], id: u32) -> Message {
+    let length = |types: &[FieldType]| {
+        let bytes: usize = match types {
+            [one] => one.len(),
+            types => types.iter().map(|kind| kind.padded_len()).sum(),
+        };
+        u32::try_from(bytes).expect("keys and data are short")
+    };
+    request(message::NEW_SET, flag::CREATE, |writer| {
+        writer
+            .text(attribute::SET_TABLE, table)
+            .text(attribute::SET_NAME, map)
+            .number(attribute::SET_FLAGS, FLAG_MAP)
+            .number(attribute::SET_KEY_TYPE, type_number(key))
+            .number(attribute::SET_KEY_LEN, length(key));
+        if data.is_empty() {
+            writer.number(attribute::SET_DATA_TYPE, VERDICT_DATA);
+        } else {
+            writer
+                .number(attribute::SET_DATA_TYPE, type_number(data))
+                .number(attribute::SET_DATA_LEN, length(data));
+        }
+        writer.number(attribute::SET_ID, id + 1);
+    })
+}
+
+/// How nft names a type, or several in sequence: six bits each.
+fn type_number(types: &[FieldType]) -> u32 {
+    types.iter().fold(0, |number, kind| {
+        let one = match kind {
+            FieldType::Ipv4 => 7,
+            FieldType::Ipv6 => 8,
+            FieldType::Protocol => 12,
+            FieldType::Port => 13,
+            FieldType::InterfaceName => 41,
+        };
+        number << 6 | one
+    })
+}
+
+fn element(key: &[u8], data: Option<&Data>) -> Writer {
+    let mut writer = Writer::default();
+    writer.nested(attribute::LIST_ELEMENT, |element| {
+        element.nested(attribute::ELEMENT_KEY, |wrapped| {
+            wrapped.bytes(attribute::DATA_VALUE, key);
+        });
+        let Some(data) = data else { return };
+        element.nested(attribute::ELEMENT_DATA, |wrapped| match data {
+            Data::Jump(chain) => expression::write_verdict(JUMP, Some(chain), wrapped),
+            Data::Bytes(bytes) => {
+                wrapped.bytes(attribute::DATA_VALUE, bytes);
+            }
+        });
+    });
+    writer
+}
+
+fn push_elements(
+    kind: u16,
+    flags: u16,
+    (table, map): (&str, &str),
+    elements: impl Iterator<Item = Writer>,
+    out: &mut Vec<Message>,
+) {
+    let mut list = Vec::new();
+    let mut push = |list: &mut Vec<u8>| {
+        if list.is_empty() {
+            return;
+        }
+        out.push(request(kind, flags, |writer| {
+            writer.text(attribute::ELEMENTS_TABLE, table).text(attribute::ELEMENTS_SET, map);
+            writer.raw_nested(attribute::ELEMENTS_LIST, list);
+        }));
+        list.clear();
+    };
+    for element in elements {
+        if list.len() + element.len() > CHUNK_BYTES {
+            push(&mut list);
+        }
+        list.extend(element.finish());
+    }
+    push(&mut list);
+}

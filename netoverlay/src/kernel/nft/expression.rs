@@ -1,0 +1,203 @@
+//! Expressions of rules in the kernel's encoding: each loads registers, tests or acts.
+
+use std::net::IpAddr;
+
+use super::attributes::Writer;
+use super::names::{
+    ACCEPT, DROP, FIRST_REGISTER, JUMP, VERDICT_REGISTER,
+    attribute::{
+        DATA_VALUE, DATA_VERDICT, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, VERDICT_CHAIN,
+        VERDICT_CODE,
+    },
+};
+use crate::plan::ruleset::{
+    Expression, Family, Field, FieldType, Interface, Is, Rule, Side, interface_key,
+};
+use crate::subnet::Subnet;
+
+const META_INPUT_NAME: u32 = 6;
+const META_OUTPUT_NAME: u32 = 7;
+const META_FAMILY: u32 = 15;
+const META_PROTOCOL: u32 = 16;
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+const EQUAL: u32 = 0;
+const NOT_EQUAL: u32 = 1;
+const FIB_ADDRESS_TYPE: u32 = 3;
+const FIB_DESTINATION: u32 = 2;
+const ADDRESS_LOCAL: u32 = 2;
+const CT_STATE: u32 = 0;
+const CT_STATUS: u32 = 2;
+const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+const STATUS_DNAT: u32 = 1 << 5;
+const NAT_DESTINATION: u32 = 1;
+
+/// Writes a rule's expressions.
+pub(super) fn write(rule: &Rule, out: &mut Writer) {
+    for expression in &rule.0 {
+        write_expression(expression, out);
+    }
+}
+
+fn write_expression(expression: &Expression, out: &mut Writer) {
+    match expression {
+        Expression::Family(family) => test_family(*family, out),
+        Expression::Interface(interface, is, name) => {
+            let key =
+                if *interface == Interface::Input { META_INPUT_NAME } else { META_OUTPUT_NAME };
+            meta(key, FIRST_REGISTER, out);
+            let operator = if *is == Is::Equal { EQUAL } else { NOT_EQUAL };
+            compare(operator, &interface_key(name), out);
+        }
+        Expression::Address(side, subnet) => test_address(*side, *subnet, out),
+        Expression::DestinationLocal => {
+            one(out, "fib", |data| {
+                data.number(1, FIRST_REGISTER)
+                    .number(2, FIB_ADDRESS_TYPE)
+                    .number(3, FIB_DESTINATION);
+            });
+            compare(EQUAL, &ADDRESS_LOCAL.to_ne_bytes(), out);
+        }
+        Expression::Established => test_connection(CT_STATE, ESTABLISHED_OR_RELATED, out),
+        Expression::DestinationRewritten => test_connection(CT_STATUS, STATUS_DNAT, out),
+        Expression::VerdictMap(fields, map) => {
+            load(fields, out);
+            lookup(map, VERDICT_REGISTER, out);
+        }
+        Expression::RewriteDestination(family, fields, map) => {
+            load(fields, out);
+            lookup(map, FIRST_REGISTER, out);
+            rewrite_destination(*family, out);
+        }
+        Expression::Masquerade => one(out, "masq", |_| ()),
+        Expression::Accept => verdict(ACCEPT, None, out),
+        Expression::Drop => verdict(DROP, None, out),
+        Expression::Jump(chain) => verdict(JUMP, Some(chain), out),
+    }
+}
+
+fn one(out: &mut Writer, name: &str, write: impl FnOnce(&mut Writer)) {
+    out.nested(LIST_ELEMENT, |element| {
+        element.text(EXPRESSION_NAME, name);
+        element.nested(EXPRESSION_DATA, write);
+    });
+}
+
+fn meta(key: u32, register: u32, out: &mut Writer) {
+    one(out, "meta", |data| {
+        data.number(1, register).number(2, key);
+    });
+}
+
+fn payload(base: u32, offset: u32, length: u32, register: u32, out: &mut Writer) {
+    one(out, "payload", |data| {
+        data.number(1, register).number(2, base).number(3, offset).number(4, length);
+    });
+}
+
+fn compare(operator: u32, value: &[u8], out: &mut Writer) {
+    one(out, "cmp", |data| {
+        data.number(1, FIRST_REGISTER).number(2, operator).nested(3, |wrapped| {
+            wrapped.bytes(DATA_VALUE, value);
+        });
+    });
+}
+
+fn mask(mask: &[u8], out: &mut Writer) {
+    let length = u32::try_from(mask.len()).expect("an address is short");
+    one(out, "bitwise", |data| {
+        data.number(1, FIRST_REGISTER).number(2, FIRST_REGISTER).number(3, length);
+        data.nested(4, |wrapped| {
+            wrapped.bytes(DATA_VALUE, mask);
+        });
+        data.nested(5, |wrapped| {
+            wrapped.bytes(DATA_VALUE, &vec![0; mask.len()]);
+        });
+    });
+}
+
+fn test_family(family: Family, out: &mut Writer) {
+    meta(META_FAMILY, FIRST_REGISTER, out);
+    compare(EQUAL, &[family as u8], out);
+}
+
+fn test_address(side: Side, subnet: Subnet, out: &mut Writer) {
+    test_family(Family::of(subnet.address), out);
+    let (offset, length) = match (subnet.is_ipv4(), side) {
+        (true, Side::Source) => (12, 4),
+        (true, Side::Destination) => (16, 4),
+        (false, Side::Source) => (8, 16),
+        (false, Side::Destination) => (24, 16),
+    };
+    payload(NETWORK_HEADER, offset, length, FIRST_REGISTER, out);
+    let bytes = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    if subnet.host_bits() > 0 {
+        let ones = u128::MAX.checked_shl(subnet.host_bits().into()).unwrap_or(0);
+        let ones = ones.to_be_bytes();
+        mask(&ones[ones.len() - bytes(subnet.address).len()..], out);
+    }
+    compare(EQUAL, &bytes(subnet.network().address), out);
+}
+
+fn test_connection(key: u32, bits: u32, out: &mut Writer) {
+    one(out, "ct", |data| {
+        data.number(1, FIRST_REGISTER).number(2, key);
+    });
+    mask(&bits.to_ne_bytes(), out);
+    compare(NOT_EQUAL, &[0; 4], out);
+}
+
+fn load(fields: &[Field], out: &mut Writer) {
+    let mut register = FIRST_REGISTER;
+    for field in fields {
+        match field {
+            Field::InputName => meta(META_INPUT_NAME, register, out),
+            Field::OutputName => meta(META_OUTPUT_NAME, register, out),
+            Field::Protocol => meta(META_PROTOCOL, register, out),
+            Field::Ipv4Destination => payload(NETWORK_HEADER, 16, 4, register, out),
+            Field::Ipv6Destination => payload(NETWORK_HEADER, 24, 16, register, out),
+            Field::DestinationPort => payload(TRANSPORT_HEADER, 2, 2, register, out),
+        }
+        register += registers(field.kind());
+    }
+}
+
+fn registers(kind: FieldType) -> u32 {
+    u32::try_from(kind.padded_len() / 4).expect("a key has few registers")
+}
+
+fn lookup(map: &str, register: u32, out: &mut Writer) {
+    one(out, "lookup", |data| {
+        data.text(1, map).number(2, FIRST_REGISTER).number(3, register);
+    });
+}
+
+fn rewrite_destination(family: Family, out: &mut Writer) {
+    let address = if family == Family::Ipv4 { FieldType::Ipv4 } else { FieldType::Ipv6 };
+    one(out, "nat", |data| {
+        data.number(1, NAT_DESTINATION)
+            .number(2, u32::from(family as u8))
+            .number(3, FIRST_REGISTER)
+            .number(5, FIRST_REGISTER + registers(address));
+    });
+}
+
+fn verdict(code: u32, chain: Option<&str>, out: &mut Writer) {
+    one(out, "immediate", |data| {
+        data.number(1, VERDICT_REGISTER);
+        data.nested(2, |wrapped| write_verdict(code, chain, wrapped));
+    });
+}
+
+/// Writes a verdict as data of an expression or an element.
+pub(super) fn write_verdict(code: u32, chain: Option<&str>, out: &mut Writer) {
+    out.nested(DATA_VERDICT, |data| {
+        data.number(VERDICT_CODE, code);
+        if let Some(chain) = chain {
+            data.text(VERDICT_CHAIN, chain);
+        }
+    });
+}

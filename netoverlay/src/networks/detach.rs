@@ -1,0 +1,104 @@
+//! Sandboxes leave networks, and go.
+
+use std::sync::Arc;
+
+use shoal_model::NetworkId;
+
+use super::Inner;
+use super::state::{Live, Slot};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::kernel::socket::Acknowledge;
+use crate::kernel::{link, namespace};
+use crate::sandbox::{Sandbox, SandboxId};
+
+impl Inner {
+    pub(super) fn detach(&self, slot: &Arc<Slot>, id: &SandboxId) -> Result<(), Error> {
+        let mut place = slot.lock();
+        if let Some(live) = place.as_mut() {
+            self.tear_down(live)?;
+        }
+        *place = None;
+        self.forget(id, slot);
+        Ok(())
+    }
+
+    /// Undoes everything that may be there of a sandbox; every step is attempted. Addresses and ports are
+    /// given back only when nothing in the kernel uses them any more.
+    pub(super) fn tear_down(&self, live: &mut Live) -> Result<(), Error> {
+        let id = live.sandbox.id.clone();
+        let endpoints: Vec<&Endpoint> = live.sandbox.endpoints.iter().collect();
+        let mut errors: Vec<Error> = [
+            self.withdraw(&live.sandbox.ports),
+            self.unwire(&id, &endpoints),
+            namespace::unpin(&live.sandbox.path)
+                .map_err(|source| Error::Namespace { sandbox: id.clone(), source }),
+        ]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+        if errors.is_empty() {
+            errors.extend(self.store.remove_sandbox(&id).err());
+            let mut state = self.state();
+            for endpoint in &live.sandbox.endpoints {
+                state.release(endpoint);
+            }
+            live.reserved.clear();
+        }
+        Error::collect(errors)
+    }
+
+    /// Removes the veth pairs of endpoints; absent ones are fine.
+    pub(super) fn unwire(&self, id: &SandboxId, endpoints: &[&Endpoint]) -> Result<(), Error> {
+        let failures = endpoints.iter().filter_map(|endpoint| {
+            self.host.remove_link(&endpoint.host_interface()).err().map(|source| Error::Link {
+                sandbox: id.clone(),
+                step: "remove a veth pair",
+                source,
+            })
+        });
+        Error::collect(failures.collect())
+    }
+
+    pub(super) fn disconnect(
+        &self,
+        slot: &Arc<Slot>,
+        id: &SandboxId,
+        network: &NetworkId,
+    ) -> Result<Sandbox, Error> {
+        let mut place = slot.lock();
+        let live = place.as_mut().ok_or_else(|| Error::NoSuchSandbox { sandbox: id.clone() })?;
+        let found = live.sandbox.endpoints.iter().position(|one| one.network == *network);
+        let Some(position) = found else {
+            let state = self.state();
+            let known = state.networks.get(network);
+            let network =
+                known.map_or_else(|| network.to_string(), |one| one.network.spec.name.clone());
+            return Err(Error::NotJoined { sandbox: id.clone(), network });
+        };
+        self.unwire(id, &[&live.sandbox.endpoints[position]])?;
+        let endpoint = live.sandbox.endpoints.remove(position);
+        let rest = self.after_leaving(live);
+        self.state().release(&endpoint);
+        rest?;
+        Ok(live.sandbox.clone())
+    }
+
+    fn after_leaving(&self, live: &mut Live) -> Result<(), Error> {
+        let routed = self
+            .open_namespace(&live.sandbox)
+            .and_then(|mut namespace| self.set_routes(&live.sandbox, &mut namespace));
+        let republished = self.republish(live);
+        let written = self.store.write_sandbox(&live.sandbox);
+        Error::collect([routed, republished, written].into_iter().filter_map(Result::err).collect())
+    }
+
+    /// Removes links by index, for leftovers that no record names.
+    pub(super) fn remove_links(&self, indexes: &[u32]) -> Result<(), Error> {
+        let messages: Vec<_> = indexes.iter().map(|index| link::delete(*index)).collect();
+        match self.host.route().transact(&messages, Acknowledge::Each) {
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
+            other => other.map_err(Error::ReadHost),
+        }
+    }
+}

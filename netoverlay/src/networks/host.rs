@@ -1,0 +1,191 @@
+//! The host's own network namespace: the process's.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use netlink_packet_route::link::InfoKind;
+
+use crate::endpoint::MacAddress;
+use crate::error::Error;
+use crate::kernel::link::{self, Link};
+use crate::kernel::nft::Table;
+use crate::kernel::socket::{Acknowledge, Protocol, Socket};
+use crate::kernel::{route, sysctl};
+use crate::network::Network;
+use crate::plan::diff::{Change, diff};
+use crate::plan::ruleset::Ruleset;
+use crate::subnet::Subnet;
+
+/// Long-lived sockets in the host's namespace. Everything blocks.
+#[derive(Debug)]
+pub(super) struct Host {
+    route: Mutex<Socket>,
+    table: Mutex<Table>,
+}
+
+impl Host {
+    pub(super) fn open(table: &str) -> Result<Self, Error> {
+        Ok(Self {
+            route: Mutex::new(Socket::open(Protocol::Route).map_err(Error::OpenHost)?),
+            table: Mutex::new(Table::open(table)?),
+        })
+    }
+
+    pub(super) fn route(&self) -> MutexGuard<'_, Socket> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes single changes, without looking at the rest of the table.
+    pub(super) fn change_rules(&self, changes: &[Change]) -> Result<(), Error> {
+        Ok(self.table().commit(changes)?)
+    }
+
+    /// Makes the table equal to `desired`; answers how many changes that took.
+    pub(super) fn apply_rules(&self, desired: &Ruleset) -> Result<usize, Error> {
+        let mut table = self.table();
+        let changes = diff(table.read()?.as_ref(), desired);
+        table.commit(&changes)?;
+        Ok(changes.len())
+    }
+
+    /// Removes the table; absent is fine.
+    pub(super) fn drop_rules(&self) -> Result<(), Error> {
+        let mut table = self.table();
+        if table.read()?.is_some() {
+            table.commit(&[Change::DeleteTable])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn links(&self) -> Result<Vec<Link>, Error> {
+        link::list(&mut self.route()).map_err(Error::ReadHost)
+    }
+
+    /// Subnets that the host routes or has addresses of, besides those of `except`.
+    pub(super) fn used_subnets(&self, except: Option<&str>) -> Result<Vec<Subnet>, Error> {
+        let mut socket = self.route();
+        let links = link::list(&mut socket).map_err(Error::ReadHost)?;
+        let except = links.iter().find(|link| Some(link.name.as_str()) == except);
+        let except = except.map(|link| link.index);
+        let mut used: Vec<Subnet> = route::destinations(&mut socket)
+            .map_err(Error::ReadHost)?
+            .into_iter()
+            .filter(|(index, _)| except.is_none() || *index != except)
+            .map(|(_, subnet)| subnet)
+            .collect();
+        let addresses = route::addresses(&mut socket).map_err(Error::ReadHost)?;
+        let addresses = addresses.into_iter().filter(|(index, _)| Some(*index) != except);
+        used.extend(addresses.map(|(_, address)| address.network()));
+        Ok(used)
+    }
+
+    /// The IPv4 address of a bridge that is there already.
+    pub(super) fn address_of(&self, bridge: &str) -> Result<Option<Subnet>, Error> {
+        let mut socket = self.route();
+        let found = link::find(&mut socket, bridge).map_err(Error::ReadHost)?;
+        let Some(found) = found else { return Ok(None) };
+        let addresses = route::addresses(&mut socket).map_err(Error::ReadHost)?;
+        let own = addresses
+            .into_iter()
+            .find(|(index, address)| *index == found.index && address.is_ipv4());
+        Ok(own.map(|(_, address)| address))
+    }
+
+    /// Makes a network's bridge as it must be and answers its index. Changes only what differs.
+    pub(super) fn ensure_bridge(&self, network: &Network) -> Result<Option<u32>, Error> {
+        let Some(options) = &network.bridge else { return Ok(None) };
+        let name = &options.name;
+        let fail = |step| move |source| Error::Bridge { bridge: name.clone(), step, source };
+        let mut socket = self.route();
+        let find = |socket: &mut Socket| link::find(socket, name).map_err(fail("find"));
+        let found = if let Some(found) = find(&mut socket)? {
+            found
+        } else {
+            let mac = bridge_mac(network);
+            let create = link::create_bridge(&link::Bridge { name, mac, mtu: options.mtu });
+            socket.transact(&[create], Acknowledge::Each).map_err(fail("create"))?;
+            find(&mut socket)?.ok_or_else(|| Error::NotABridge { bridge: name.clone() })?
+        };
+        if found.kind != Some(InfoKind::Bridge) {
+            return Err(Error::NotABridge { bridge: name.clone() });
+        }
+        set_bridge_sysctls(network, name)?;
+        let wanted: Vec<Subnet> = network
+            .pools
+            .iter()
+            .map(|pool| Subnet { address: pool.gateway, prefix: pool.subnet.prefix })
+            .collect();
+        let present: Vec<Subnet> = route::addresses(&mut socket)
+            .map_err(fail("read the addresses of"))?
+            .into_iter()
+            .filter(|(index, _)| *index == found.index)
+            .map(|(_, address)| address)
+            .collect();
+        let mut messages = Vec::new();
+        for address in present.iter().filter(|address| !is_link_local(**address)) {
+            if !wanted.contains(address) {
+                messages.push(route::remove_address(found.index, *address));
+            }
+        }
+        for address in wanted.iter().filter(|address| !present.contains(address)) {
+            messages.push(route::add_address(found.index, *address));
+        }
+        if found.mtu != options.mtu {
+            messages.push(link::set_mtu(found.index, options.mtu));
+        }
+        if !found.up {
+            messages.push(link::set_up(found.index));
+        }
+        socket.transact(&messages, Acknowledge::Each).map_err(fail("configure"))?;
+        Ok(Some(found.index))
+    }
+
+    pub(super) fn remove_link(&self, name: &str) -> Result<(), crate::kernel::socket::Error> {
+        link::remove(&mut self.route(), name)
+    }
+}
+
+/// Fixed by the gateway: the bridge would else change its address with its ports.
+fn bridge_mac(network: &Network) -> MacAddress {
+    let gateway = network.pools.first().map(|pool| pool.gateway);
+    match gateway {
+        Some(std::net::IpAddr::V4(address)) => MacAddress::from_ipv4(address),
+        Some(std::net::IpAddr::V6(address)) => MacAddress::from_ipv6(address),
+        None => {
+            let bytes = network.id.as_str().as_bytes();
+            MacAddress([0x02, 0x42, bytes[0], bytes[1], bytes[2], bytes[3]])
+        }
+    }
+}
+
+fn is_link_local(subnet: Subnet) -> bool {
+    match subnet.address {
+        std::net::IpAddr::V4(_) => false,
+        std::net::IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+fn set_bridge_sysctls(network: &Network, bridge: &str) -> Result<(), Error> {
+    let ipv6 = network.pool(false).is_some();
+    let values = [
+        // 127.0.0.1:<published port> leaves by the bridge.
+        (format!("ipv4/conf/{bridge}/route_localnet"), "1"),
+        (format!("ipv6/conf/{bridge}/accept_ra"), "0"),
+        (format!("ipv6/conf/{bridge}/accept_dad"), "0"),
+        (format!("ipv6/conf/{bridge}/disable_ipv6"), if ipv6 { "0" } else { "1" }),
+    ];
+    for (key, value) in values {
+        set_sysctl(&key, value)?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_sysctl(key: &str, value: &str) -> Result<(), Error> {
+    match sysctl::set(key, value) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(Error::Sysctl { key: key.to_owned(), source }),
+    }
+}

@@ -1,0 +1,258 @@
+//! The networks of one host, put together: definitions, leases, sandboxes, rules, repair.
+//!
+//! Every operation that touches the kernel is one blocking job from beginning to end. Operations on one
+//! sandbox follow each other ([`state::Slot`]); others only meet at the short lock of the state and at
+//! the host's sockets. No job holds the state's lock while it talks to the kernel.
+
+mod attach;
+mod define;
+mod detach;
+mod host;
+mod publish;
+mod restore;
+mod spare;
+mod state;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shoal_base::random::{SharedRandom, bytes32};
+use shoal_base::tasks::Tasks;
+use shoal_base::{SharedClock, SharedDisk, blocking};
+use shoal_model::NetworkId;
+
+use self::host::Host;
+use self::spare::Spares;
+use self::state::{Slot, State};
+use crate::endpoint::EndpointRequest;
+use crate::error::Error;
+use crate::network::{Network, NetworkSpec};
+use crate::plan::networks::ruleset;
+use crate::plan::ports::PublishedPort;
+use crate::plan::ruleset::Ruleset;
+use crate::sandbox::{Sandbox, SandboxId, SandboxRequest};
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// What the composition root gives.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// Durable files.
+    pub disk: SharedDisk,
+    /// Ids.
+    pub random: SharedRandom,
+    /// Times of creation.
+    pub clock: SharedClock,
+    /// Owner of the pool's task.
+    pub tasks: Tasks,
+}
+
+/// The networks of this host: of the network namespace in which [`Networks::open`] was called.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    ports: Ports,
+    store: Store,
+    host: Host,
+    spares: Arc<Spares>,
+    state: Mutex<State>,
+}
+
+impl Networks {
+    /// Reads the definitions and makes network `bridge`, `host` and `none` where they are missing. Touches
+    /// nothing of the kernel: [`Networks::restore`] must follow.
+    ///
+    /// # Errors
+    /// Damaged files, or no subnet left for network `bridge`.
+    pub async fn open(settings: Settings, ports: Ports) -> Result<Self, Error> {
+        let inner = blocking::run("open networks", move || {
+            let store = Store::open(ports.disk.clone(), &settings.data_root, &settings.exec_root)?;
+            let host = Host::open(&settings.table)?;
+            let spares = Arc::default();
+            let state = Mutex::default();
+            let inner = Inner { settings, ports, store, host, spares, state };
+            inner.load_networks()?;
+            Ok::<_, Error>(inner)
+        })
+        .await??;
+        inner.spares.keep(inner.settings.spare_namespaces, &inner.ports.tasks);
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Finds a network by name, id or unique id prefix.
+    ///
+    /// # Errors
+    /// When there is none, or the prefix fits several.
+    pub fn resolve(&self, name: &str) -> Result<Arc<Network>, Error> {
+        self.inner.state().resolve(name).map(|entry| Arc::clone(&entry.network))
+    }
+
+    /// All networks.
+    pub fn list(&self) -> Vec<Arc<Network>> {
+        self.inner.state().networks.values().map(|entry| Arc::clone(&entry.network)).collect()
+    }
+
+    /// The sandboxes that have joined a network.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub fn members(&self, network: &NetworkId) -> Result<Vec<SandboxId>, Error> {
+        Ok(self.inner.state().entry(network)?.endpoints().cloned().collect())
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// Bad or taken name, bad options, overlapping subnets, or the kernel's refusal.
+    pub async fn create_network(&self, spec: NetworkSpec) -> Result<Arc<Network>, Error> {
+        self.run("create a network", move |inner| inner.create_network(spec)).await
+    }
+
+    /// Removes a network without endpoints.
+    ///
+    /// # Errors
+    /// Unknown, pre-defined or in use.
+    pub async fn remove_network(&self, id: NetworkId) -> Result<(), Error> {
+        self.run("remove a network", move |inner| inner.remove_network(&id)).await
+    }
+
+    /// Makes a sandbox, joins its networks and publishes its ports. Undoes itself on failure.
+    ///
+    /// # Errors
+    /// Unknown network, address or port taken, or the kernel's refusal.
+    ///
+    /// # Cancel safety
+    /// When dropped, the work goes on; [`Networks::detach`] stops it or takes back what it made.
+    pub async fn attach(&self, request: SandboxRequest) -> Result<Sandbox, Error> {
+        let slot = self.inner.claim(&request.id)?;
+        self.run("attach a sandbox", move |inner| inner.attach(&slot, &request)).await
+    }
+
+    /// Removes a sandbox and everything of it; an unknown one is fine. Attempts every step.
+    ///
+    /// # Errors
+    /// What stayed behind; the sandbox is then still known, and this can be called again.
+    pub async fn detach(&self, id: SandboxId) -> Result<(), Error> {
+        let slot = self.inner.state().slots.get(&id).cloned();
+        let Some(slot) = slot else { return Ok(()) };
+        slot.give_up();
+        self.run("detach a sandbox", move |inner| inner.detach(&slot, &id)).await
+    }
+
+    /// Joins a sandbox to a further network.
+    ///
+    /// # Errors
+    /// As [`Networks::attach`]; also when it has joined already.
+    pub async fn connect(
+        &self,
+        id: SandboxId,
+        network: NetworkId,
+        request: EndpointRequest,
+    ) -> Result<Sandbox, Error> {
+        let slot = self.inner.slot(&id)?;
+        self.run("connect a sandbox", move |inner| inner.connect(&slot, &id, &network, &request))
+            .await
+    }
+
+    /// Takes a sandbox off a network.
+    ///
+    /// # Errors
+    /// When it has not joined.
+    pub async fn disconnect(&self, id: SandboxId, network: NetworkId) -> Result<Sandbox, Error> {
+        let slot = self.inner.slot(&id)?;
+        self.run("disconnect a sandbox", move |inner| inner.disconnect(&slot, &id, &network)).await
+    }
+
+    /// Takes over the sandboxes that live, with the sockets that reserved their ports (in any order;
+    /// missing ones are bound anew), removes all others, and makes bridges and rules as they must be.
+    /// Called once, before any other operation on sandboxes.
+    ///
+    /// # Errors
+    /// When networks cannot work at all. What concerns one sandbox is in its own result.
+    pub async fn restore(
+        &self,
+        live: BTreeMap<SandboxId, Vec<OwnedFd>>,
+    ) -> Result<BTreeMap<SandboxId, Result<Sandbox, Error>>, Error> {
+        self.run("restore networks", move |inner| inner.restore(live)).await
+    }
+
+    /// Makes bridges and rules as they must be; answers how many changes the rules took.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn repair(&self) -> Result<usize, Error> {
+        self.run("repair networks", |inner| inner.repair()).await
+    }
+
+    /// Removes the rules and all bridges, for a daemon that will not come back. Definitions stay.
+    ///
+    /// # Errors
+    /// What stayed behind.
+    pub async fn clear(&self) -> Result<(), Error> {
+        self.run("clear networks", |inner| inner.clear()).await
+    }
+
+    /// Duplicates of the sockets that reserve a sandbox's published ports, in the order of
+    /// [`Sandbox::ports`], for whoever keeps them while the daemon restarts.
+    ///
+    /// # Errors
+    /// Unknown sandbox, or no descriptor left.
+    pub async fn reserved(&self, id: SandboxId) -> Result<Vec<OwnedFd>, Error> {
+        let slot = self.inner.slot(&id)?;
+        self.run("duplicate port sockets", move |_| {
+            let live = slot.lock();
+            let live = live.as_ref().ok_or(Error::NoSuchSandbox { sandbox: id })?;
+            let copies: std::io::Result<Vec<OwnedFd>> =
+                live.reserved.iter().map(OwnedFd::try_clone).collect();
+            copies.map_err(Error::Duplicate)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        job: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = Arc::clone(&self.inner);
+        blocking::run(name, move || job(&inner)).await?
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn random_id(&self) -> String {
+        NetworkId::from_bytes(bytes32(&*self.ports.random)).as_str().to_owned()
+    }
+
+    fn slot(&self, id: &SandboxId) -> Result<Arc<Slot>, Error> {
+        let unknown = || Error::NoSuchSandbox { sandbox: id.clone() };
+        self.state().slots.get(id).cloned().ok_or_else(unknown)
+    }
+
+    /// Takes an id for a sandbox that is about to be made.
+    fn claim(&self, id: &SandboxId) -> Result<Arc<Slot>, Error> {
+        let mut state = self.state();
+        if state.slots.contains_key(id) {
+            return Err(Error::SandboxExists { sandbox: id.clone() });
+        }
+        let slot = Arc::<Slot>::default();
+        state.slots.insert(id.clone(), Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    fn desired_rules(&self) -> Ruleset {
+        let state = self.state();
+        let ports: Vec<PublishedPort> = state.published.keys().copied().collect();
+        ruleset(&state.views(), &ports)
+    }
+}

@@ -1,0 +1,189 @@
+//! After a restart: what lives is taken over, everything else is removed, the kernel is made as it must be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::net::sockopt;
+
+use super::Inner;
+use super::host::set_sysctl;
+use super::state::{Live, Slot};
+use crate::endpoint::host_interface;
+use crate::error::Error;
+use crate::kernel::link::Link;
+use crate::kernel::{namespace, port};
+use crate::sandbox::{Sandbox, SandboxId};
+
+type Restored = BTreeMap<SandboxId, Result<Sandbox, Error>>;
+
+impl Inner {
+    pub(super) fn restore(
+        &self,
+        live: BTreeMap<SandboxId, Vec<OwnedFd>>,
+    ) -> Result<Restored, Error> {
+        let found = self.store.sandboxes()?;
+        let mut damaged: BTreeMap<SandboxId, Error> = found.damaged.into_iter().collect();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            found.records.into_iter().partition(|record| live.contains_key(&record.id));
+        let mut records: BTreeMap<SandboxId, Sandbox> =
+            kept.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let mut restored = Restored::new();
+        for (id, descriptors) in live {
+            let result = match (records.remove(&id), damaged.remove(&id)) {
+                (Some(record), _) => self.adopt(record, descriptors),
+                (None, Some(error)) => Err(error),
+                (None, None) => Err(Error::NoSuchSandbox { sandbox: id.clone() }),
+            };
+            restored.insert(id, result);
+        }
+        // Rules come first: they already hold the ports of what was taken over.
+        self.repair()?;
+        self.check_links(&mut restored)?;
+        for record in gone {
+            self.remove_leftover(record);
+        }
+        for id in damaged.into_keys() {
+            self.store.remove_sandbox(&id)?;
+        }
+        self.sweep(&restored)?;
+        Ok(restored)
+    }
+
+    /// Takes a recorded sandbox over, with its addresses and ports.
+    fn adopt(&self, record: Sandbox, descriptors: Vec<OwnedFd>) -> Result<Sandbox, Error> {
+        if !namespace::is_pinned(&record.path) {
+            let path = record.path.clone();
+            self.remove_leftover(record.clone());
+            return Err(Error::NamespaceLost { sandbox: record.id, path });
+        }
+        let mut state = self.state();
+        let mut adopted = Vec::new();
+        for endpoint in &record.endpoints {
+            if let Err(error) = state.adopt(&record.id, endpoint) {
+                for endpoint in adopted {
+                    state.release(endpoint);
+                }
+                return Err(error);
+            }
+            adopted.push(endpoint);
+        }
+        let mut given = by_address(descriptors);
+        let mut reserved = Vec::new();
+        for published in &record.ports {
+            let kept = given.remove(&(published.protocol as u32, published.host));
+            // The port leads to the container whoever holds the socket: a failure is only reported.
+            let socket = kept.map_or_else(
+                || port::reserve(published.protocol, published.host).map(|(socket, _)| socket),
+                Ok,
+            );
+            match socket {
+                Ok(socket) => reserved.push(socket),
+                Err(error) => {
+                    let error = error.to_string();
+                    tracing::warn!(port = %published.host, error, "published port not reserved");
+                }
+            }
+            state.published.insert(*published, record.id.clone());
+        }
+        let slot = Slot::of(Live { sandbox: record.clone(), reserved });
+        state.slots.insert(record.id.clone(), slot);
+        Ok(record)
+    }
+
+    fn remove_leftover(&self, record: Sandbox) {
+        let id = record.id.clone();
+        if let Err(error) = self.tear_down(&mut Live { sandbox: record, reserved: Vec::new() }) {
+            let error = shoal_model::error::Chain(&error).to_string();
+            tracing::warn!(sandbox = %id, error, "leftover sandbox not wholly removed");
+        }
+    }
+
+    /// A sandbox whose veth pair is gone cannot be reached: says so.
+    fn check_links(&self, restored: &mut Restored) -> Result<(), Error> {
+        let links = self.host.links()?;
+        let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        for (id, result) in restored {
+            let Ok(sandbox) = result else { continue };
+            let lost = sandbox
+                .endpoints
+                .iter()
+                .find(|endpoint| !names.contains(endpoint.host_interface().as_str()));
+            if let Some(endpoint) = lost {
+                let network = endpoint.network_name.clone();
+                *result = Err(Error::EndpointLost { sandbox: id.clone(), network });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes namespaces and veths that no sandbox owns, in our own directory and on our own bridges.
+    fn sweep(&self, restored: &Restored) -> Result<(), Error> {
+        for id in self.store.namespaces()? {
+            if restored.contains_key(&id) {
+                continue;
+            }
+            namespace::unpin(&self.store.namespace(&id))
+                .map_err(|source| Error::Namespace { sandbox: id, source })?;
+        }
+        let owned: BTreeSet<String> = restored
+            .values()
+            .flatten()
+            .flat_map(|sandbox| &sandbox.endpoints)
+            .map(|endpoint| host_interface(&endpoint.id))
+            .collect();
+        let links = self.host.links()?;
+        let bridges: BTreeSet<u32> = {
+            let state = self.state();
+            state.networks.values().filter_map(|entry| entry.bridge_index).collect()
+        };
+        let leftover = |link: &&Link| {
+            link.master.is_some_and(|master| bridges.contains(&master))
+                && is_veth_name(&link.name)
+                && !owned.contains(&link.name)
+        };
+        let indexes: Vec<u32> = links.iter().filter(leftover).map(|link| link.index).collect();
+        self.remove_links(&indexes)
+    }
+
+    pub(super) fn repair(&self) -> Result<usize, Error> {
+        let changes = self.host.apply_rules(&self.desired_rules())?;
+        if self.settings.forwarding {
+            set_sysctl("ipv4/ip_forward", "1")?;
+        }
+        let networks: Vec<_> = {
+            let state = self.state();
+            state.networks.values().map(|entry| entry.network.clone()).collect()
+        };
+        for network in networks {
+            if self.settings.forwarding && network.pool(false).is_some() {
+                set_sysctl("ipv6/conf/all/forwarding", "1")?;
+            }
+            let index = self.host.ensure_bridge(&network)?;
+            if let Ok(entry) = self.state().entry(&network.id) {
+                entry.bridge_index = index;
+            }
+        }
+        Ok(changes)
+    }
+}
+
+/// Names of the veth ends that this crate makes.
+fn is_veth_name(name: &str) -> bool {
+    name.strip_prefix("veth").is_some_and(|digits| {
+        digits.len() == 7 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// Sockets by protocol number and address. What is no bound socket is closed.
+fn by_address(descriptors: Vec<OwnedFd>) -> BTreeMap<(u32, SocketAddr), OwnedFd> {
+    descriptors
+        .into_iter()
+        .filter_map(|descriptor| {
+            let protocol = sockopt::socket_protocol(&descriptor).ok()??;
+            let address = rustix::net::getsockname(&descriptor).ok()?;
+            let key = (protocol.as_raw().get(), address.try_into().ok()?);
+            Some((key, descriptor))
+        })
+        .collect()
+}

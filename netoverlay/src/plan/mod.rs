@@ -1,0 +1,6 @@
+//! Pure: the desired kernel state of a view of networks, and what separates the kernel from it.
+
+pub mod diff;
+pub mod networks;
+pub mod ports;
+pub mod ruleset;
