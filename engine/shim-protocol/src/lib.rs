@@ -1,1 +1,68 @@
-//! Versioned protocol between shoal-shim and the engine.
+//! Versioned protocol between `shoal-shim`, the parent of one container, and the engine.
+//!
+//! # Life of a shim
+//! 1. The engine makes the run directory `<exec-root>/shim/<container>/`, writes [`config::ShimConfig`]
+//!    to `shim.json` in it and the OCI runtime spec ([`spec::Spec`]) to `<bundle>/config.json`, binds a
+//!    listening unix socket at `shim.sock`, and spawns `shoal-shim --dir <run dir>` with that socket as
+//!    its **standard input**, `/dev/null` as output and a log file as standard error. Because the socket
+//!    listens before the program runs, the engine connects at once and never polls. (A shim whose
+//!    standard input is no listening socket binds `shim.sock` itself.) The shim makes its own session.
+//! 2. [`message::Request::Create`] makes the container, blocked just before its exec; the network is
+//!    configured through `/proc/<pid>/ns/net`; attach clients connect; [`message::Request::Start`]
+//!    releases it. [`message::Request::Run`] does both in one round trip.
+//! 3. When the init process ends, the shim writes [`state::OutcomeFile`] to the durable path of the
+//!    configuration, tells the subscribers, removes the cgroups, and goes on answering until
+//!    [`message::Request::Shutdown`], which removes the run directory's files and ends the program.
+//! 4. A shim that was killed takes its init process with it (`PR_SET_PDEATHSIG`, invariant CTR-1).
+//!    `shoal-shim --cleanup --dir <run dir>` then removes what it left, from [`state::StateFile`], and
+//!    writes the outcome (137) when none was written.
+//!
+//! # Wire
+//! Unix stream socket. A frame is a big-endian `u32` length and that many bytes of JSON ([`frame`]).
+//! A connection carries any number of requests, one response each, in order. After a response to
+//! `Attach` (or an `Exec` with attachment) the connection is a byte stream: towards the client
+//! [`stdcopy`] frames, or raw bytes for a terminal; towards the shim raw standard input, ended by
+//! half-closing. After `Subscribe` it carries [`message::Event`] frames until it is closed.
+//! File descriptors travel as `SCM_RIGHTS` with the first byte of the frame that names them.
+//!
+//! # Logs
+//! The shim writes log files itself. Followers need no request: a reader watches the file with inotify
+//! (`IN_MODIFY` on it, `IN_MOVED_TO | IN_CREATE` on its directory for rotation).
+//!
+//! Pure, besides the optional `client` module.
+
+#[cfg(feature = "client")]
+pub mod client;
+pub mod config;
+pub mod frame;
+pub mod local_log;
+pub mod message;
+pub mod spec;
+pub mod state;
+pub mod stdcopy;
+
+/// Protocol versions this crate speaks, newest first.
+pub const VERSIONS: &[u32] = &[1];
+
+/// File name of the socket in the run directory.
+pub const SOCKET_FILE: &str = "shim.sock";
+/// File name of [`config::ShimConfig`] in the run directory.
+pub const CONFIG_FILE: &str = "shim.json";
+/// File name of [`state::StateFile`] in the run directory.
+pub const STATE_FILE: &str = "state.json";
+
+/// Picks the newest version both sides speak.
+pub fn negotiate(theirs: &[u32]) -> Option<u32> {
+    VERSIONS.iter().copied().find(|version| theirs.contains(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_common_version_wins() {
+        assert_eq!(negotiate(&[3, 2, 1]), Some(1));
+        assert_eq!(negotiate(&[2]), None);
+    }
+}
