@@ -6,18 +6,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use shoal_model::{Classified, ErrorKind};
+use shoal_shim_protocol::client::{FDS_MAX, receive_with_fds, send_with_fds};
 use shoal_shim_protocol::frame::{self, Decoder};
 use shoal_shim_protocol::message::{self, Event, Failure, FailureKind, Request, Response, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
-
-/// File descriptors that travel with one frame at most.
-const DESCRIPTORS_MAX: usize = 250;
 
 /// Why a request to a shim failed.
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +239,7 @@ impl Client {
     /// # Errors
     /// When the shim is gone.
     pub async fn put_descriptors(&self, kept: &[(String, OwnedFd)]) -> Result<(), Error> {
-        for chunk in kept.chunks(DESCRIPTORS_MAX) {
+        for chunk in kept.chunks(FDS_MAX) {
             let names = chunk.iter().map(|(name, _)| name.clone()).collect();
             let frame = frame::encode(&Request::PutFds { names })
                 .map_err(|source| Error::Frame { path: self.path.clone(), source })?;
@@ -355,20 +349,9 @@ impl Connection {
         frame: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), Error> {
-        let mut space = vec![
-            std::mem::MaybeUninit::uninit();
-            rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))
-        ];
         let sent = self
             .stream
-            .async_io(Interest::WRITABLE, || {
-                let mut ancillary = SendAncillaryBuffer::new(&mut space);
-                if !descriptors.is_empty() {
-                    ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
-                }
-                let slices = [std::io::IoSlice::new(frame)];
-                Ok(sendmsg(&self.stream, &slices, &mut ancillary, SendFlags::NOSIGNAL)?)
-            })
+            .async_io(Interest::WRITABLE, || send_with_fds(&self.stream, frame, descriptors))
             .await
             .map_err(|source| self.broken(source))?;
         self.stream.write_all(&frame[sent..]).await.map_err(|source| self.broken(source))
@@ -382,28 +365,11 @@ impl Connection {
             {
                 return Ok((self.understand(&body)?, descriptors));
             }
-            let mut buffer = [0; 16 << 10];
-            let mut space = vec![
-                std::mem::MaybeUninit::uninit();
-                rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))
-            ];
+            let mut buffer = vec![0; 16 << 10];
             let received = self
                 .stream
                 .async_io(Interest::READABLE, || {
-                    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-                    let mut slices = [std::io::IoSliceMut::new(&mut buffer)];
-                    let message = recvmsg(
-                        &self.stream,
-                        &mut slices,
-                        &mut ancillary,
-                        RecvFlags::CMSG_CLOEXEC,
-                    )?;
-                    for message in ancillary.drain() {
-                        if let RecvAncillaryMessage::ScmRights(rights) = message {
-                            descriptors.extend(rights);
-                        }
-                    }
-                    Ok(message.bytes)
+                    receive_with_fds(&self.stream, &mut buffer, &mut descriptors)
                 })
                 .await
                 .map_err(|source| self.broken(source))?;
