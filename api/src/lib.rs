@@ -1,1 +1,3 @@
 //! Docker Engine API: routes, conversions, errors to status.
+
+pub mod ports;

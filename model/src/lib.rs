@@ -6,14 +6,22 @@
 pub mod container;
 pub mod digest;
 pub mod error;
+pub mod event;
+pub mod exec;
+pub mod filters;
 pub mod ids;
 pub mod image;
+pub mod network;
+pub mod progress;
 pub mod reference;
+pub mod system;
 pub mod timestamp;
 pub mod volume;
 
 pub use digest::Digest;
 pub use error::{Classified, ErrorKind, Fact, Failure, ObjectKind};
+pub use event::{Event, EventKind, EventQuery, EventScope};
 pub use ids::{ContainerId, ExecId, NetworkId};
+pub use progress::{LayerStep, Progress};
 pub use reference::Reference;
 pub use timestamp::Timestamp;
