@@ -56,9 +56,9 @@ pub struct Record {
     /// Networks of the container with what is fixed about them (ids, aliases).
     #[serde(default)]
     pub endpoints: std::collections::BTreeMap<String, Endpoint>,
-    /// Anonymous volumes made for it.
+    /// Its mounts, resolved at creation.
     #[serde(default)]
-    pub anonymous_volumes: Vec<String>,
+    pub mounts: Vec<crate::mounts::Resolved>,
 }
 
 /// Where a container keeps its files.
