@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use shoal_model::container::LogSpec;
 
+use crate::runtime_spec::DaemonDefaults;
+
 /// An OCI runtime program that `--runtime` may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeProgram {
@@ -23,17 +25,15 @@ pub struct Config {
     pub exec_root: PathBuf,
     /// The program `shoal-shim`.
     pub shim: PathBuf,
-    /// Parent of the containers' cgroups, e.g. `/shoal`.
-    pub cgroup_parent: String,
+    /// Cgroup parent, init, ulimits, shm size, seccomp and more, for containers that do not say.
+    pub defaults: DaemonDefaults,
     /// Log driver of containers that name none.
     pub log: LogSpec,
-    /// `--init` for containers that do not say.
-    pub init: bool,
-    /// OCI runtimes by name, besides our own (`shoal`).
+    /// OCI runtimes by name, besides our own ([`OWN_RUNTIME`]).
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     /// Runtime of containers that name none.
     pub default_runtime: String,
-    /// Host name of this machine, for log drivers.
+    /// Host name of this machine.
     pub hostname: String,
 }
 
@@ -49,5 +49,10 @@ impl Config {
     /// Directory of all shims.
     pub fn shims(&self) -> PathBuf {
         self.exec_root.join("shim")
+    }
+
+    /// Directory of compiled seccomp programs.
+    pub fn seccomp(&self) -> PathBuf {
+        self.exec_root.join("seccomp")
     }
 }

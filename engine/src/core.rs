@@ -15,6 +15,8 @@ use crate::exec::Exec;
 use crate::image_source::ImageSource;
 use crate::names::Register;
 use crate::networking::Networking;
+use crate::runtime_spec::HostFacts;
+use crate::seccomp::Cache;
 
 /// Parts of the host and of the daemon that the engine works with.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub(crate) struct Core {
     pub names: Register,
     pub containers: RwLock<BTreeMap<ContainerId, Arc<Container>>>,
     pub execs: Mutex<BTreeMap<ExecId, Arc<Exec>>>,
+    pub host: HostFacts,
+    pub seccomp: Cache,
 }
 
 impl Core {

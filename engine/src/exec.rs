@@ -255,7 +255,8 @@ async fn run(
     streams: Option<Streams>,
 ) -> Result<Option<Session>, Error> {
     let client = Client::new(container.paths.socket());
-    let request = request(container, exec, start, streams)?;
+    let all = crate::prepare::all_capabilities(core);
+    let request = request(container, exec, start, streams, all)?;
     remember(container, exec)?;
     publish(core, container, exec, format!("exec_start: {}", exec.command_line()), &[]);
     let (connection, pid) = client.exec(request).await.map_err(|error| match error.refusal() {
@@ -289,6 +290,7 @@ fn request(
     exec: &Exec,
     start: ExecStart,
     streams: Option<Streams>,
+    all: Vec<String>,
 ) -> Result<message::Exec, Error> {
     let path = container.paths.run.join("config.json");
     let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
@@ -303,7 +305,7 @@ fn request(
     };
     Ok(message::Exec {
         id: exec.id.to_string(),
-        process: process(spec.process, &exec.spec, size),
+        process: process(spec.process, &exec.spec, size, all),
         user: Some(lookup),
         open_stdin: exec.spec.attach_stdin,
         attach: streams,
@@ -311,7 +313,12 @@ fn request(
 }
 
 /// Makes an exec's process from the container's. Pure.
-fn process(base: Process, exec: &ExecSpec, size: Option<(u32, u32)>) -> Process {
+fn process(
+    base: Process,
+    exec: &ExecSpec,
+    size: Option<(u32, u32)>,
+    all_capabilities: Vec<String>,
+) -> Process {
     let mut process = base;
     process.terminal = exec.tty;
     process.console_size = size.filter(|_| exec.tty).map(|(height, width)| {
@@ -335,19 +342,14 @@ fn process(base: Process, exec: &ExecSpec, size: Option<(u32, u32)>) -> Process 
         process.cwd.clone_from(&exec.working_dir);
     }
     if exec.privileged {
-        process.capabilities = Some(all_capabilities());
+        process.capabilities = Some(Capabilities {
+            bounding: all_capabilities.clone(),
+            effective: all_capabilities.clone(),
+            permitted: all_capabilities,
+            ..Capabilities::default()
+        });
     }
     process
-}
-
-fn all_capabilities() -> Capabilities {
-    let all = crate::prepare::all_capabilities();
-    Capabilities {
-        bounding: all.clone(),
-        effective: all.clone(),
-        permitted: all,
-        ..Capabilities::default()
-    }
 }
 
 /// Changes the size of an exec's terminal.
@@ -458,13 +460,13 @@ mod tests {
             tty: true,
             ..ExecSpec::default()
         };
-        let made = process(base.clone(), &wish, Some((24, 80)));
+        let made = process(base.clone(), &wish, Some((24, 80)), Vec::new());
         assert_eq!(made.args, ["id"]);
         assert_eq!(made.env, ["TERM=xterm", "A=2", "B=3"]);
         assert_eq!((made.cwd.as_str(), made.terminal, made.no_new_privileges), ("/w", true, true));
         assert_eq!(made.console_size.map(|size| (size.height, size.width)), Some((24, 80)));
         let plain = ExecSpec { working_dir: "/x".to_owned(), tty: false, ..wish };
-        let made = process(base, &plain, Some((24, 80)));
+        let made = process(base, &plain, Some((24, 80)), Vec::new());
         assert_eq!((made.cwd.as_str(), made.console_size), ("/x", None));
     }
 

@@ -70,7 +70,7 @@ impl Owner {
         // A leftover directory would make the new shim's socket impossible to bind.
         shim::remove_run_directory(&paths.run)?;
         std::fs::create_dir_all(&paths.run).map_err(Error::file("create", &paths.run))?;
-        let attached = match prepare::attach_request(&self.core, &view)? {
+        let attached = match prepare::attach_request(&view)? {
             None => None,
             Some(request) => Some(
                 self.core
