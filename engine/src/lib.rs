@@ -1,5 +1,8 @@
 //! The container engine of one host.
 
+pub mod beneath;
+pub mod files;
 pub mod mounts;
 pub mod runtime_spec;
 pub mod seccomp;
+pub mod volumes;
