@@ -1,26 +1,29 @@
 //! The mounts of a container: from what the spec says to what is mounted.
 //!
 //! [`plan`] is pure: it merges `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes into
-//! one list of [`Planned`] mounts, or says why not. [`resolve`] is the effect: it checks and creates bind
-//! sources and asks for volumes; its [`Resolved`] mounts go into the runtime spec. [`copy_up`] fills
-//! an empty volume from the image.
+//! one list of [`Planned`] mounts, or says why not. [`resolve`] runs when the container is created: it
+//! checks bind sources and asks for volumes; its [`Resolved`] mounts are kept. [`prepare`] runs at every
+//! start and gives what goes into the runtime spec. [`copy_up`] fills an empty volume from the image.
 //!
 //! Source: moby `daemon/volumes.go registerMountPoints`, `volume/mounts/linux_parser.go`.
 
 // pub mod copy_up;
-// mod error;
-// mod parse;
-// mod plan;
-// mod resolve;
+mod error;
+mod parse;
+mod plan;
+mod prepare;
+mod resolve;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shoal_model::container::Propagation;
 
-// pub use error::Error;
-// pub use plan::{Planned, PlannedSource, plan};
-// pub use resolve::{VolumeRequest, Volumes, resolve};
+pub use error::Error;
+pub(crate) use parse::volume_name_is_valid;
+pub use plan::{Inherited, Planned, PlannedSource, plan};
+pub use prepare::prepare;
+pub use resolve::{VolumeGrant, VolumeRequest, Volumes, resolve};
 
 /// A mount of a container, with everything decided. Kept in the container's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,25 @@ pub struct Resolved {
     pub mode: String,
     /// Fill an empty volume from the image.
     pub copy_up: bool,
+    /// Whether inspect lists it: not `--tmpfs`, nor the engine's own files.
+    pub listed: bool,
+}
+
+impl Resolved {
+    /// A writable private mount of a host path, as the engine makes for its own files.
+    pub fn own_file(path: PathBuf, target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            source: Source::Bind { path, create: false },
+            writable: true,
+            propagation: None,
+            non_recursive: false,
+            read_only_depth: ReadOnlyDepth::Possible,
+            mode: String::new(),
+            copy_up: false,
+            listed: false,
+        }
+    }
 }
 
 /// What is mounted.
@@ -50,6 +72,8 @@ pub enum Source {
     Bind {
         /// Absolute path.
         path: PathBuf,
+        /// Make a directory there when it is missing.
+        create: bool,
     },
     /// A volume.
     Volume {
@@ -124,7 +148,8 @@ pub struct MountPoint {
 
 /// What inspect shows, in the order of the targets.
 pub fn points(mounts: &[Resolved]) -> Vec<MountPoint> {
-    let mut points: Vec<MountPoint> = mounts.iter().map(point).collect();
+    let listed = mounts.iter().filter(|mount| mount.listed);
+    let mut points: Vec<MountPoint> = listed.map(point).collect();
     points.sort_by(|one, other| one.destination.cmp(&other.destination));
     points
 }
@@ -132,7 +157,7 @@ pub fn points(mounts: &[Resolved]) -> Vec<MountPoint> {
 fn point(mount: &Resolved) -> MountPoint {
     let propagation = mount.propagation.map_or("", Propagation::as_str);
     let (kind, name, source, driver, propagation) = match &mount.source {
-        Source::Bind { path } => {
+        Source::Bind { path, .. } => {
             let propagation = if propagation.is_empty() { "rprivate" } else { propagation };
             ("bind", "", path.display().to_string(), "", propagation)
         }

@@ -112,7 +112,7 @@ fn user_mount(mount: &Resolved, recursive_read_only: bool) -> Result<Mount, Erro
         })
     };
     match &mount.source {
-        Source::Bind { path } => bind(path),
+        Source::Bind { path, .. } => bind(path),
         Source::Volume { data, subpath, filesystem: None, .. } => bind(&data.join(subpath)),
         Source::Volume { filesystem: Some(filesystem), .. } => {
             let mut options = filesystem.options.clone();

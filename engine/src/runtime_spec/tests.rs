@@ -6,7 +6,7 @@ use shoal_model::container::{Device as DeviceWish, IpcMode, Propagation};
 use super::facts::CgroupVersion;
 use super::oci::Device;
 use super::*;
-use crate::mounts::{ReadOnlyDepth, Resolved, Source};
+use crate::mounts::{Resolved, Source};
 use crate::seccomp::Arch;
 
 fn id() -> ContainerId {
@@ -310,27 +310,14 @@ fn all_limits() {
 fn read_only_root() {
     let mut case = busybox();
     case.spec.host.readonly_rootfs = true;
+    let tmpfs = Source::Tmpfs { options: "size=1m,exec".into() };
     case.mounts = vec![
         Resolved {
-            target: "/data/deep".into(),
-            source: Source::Bind { path: "/srv".into() },
             writable: false,
             propagation: Some(Propagation::RSlave),
-            non_recursive: false,
-            read_only_depth: ReadOnlyDepth::Possible,
-            mode: String::new(),
-            copy_up: false,
+            ..Resolved::own_file("/srv".into(), "/data/deep")
         },
-        Resolved {
-            target: "/tmp".into(),
-            source: Source::Tmpfs { options: "size=1m,exec".into() },
-            writable: true,
-            propagation: None,
-            non_recursive: false,
-            read_only_depth: ReadOnlyDepth::Possible,
-            mode: String::new(),
-            copy_up: false,
-        },
+        Resolved { source: tmpfs, ..Resolved::own_file(PathBuf::new(), "/tmp") },
     ];
     let spec = case.spec();
     assert!(spec.root.readonly);
