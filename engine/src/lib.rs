@@ -1,1 +1,28 @@
-//! The container engine of one host.
+//! The container engine of one host: containers, their records, shims, logs, execs, health and events.
+
+pub(crate) mod beneath;
+pub mod config;
+pub mod container;
+pub mod engine;
+pub mod error;
+pub mod events;
+pub mod exec;
+pub mod image_source;
+pub mod logs;
+pub mod mounts;
+pub mod names;
+pub mod networking;
+pub mod resolve;
+pub mod runtime_spec;
+pub mod seccomp;
+pub mod shim_client;
+pub mod signal;
+pub mod volumes;
+
+mod core;
+mod list;
+mod prepare;
+
+pub use core::Parts;
+pub use engine::Engine;
+pub use error::Error;

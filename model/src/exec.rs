@@ -1,9 +1,12 @@
 //! Execs: additional processes in running containers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{ContainerId, ExecId};
 
-/// What the user asks for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What the user asks for. The engine keeps it for the next daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExecSpec {
     /// Program and arguments, not empty.
     pub command: Vec<String>,

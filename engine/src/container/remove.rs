@@ -1,0 +1,110 @@
+//! Removal: what the user sees goes first, and what is left after a crash is removed by the next daemon.
+
+use std::sync::Arc;
+
+use shoal_model::container::{Phase, RemoveOptions, WaitCondition};
+use shoal_model::error::Chain as Causes;
+
+use super::kill::Wish;
+use super::lifecycle::Verb;
+use super::owner::Owner;
+use super::record::REMOVING_PREFIX;
+use super::{Container, permit, wait};
+use crate::core::Core;
+use crate::error::Error;
+use crate::signal;
+
+/// Removes a container.
+///
+/// # Errors
+/// When it runs and `force` is not given, or something stays behind (it is then `dead`).
+pub(crate) async fn remove(
+    core: &Core,
+    container: &Arc<Container>,
+    options: RemoveOptions,
+) -> Result<(), Error> {
+    if options.link {
+        return Err(Error::NotImplemented(
+            "removal of legacy links is not supported: links are part of the container".to_owned(),
+        ));
+    }
+    let verb = if options.force { Verb::RemoveForced } else { Verb::Remove };
+    container.permit(verb)?;
+    let view = container.view();
+    if options.force && view.counts_as_running() {
+        let removed = wait::register(container.view.subscribe(), WaitCondition::Removed);
+        let ended = wait::register(container.view.subscribe(), WaitCondition::NotRunning);
+        match container.ask(|owner| Box::pin(owner.kill(signal::KILL, Wish::StayDown))).await? {
+            // It ended in this moment.
+            Ok(()) | Err(Error::Phase { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        ended.await;
+        if view.record.spec.host.auto_remove {
+            removed.await;
+            return Ok(());
+        }
+    }
+    let _ = core;
+    let removed = container.ask(move |owner| Box::pin(owner.remove(verb, options))).await;
+    match removed {
+        Ok(result) => result,
+        // Removed by its own policy in this moment.
+        Err(Error::NoSuchContainer { .. }) if container.view.borrow().removed => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Owner {
+    /// `--rm`: removal with the anonymous volumes after the end.
+    pub(crate) async fn remove_automatically(&mut self) {
+        if std::mem::take(&mut self.keep_once) {
+            return;
+        }
+        let options = RemoveOptions { volumes: true, force: false, link: false };
+        if let Err(error) = Box::pin(self.remove(Verb::Remove, options)).await {
+            tracing::error!(container = %self.container.id, error = %Causes(&error),
+                "automatic removal failed");
+        }
+    }
+
+    pub(crate) async fn remove(&mut self, verb: Verb, options: RemoveOptions) -> Result<(), Error> {
+        let before = self.view();
+        permit(&before, verb)?;
+        self.restart_at = None;
+        self.change(|view| view.state.phase = Phase::Removing);
+        if let Err(error) = self.remove_everything(options).await {
+            let text = error.state_text();
+            self.change(|view| {
+                view.state.phase = Phase::Dead;
+                view.state.error.clone_from(&text);
+            });
+            return Err(error);
+        }
+        self.core.forget(&self.container.id);
+        self.core.names.release(before.name(), &self.container.id);
+        self.publish("destroy", &[]);
+        self.change(|view| {
+            view.state = before.state;
+            view.removed = true;
+        });
+        Ok(())
+    }
+
+    /// First the directory gets a name under which no container is found after a crash, then its parts
+    /// go.
+    async fn remove_everything(&self, options: RemoveOptions) -> Result<(), Error> {
+        let id = &self.container.id;
+        let view = self.view();
+        let directory = self.container.paths.directory.clone();
+        let doomed = self.core.config.containers().join(format!("{REMOVING_PREFIX}{id}"));
+        match std::fs::rename(&directory, &doomed) {
+            // A removal that failed half-way goes on where it was.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && doomed.exists() => {}
+            other => other.map_err(Error::file("remove", directory))?,
+        }
+        self.core.images.remove(id).await.map_err(Error::part("remove", view.name()))?;
+        crate::prepare::forget_volumes(&self.core, &view, options.volumes).await;
+        std::fs::remove_dir_all(&doomed).map_err(Error::file("remove", doomed))
+    }
+}

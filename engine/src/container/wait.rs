@@ -1,0 +1,51 @@
+//! Waiting for the end of a container: the pure condition, and its driver.
+
+use futures_util::future::BoxFuture;
+use shoal_model::container::{Phase, WaitCondition, WaitOutcome};
+use tokio::sync::watch;
+
+use super::view::View;
+
+/// Counters at the moment of registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    exits: u64,
+    failed_starts: u64,
+}
+
+impl Registered {
+    /// Remembers where the container is now.
+    pub fn at(view: &View) -> Self {
+        Self { exits: view.exits, failed_starts: view.failed_starts }
+    }
+}
+
+/// Whether the wait is over, and how.
+pub fn over(condition: WaitCondition, since: Registered, view: &View) -> Option<WaitOutcome> {
+    let ended = view.exits > since.exits || view.failed_starts > since.failed_starts;
+    let idle = !view.counts_as_running() && view.state.phase != Phase::Removing;
+    let over = match condition {
+        WaitCondition::NotRunning => idle || ended || view.removed,
+        WaitCondition::NextExit => ended || view.removed,
+        WaitCondition::Removed => view.removed || view.state.phase == Phase::Dead,
+    };
+    over.then(|| view.outcome())
+}
+
+/// Registers a wait; the future completes when it is over.
+pub fn register(
+    mut view: watch::Receiver<View>,
+    condition: WaitCondition,
+) -> BoxFuture<'static, WaitOutcome> {
+    let since = Registered::at(&view.borrow_and_update());
+    Box::pin(async move {
+        loop {
+            if let Some(outcome) = over(condition, since, &view.borrow_and_update()) {
+                return outcome;
+            }
+            if view.changed().await.is_err() {
+                return view.borrow().outcome();
+            }
+        }
+    })
+}
