@@ -77,8 +77,8 @@ fn serve(directory: &Path) -> Result<()> {
 fn listener(directory: &Path) -> Result<UnixListener> {
     let stdin = rustix::stdio::stdin();
     if rustix::net::sockopt::socket_acceptconn(stdin).unwrap_or(false) {
-        let copy: OwnedFd = rustix::io::fcntl_dupfd_cloexec(stdin, 3)
-            .doing(|| "take the socket".to_owned())?;
+        let copy: OwnedFd =
+            rustix::io::fcntl_dupfd_cloexec(stdin, 3).doing(|| "take the socket".to_owned())?;
         let null = init::setup::dev_null()?;
         sys::dup_to(null.as_fd(), 0).doing(|| "close standard input".to_owned())?;
         return Ok(copy.into());

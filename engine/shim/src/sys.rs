@@ -110,7 +110,13 @@ pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the limit lives over the call; prlimit64 on the own process.
     let result = unsafe {
-        libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null_mut::<u8>())
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            &raw const limit,
+            std::ptr::null_mut::<u8>(),
+        )
     };
     check_long(result)
 }
@@ -190,8 +196,8 @@ pub(crate) fn mount_setattr(
     propagation: u64,
 ) -> Result<()> {
     let attributes = [set, clear, propagation, 0u64]; // struct mount_attr
-    let flags = libc::AT_EMPTY_PATH
-        | if recursive == Recursive::Yes { libc::AT_RECURSIVE } else { 0 };
+    let flags =
+        libc::AT_EMPTY_PATH | if recursive == Recursive::Yes { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: path and attributes live over the call; their size is given.
     let result = unsafe {
         libc::syscall(
@@ -306,5 +312,5 @@ pub(crate) fn sleep_ms(milliseconds: u32) {
         tv_sec: i64::from(milliseconds / 1000),
         tv_nsec: i64::from(milliseconds % 1000) * 1_000_000,
     };
-    rustix::thread::nanosleep(&span);
+    let _interrupted = rustix::thread::nanosleep(&span);
 }

@@ -135,9 +135,8 @@ pub(crate) fn attach(program: &[Instruction], directory: &OwnedFd) -> Result<()>
     // BPF_PROG_ATTACH (8): target, program, type BPF_CGROUP_DEVICE (6), flag ALLOW_MULTI (2).
     let attributes = [directory.as_raw_fd(), loaded.as_fd().as_raw_fd(), 6, 2];
     // SAFETY: the attributes have the kernel's layout and live over the call.
-    let attached = unsafe {
-        libc::syscall(libc::SYS_bpf, 8, attributes.as_ptr(), size_of_val(&attributes))
-    };
+    let attached =
+        unsafe { libc::syscall(libc::SYS_bpf, 8, attributes.as_ptr(), size_of_val(&attributes)) };
     if attached < 0 { Err(std::io::Error::last_os_error()).doing(failed) } else { Ok(()) }
 }
 

@@ -54,8 +54,8 @@ pub(crate) fn plan(linux: &Linux) -> Result<Plan> {
             }
             continue;
         };
-        let file = std::fs::File::open(path)
-            .doing(|| format!("open namespace `{}`", path.display()))?;
+        let file =
+            std::fs::File::open(path).doing(|| format!("open namespace `{}`", path.display()))?;
         if kind == NamespaceKind::Pid {
             plan.join_pid = Some(file.into());
         } else {
