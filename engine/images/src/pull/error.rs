@@ -18,22 +18,22 @@ pub enum Error {
     Pull {
         reference: Reference,
         #[source]
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     #[error("failed to push `{reference}`")]
     Push {
         reference: Reference,
         #[source]
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     #[error("failed to inspect `{reference}` at its registry")]
     Inspect {
         reference: Reference,
         #[source]
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     #[error("no manifest of `{reference}` is for {}", shown(.platform))]
-    NoPlatform { reference: Reference, platform: Platform },
+    NoPlatform { reference: Reference, platform: Box<Platform> },
     #[error("`{reference}` has an index inside an index")]
     NestedIndex { reference: Reference },
     #[error("the config of `{reference}` is not usable")]
@@ -43,7 +43,7 @@ pub enum Error {
         source: InvalidConfig,
     },
     #[error("the manifest of `{reference}` has {layers} layers, its config {diff_ids}")]
-    LayerCount { reference: Reference, layers: usize, diff_ids: usize },
+    LayerCount { reference: Box<Reference>, layers: usize, diff_ids: usize },
     #[error("failed to transfer layer `{digest}`")]
     Layer {
         digest: Digest,
