@@ -168,3 +168,35 @@ async fn passwords() {
         "unauthorized: authentication required"
     );
 }
+
+#[tokio::test]
+async fn an_upload_goes_on_where_the_registry_broke() {
+    use crate::server::{Server, reply};
+    let content = Bytes::from(vec![9; 900_000]);
+    let whole = content.clone();
+    // Takes a third, breaks; says what it has; takes the rest.
+    let server = Server::start(move |number, seen| {
+        let location = ("Location", "/v2/a/b/blobs/uploads/session?state=x");
+        match (number, seen.line.split(' ').next().unwrap()) {
+            (0, "POST") => reply("202 Accepted", &[location], b""),
+            (1, "PATCH") => reply("500 Internal Server Error", &[], b""),
+            (2, "GET") => reply("204 No Content", &[location, ("Range", "0-299999")], b""),
+            (3, "PATCH") => {
+                assert_eq!(seen.header("content-range"), Some("300000-899999"));
+                assert!(seen.body == whole[300_000..]);
+                reply("202 Accepted", &[location, ("Range", "0-899999")], b"")
+            }
+            (4, "PUT") => reply("201 Created", &[("Location", "/done")], b""),
+            other => panic!("unexpected request {other:?}"),
+        }
+    });
+    let client = client(std::path::Path::new("/nonexistent"), &[]);
+    let name = format!("{}/a/b", server.host());
+    let repository = open(&client, &name, &Credentials::default(), Access::Push).await;
+    let upload = repository.start_upload().await.unwrap();
+    let (digest, source) = (digest_of(&content), Arc::new(Memory(content.clone())));
+    repository.upload(upload, digest, 900_000, source, Arc::new(Ignore)).await.unwrap();
+    let put = server.lines().pop().unwrap();
+    let hex = digest.hex();
+    assert_eq!(put, format!("PUT /v2/a/b/blobs/uploads/session?state=x&digest=sha256%3A{hex}"));
+}
