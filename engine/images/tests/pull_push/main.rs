@@ -11,6 +11,7 @@ mod server;
 
 mod faults;
 mod round_trip;
+mod speed;
 
 use std::path::Path;
 use std::sync::Arc;

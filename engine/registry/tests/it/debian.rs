@@ -16,6 +16,8 @@ pub(crate) enum Guard {
     Password,
     /// TLS with a certificate of a private authority, see [`Registry::authority`].
     Tls,
+    /// The same, and the client must show a certificate of that authority, see [`Registry::client`].
+    MutualTls,
 }
 
 pub(crate) struct Registry {
@@ -53,6 +55,12 @@ impl Registry {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// A client's certificate and key, PEM.
+    pub(crate) fn client(&self) -> (String, String) {
+        let read = |name| std::fs::read_to_string(self.directory.path().join(name)).unwrap();
+        (read("client.cert"), read("client.key"))
+    }
+
     /// The private authority's certificate, PEM.
     pub(crate) fn authority(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("ca.crt")).unwrap()
@@ -80,10 +88,16 @@ fn config(directory: &Path, port: u16, guard: Guard) -> String {
             std::fs::write(&file, output.stdout).unwrap();
             format!("auth:\n  htpasswd:\n    realm: shoal\n    path: {}\n", file.display())
         }
-        Guard::Tls => {
+        Guard::Tls | Guard::MutualTls => {
             make_certificates(directory);
             let at = directory.display();
-            format!("  tls:\n    certificate: {at}/server.crt\n    key: {at}/server.key\n")
+            let clients = match guard {
+                Guard::MutualTls => format!("    clientcas:\n      - {at}/ca.crt\n"),
+                _ => String::new(),
+            };
+            let server =
+                format!("  tls:\n    certificate: {at}/server.crt\n    key: {at}/server.key\n");
+            server + &clients
         }
     };
     format!(
@@ -103,6 +117,11 @@ fn make_certificates(directory: &Path) {
     let write = |name: &str, label: &str, der: &[u8]| {
         std::fs::write(directory.join(name), pem(label, der)).unwrap();
     };
+    let client_key = KeyPair::generate().unwrap();
+    let client = CertificateParams::new(vec!["ann".to_owned()]).unwrap();
+    let client = client.signed_by(&client_key, &authority).unwrap();
+    write("client.cert", "CERTIFICATE", client.der());
+    write("client.key", "PRIVATE KEY", &client_key.serialize_der());
     write("ca.crt", "CERTIFICATE", authority.der());
     write("server.crt", "CERTIFICATE", server.der());
     write("server.key", "PRIVATE KEY", &key.serialize_der());
