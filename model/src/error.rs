@@ -89,6 +89,10 @@ pub enum Fact {
     RepositoryUnknown { repository: String, cause: String },
     /// A registry refuses for another reason: docker shows `cause` alone.
     RegistryRefused { cause: String },
+    /// A registry wants a user and a password and none were given. `request` is e.g. `Get "https://…"`.
+    NoRegistryCredentials { request: String },
+    /// A registry did not answer a search; docker shows the status alone.
+    SearchStatus { status: u16 },
     /// No image of an index is for this `os/arch[/variant]`.
     NoMatchingPlatform { platform: String },
     /// A push names a tag that no local image has.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use shoal_model::{Classified, Digest, ErrorKind};
+use shoal_model::{Classified, Digest, ErrorKind, Fact};
 
 use crate::certs;
 use crate::manifest::InvalidManifest;
@@ -75,8 +75,8 @@ pub enum Error {
         source: InvalidManifest,
     },
     /// The registry wants a login and there are no credentials.
-    #[error("`{host}` wants credentials and none were given")]
-    NoCredentials { host: String },
+    #[error("`{url}` wants credentials and none were given")]
+    NoCredentials { method: String, url: String },
     /// The registry wants a scheme we do not have.
     #[error("`{host}` wants an authentication scheme other than basic and bearer")]
     Scheme { host: String },
@@ -89,7 +89,10 @@ pub enum Error {
     },
     /// The registry did not accept a login.
     #[error("login attempt to {url} failed with status: {status}")]
-    Login { url: String, status: u16 },
+    Login { url: String, status: http::StatusCode },
+    /// The registry did not answer a search.
+    #[error("the search of `{host}` was answered with status {status}")]
+    SearchStatus { host: String, status: u16 },
     /// Certificates of `certs.d` cannot be used.
     #[error("failed to prepare TLS for `{host}`")]
     Certificates {
@@ -149,7 +152,10 @@ impl Classified for Error {
             Self::Status { status, .. } if *status >= 500 => ErrorKind::Unavailable,
             Self::Digest { .. } | Self::Size { .. } => ErrorKind::DataLoss,
             Self::Manifest { source, .. } => source.kind(),
-            Self::NoCredentials { .. } | Self::Login { status: 401, .. } => ErrorKind::Unauthorized,
+            Self::NoCredentials { .. } => ErrorKind::Unauthorized,
+            Self::Login { status, .. } if *status == http::StatusCode::UNAUTHORIZED => {
+                ErrorKind::Unauthorized
+            }
             Self::Token { source, .. } => source.kind(),
             Self::Search { .. } => ErrorKind::InvalidArgument,
             Self::Status { .. }
@@ -160,8 +166,24 @@ impl Classified for Error {
             | Self::TooLong { .. }
             | Self::Scheme { .. }
             | Self::Login { .. }
+            | Self::SearchStatus { .. }
             | Self::Certificates { .. }
             | Self::Source { .. } => ErrorKind::Internal,
+        }
+    }
+    fn fact(&self) -> Option<Fact> {
+        match self {
+            Self::Refused { refusal, .. } => {
+                Some(Fact::RegistryRefused { cause: refusal.to_string() })
+            }
+            Self::NoCredentials { method, url } => {
+                let mut name = method.to_ascii_lowercase();
+                name[..1].make_ascii_uppercase();
+                Some(Fact::NoRegistryCredentials { request: format!("{name} \"{url}\"") })
+            }
+            Self::SearchStatus { status, .. } => Some(Fact::SearchStatus { status: *status }),
+            Self::Token { source, .. } => source.fact(),
+            _ => None,
         }
     }
 }

@@ -54,7 +54,7 @@ async fn attempt(session: &Session, credentials: &Credentials) -> Result<Login, 
     };
     let response = session.send_any(request).await?;
     if response.status != StatusCode::OK {
-        let (url, status) = (response.url.to_string(), response.status.as_u16());
+        let (url, status) = (response.url.to_string(), response.status);
         return Err(Error::Login { url, status });
     }
     // Without a new refresh token an old one stays good.

@@ -127,7 +127,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
     /// One platform's image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// A list of manifests.
     Index(Index),
 }
@@ -231,7 +231,7 @@ pub fn parse(bytes: &[u8], media_type: &str) -> Result<Parsed, InvalidManifest> 
             let manifest: Manifest =
                 serde_json::from_slice(bytes).map_err(InvalidManifest::Json)?;
             check_manifest(&manifest)?;
-            Ok(Parsed::Manifest(manifest))
+            Ok(Parsed::Manifest(Box::new(manifest)))
         }
         None => Err(InvalidManifest::MediaType(media_type.to_owned())),
     }

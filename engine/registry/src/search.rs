@@ -115,7 +115,8 @@ async fn query(
     }
     let mut response: Response = session.send_bare(&request).await?;
     if response.status != StatusCode::OK {
-        return Err(response.into_error().await);
+        let (host, status) = (session.endpoint.host.clone(), response.status.as_u16());
+        return Err(Error::SearchStatus { host, status });
     }
     let body = response.bytes(ANSWER_MAX).await?;
     let url = response.url.to_string();

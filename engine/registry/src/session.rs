@@ -166,7 +166,7 @@ impl Session {
         }
         if !self.credentials.registry_token.is_empty() {
             let text = format!("Bearer {}", self.credentials.registry_token);
-            self.insert(request, token::secret_header(&text))?;
+            Self::insert(request, token::secret_header(&text))?;
             return Ok(None);
         }
         let (scheme, scopes) = {
@@ -176,21 +176,23 @@ impl Session {
         match scheme {
             None => Ok(None),
             Some(Scheme::Basic) => {
-                self.insert(request, token::basic_header(&self.credentials))?;
+                Self::insert(request, token::basic_header(&self.credentials))?;
                 Ok(None)
             }
             Some(Scheme::Bearer { realm, service }) => {
                 let wish = Wish { realm, service, scopes };
                 let token = self.token(&wish).await?;
-                self.insert(request, token::secret_header(&format!("Bearer {token}")))?;
+                Self::insert(request, token::secret_header(&format!("Bearer {token}")))?;
                 Ok(Some(wish))
             }
         }
     }
 
-    fn insert(&self, request: &mut Request, value: Option<HeaderValue>) -> Result<(), Error> {
-        let host = || self.endpoint.host.clone();
-        let value = value.ok_or_else(|| Error::NoCredentials { host: host() })?;
+    fn insert(request: &mut Request, value: Option<HeaderValue>) -> Result<(), Error> {
+        let value = value.ok_or_else(|| Error::NoCredentials {
+            method: request.method.to_string(),
+            url: request.url.to_string(),
+        })?;
         request.headers.insert(AUTHORIZATION, value);
         Ok(())
     }

@@ -81,7 +81,8 @@ pub(crate) fn same_origin(a: &Uri, b: &Uri) -> bool {
 
 /// The port, or the scheme's.
 pub(crate) fn port(uri: &Uri) -> u16 {
-    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 })
+    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    uri.port_u16().unwrap_or(default)
 }
 
 #[cfg(test)]

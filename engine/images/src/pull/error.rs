@@ -18,22 +18,22 @@ pub enum Error {
     Pull {
         reference: Reference,
         #[source]
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     #[error("failed to push `{reference}`")]
     Push {
         reference: Reference,
         #[source]
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     #[error("failed to inspect `{reference}` at its registry")]
     Inspect {
         reference: Reference,
         #[source]
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     #[error("no manifest of `{reference}` is for {}", shown(.platform))]
-    NoPlatform { reference: Reference, platform: Platform },
+    NoPlatform { reference: Reference, platform: Box<Platform> },
     #[error("`{reference}` has an index inside an index")]
     NestedIndex { reference: Reference },
     #[error("the config of `{reference}` is not usable")]
@@ -43,7 +43,7 @@ pub enum Error {
         source: InvalidConfig,
     },
     #[error("the manifest of `{reference}` has {layers} layers, its config {diff_ids}")]
-    LayerCount { reference: Reference, layers: usize, diff_ids: usize },
+    LayerCount { reference: Box<Reference>, layers: usize, diff_ids: usize },
     #[error("failed to transfer layer `{digest}`")]
     Layer {
         digest: Digest,
@@ -112,21 +112,18 @@ impl Classified for Error {
     fn fact(&self) -> Option<Fact> {
         match self {
             Self::Pull { reference, source } => {
-                let refusal = source.refusal()?;
-                let cause = refusal.to_string();
-                let repository = reference.familiar_name();
-                Some(match refusal.code {
-                    Code::Denied => Fact::PullDenied { repository, cause },
+                let Some(refusal) = source.refusal() else { return source.fact() };
+                let (cause, repository) = (refusal.to_string(), reference.familiar_name());
+                match refusal.code {
+                    Code::Denied => Some(Fact::PullDenied { repository, cause }),
                     Code::ManifestUnknown => {
-                        Fact::ManifestUnknown { reference: reference.familiar(), cause }
+                        Some(Fact::ManifestUnknown { reference: reference.familiar(), cause })
                     }
-                    Code::NameUnknown => Fact::RepositoryUnknown { repository, cause },
-                    _ => Fact::RegistryRefused { cause },
-                })
+                    Code::NameUnknown => Some(Fact::RepositoryUnknown { repository, cause }),
+                    _ => source.fact(),
+                }
             }
-            Self::Push { source, .. } | Self::Inspect { source, .. } => {
-                Some(Fact::RegistryRefused { cause: source.refusal()?.to_string() })
-            }
+            Self::Push { source, .. } | Self::Inspect { source, .. } => source.fact(),
             Self::NoPlatform { platform, .. } => {
                 Some(Fact::NoMatchingPlatform { platform: shown(platform) })
             }

@@ -4,6 +4,8 @@
 //! received stays in the store's ingest and the next flight goes on there.
 
 use std::collections::HashMap;
+use std::io::Read;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +18,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
+use super::pipe::{self, Counted, Counter, Inlet};
+use super::steps::PERIOD;
 use super::transfers::Transfers;
 use crate::content::{self, Expected, Ingest, Lease};
-use crate::image::LayerBlob;
+use crate::image::{self, Images, LayerBlob};
 use crate::unpack::Limits;
 
 /// Pieces between the connection and the disk.
@@ -118,55 +122,127 @@ impl Transfers {
         layer: &LayerBlob,
         stage: &watch::Sender<Stage>,
     ) -> Result<(), Error> {
-        let lease = Arc::new(self.shared.images.lease());
-        lease.hold(layer.digest);
-        lease.hold(layer.diff_id);
-        let stored = self.shared.images.content().stat(layer.digest)?;
-        if stored.is_none_or(|blob| blob.size != layer.size) {
-            let _permit = match self.shared.downloads.try_acquire() {
+        let flight = Flight {
+            transfers: self,
+            repository,
+            layer,
+            lease: Arc::new(self.shared.images.lease()),
+            stage,
+        };
+        flight.lease.hold(layer.digest);
+        flight.lease.hold(layer.diff_id);
+        flight.run().await
+    }
+}
+
+/// One flight under way.
+struct Flight<'a> {
+    transfers: &'a Transfers,
+    repository: &'a Arc<Repository>,
+    layer: &'a LayerBlob,
+    lease: Arc<Lease>,
+    stage: &'a watch::Sender<Stage>,
+}
+
+impl Flight<'_> {
+    async fn run(&self) -> Result<(), Error> {
+        let shared = &self.transfers.shared;
+        let stored = shared.images.content().stat(self.layer.digest)?;
+        if stored.is_none_or(|blob| blob.size != self.layer.size) {
+            let _permit = match shared.downloads.try_acquire() {
                 Ok(permit) => permit,
                 Err(_) => {
-                    stage.send_replace(Stage::Waiting);
-                    self.shared.downloads.acquire().await.expect("is never closed")
+                    self.stage.send_replace(Stage::Waiting);
+                    shared.downloads.acquire().await.expect("is never closed")
                 }
             };
-            self.receive(repository, layer, &lease, stage).await?;
+            let ingest = self.open_ingest().await?;
+            if ingest.offset() == 0 && !self.is_unpacked()? {
+                return self.receive_and_unpack(ingest).await;
+            }
+            self.receive(ingest, None).await?;
         }
-        stage.send_replace(Stage::Downloaded);
-        let _permit = self.shared.unpacks.acquire().await.expect("is never closed");
-        stage.send_replace(Stage::Extracting { current: 0 });
-        let layer = layer.clone();
-        self.with_images("unpack layer", move |images| {
-            images.unpack_layer(&layer, &Limits::default(), &lease)?;
-            Ok(())
-        })
-        .await
+        self.stage.send_replace(Stage::Downloaded);
+        if self.is_unpacked()? {
+            return Ok(());
+        }
+        let _permit = shared.unpacks.acquire().await.expect("is never closed");
+        self.stage.send_replace(Stage::Extracting { current: 0 });
+        let blob = shared.images.content().open_blob(self.layer.digest)?;
+        // A verified blob that is its own diff id is a plain tar whose digest is known already.
+        let known = (self.layer.digest == self.layer.diff_id).then_some(self.layer.diff_id);
+        self.unpack(blob, known).await
+    }
+
+    fn is_unpacked(&self) -> Result<bool, Error> {
+        let images = &self.transfers.shared.images;
+        let layer = images.snapshots().layer(self.layer.diff_id);
+        Ok(layer.map_err(image::Error::from)?.is_some())
+    }
+
+    /// Unpacks while the bytes come. Nothing unverified is published: a layer counts only when the
+    /// uncompressed stream has its diff id, a blob only when it has its digest.
+    async fn receive_and_unpack(&self, ingest: Ingest) -> Result<(), Error> {
+        let (inlet, outlet) = pipe::open();
+        let receive = async {
+            self.receive(ingest, Some(inlet)).await?;
+            self.stage.send_replace(Stage::Downloaded);
+            self.stage.send_replace(Stage::Extracting { current: 0 });
+            Ok::<_, Error>(())
+        };
+        let (received, unpacked) = tokio::join!(receive, self.unpack(outlet, None));
+        // A download that failed explains why the unpacker failed too.
+        received.and(unpacked)
+    }
+
+    /// Unpacks what `input` gives, and shows how far it is once the download is done.
+    async fn unpack(
+        &self,
+        input: impl Read + Send + 'static,
+        known: Option<Digest>,
+    ) -> Result<(), Error> {
+        let counter = Counter::default();
+        let input = Counted { inner: input, counter: Arc::clone(&counter) };
+        let (lease, diff_id) = (Arc::clone(&self.lease), self.layer.diff_id);
+        let work = self.transfers.with_images("unpack layer", move |images| {
+            let unpacked =
+                images.snapshots().unpack(diff_id, Box::new(input), known, &Limits::default());
+            drop(lease); // held until the layer is there
+            unpacked.map(drop).map_err(|source| image::Error::from(source).into())
+        });
+        let mut work = std::pin::pin!(work);
+        let clock = self.transfers.shared.images.clock();
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = clock.sleep(PERIOD) => {}
+            }
+            self.stage.send_if_modified(|stage| match stage {
+                Stage::Extracting { current } => {
+                    *current = counter.load(Ordering::Relaxed);
+                    true
+                }
+                _ => false,
+            });
+        }
     }
 
     /// Downloads a blob into the store. A beginning of an earlier attempt that turns out to be damaged is
     /// thrown away once.
-    async fn receive(
-        &self,
-        repository: &Arc<Repository>,
-        layer: &LayerBlob,
-        lease: &Arc<Lease>,
-        stage: &watch::Sender<Stage>,
-    ) -> Result<(), Error> {
+    async fn receive(&self, mut ingest: Ingest, mut inlet: Option<Inlet>) -> Result<(), Error> {
         loop {
-            let mut ingest = self.open_ingest(layer.digest).await?;
-            if ingest.offset() > layer.size {
-                ingest.reset()?;
-            }
             let resumed = ingest.offset() > 0;
-            let ingest = self.fill(repository, layer, ingest, stage).await?;
-            stage.send_replace(Stage::Verifying);
+            let filled = self.fill(ingest, inlet.take()).await?;
+            self.stage.send_replace(Stage::Verifying);
+            let layer = self.layer;
             let expected = Expected { digest: Some(layer.digest), size: Some(layer.size) };
-            let lease = Arc::clone(lease);
+            let lease = Arc::clone(&self.lease);
             let committed =
-                blocking::run("commit layer", move || ingest.commit(expected, &lease)).await?;
+                blocking::run("commit layer", move || filled.commit(expected, &lease)).await?;
             match committed {
                 Err(content::Error::DigestMismatch { .. }) if resumed => {
-                    tracing::warn!(digest = %layer.digest, "a resumed download was damaged; starting again");
+                    tracing::warn!(digest = %layer.digest, "a resumed download was damaged");
+                    ingest = self.open_ingest().await?;
                 }
                 other => return Ok(other.map(drop)?),
             }
@@ -174,58 +250,73 @@ impl Transfers {
     }
 
     /// Opens the ingest of a blob. A flight that was stopped may still be putting down its last piece.
-    async fn open_ingest(&self, digest: Digest) -> Result<Ingest, Error> {
-        let key = digest.hex();
+    async fn open_ingest(&self) -> Result<Ingest, Error> {
+        let size = self.layer.size;
         let mut attempt = 0;
         loop {
-            let key = key.clone();
-            let opened = self
-                .with_images("open ingest", move |images| Ok(images.content().ingest(&key)))
-                .await?;
-            attempt += 1;
-            match opened {
-                Err(content::Error::Busy { .. }) if attempt < BUSY_ATTEMPTS => {
-                    self.shared.images.clock().sleep(BUSY_WAIT).await;
+            let key = self.layer.digest.hex();
+            let open = move |images: &Images| {
+                let mut ingest = match images.content().ingest(&key) {
+                    Err(content::Error::Busy { .. }) => return Ok(None),
+                    other => other?,
+                };
+                if ingest.offset() > size {
+                    ingest.reset()?;
                 }
-                other => return Ok(other?),
+                Ok(Some(ingest))
+            };
+            if let Some(ingest) = self.transfers.with_images("open ingest", open).await? {
+                return Ok(ingest);
             }
+            attempt += 1;
+            if attempt == BUSY_ATTEMPTS {
+                return Err(content::Error::Busy { key: self.layer.digest.hex() }.into());
+            }
+            self.transfers.shared.images.clock().sleep(BUSY_WAIT).await;
         }
     }
 
     /// Moves bytes from the registry to the ingest: the connection on this task, hashing and the disk on a
     /// thread.
-    async fn fill(
-        &self,
-        repository: &Arc<Repository>,
-        layer: &LayerBlob,
-        mut ingest: Ingest,
-        stage: &watch::Sender<Stage>,
-    ) -> Result<Ingest, Error> {
-        let blob = super::descriptor(layer);
-        let mut download = Download::new(Arc::clone(repository), &blob, ingest.offset());
-        let (pieces, mut arriving) = mpsc::channel::<Bytes>(QUEUE);
+    async fn fill(&self, mut ingest: Ingest, inlet: Option<Inlet>) -> Result<Ingest, Error> {
+        let blob = super::descriptor(self.layer);
+        let mut download = Download::new(Arc::clone(self.repository), &blob, ingest.offset());
+        let (pieces, mut arriving) = mpsc::channel::<Option<Bytes>>(QUEUE);
         let feed = async move {
             loop {
                 let next = download.next().await.map_err(|source| Error::Pull {
-                    reference: repository.name().clone(),
-                    source,
+                    reference: self.repository.name().clone(),
+                    source: Box::new(source),
                 })?;
-                match next {
-                    None => return Ok::<_, Error>(()),
+                let piece = match next {
+                    None => None,
                     Some(Piece::Retry { after }) => {
-                        stage.send_replace(Stage::Retrying { after });
+                        self.stage.send_replace(Stage::Retrying { after });
+                        continue;
                     }
                     Some(Piece::Bytes(bytes)) => {
-                        stage.send_replace(Stage::Downloading { current: download.position() });
-                        // The writer ended: its error says why.
-                        let Ok(()) = pieces.send(bytes).await else { return Ok(()) };
+                        let current = download.position();
+                        self.stage.send_replace(Stage::Downloading { current });
+                        Some(bytes)
                     }
+                };
+                let last = piece.is_none();
+                // A writer that has ended says why.
+                if pieces.send(piece).await.is_err() || last {
+                    return Ok::<_, Error>(());
                 }
             }
         };
         let write = blocking::run("receive layer", move || {
-            while let Some(bytes) = arriving.blocking_recv() {
+            while let Some(piece) = arriving.blocking_recv() {
+                let Some(bytes) = piece else {
+                    inlet.map(Inlet::finish).unwrap_or_default();
+                    break;
+                };
                 ingest.write_bytes(&bytes)?;
+                if let Some(inlet) = &inlet {
+                    inlet.pour(&bytes);
+                }
             }
             Ok::<_, content::Error>(ingest)
         });

@@ -31,7 +31,8 @@ impl Transfers {
         reference: &Reference,
         credentials: &Credentials,
     ) -> Result<Inspected, Error> {
-        let failed = |source| Error::Inspect { reference: reference.clone(), source };
+        let failed =
+            |source| Error::Inspect { reference: reference.clone(), source: Box::new(source) };
         let client = &self.shared.client;
         let repository = client.repository(reference, credentials, Access::Pull).await;
         let repository = repository.map_err(failed)?;

@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod flight;
 mod inspect;
+mod pipe;
 mod steps;
 mod transfers;
 
@@ -56,7 +57,8 @@ impl Transfers {
     pub async fn pull(&self, request: &Request, events: &Events) -> Result<Vec<Pulled>, Error> {
         let mut sweep = SweepOnFailure { transfers: self, armed: true };
         let reference = &request.reference;
-        let failed = |source| Error::Pull { reference: reference.clone(), source };
+        let failed =
+            |source| Error::Pull { reference: reference.clone(), source: Box::new(source) };
         let client = &self.shared.client;
         let repository = client.repository(reference, &request.credentials, Access::Pull).await;
         let repository = Arc::new(repository.map_err(failed)?);
@@ -95,7 +97,8 @@ impl Transfers {
         wanted: Option<&Platform>,
         events: &Events,
     ) -> Result<Pulled, Error> {
-        let failed = |source| Error::Pull { reference: reference.clone(), source };
+        let failed =
+            |source| Error::Pull { reference: reference.clone(), source: Box::new(source) };
         let target = Target::of(&reference);
         let path = reference.path().to_owned();
         let event = Event::PullingFrom { repository: path, target: target.to_string() };
@@ -142,7 +145,7 @@ impl Transfers {
     ) -> Result<(Fetched, registry::Manifest), Error> {
         let index = match &top.parsed {
             Parsed::Manifest(manifest) => {
-                let manifest = manifest.clone();
+                let manifest = registry::Manifest::clone(manifest);
                 return Ok((top, manifest));
             }
             Parsed::Index(index) => index,
@@ -150,14 +153,14 @@ impl Transfers {
         let wanted = wanted.cloned().unwrap_or_else(Platform::host);
         let Some(entry) = platform::select(index, &wanted) else {
             let reference = reference.clone();
-            return Err(Error::NoPlatform { reference, platform: wanted });
+            return Err(Error::NoPlatform { reference, platform: Box::new(wanted) });
         };
-        let fetched = repository
-            .manifest(&Target::Digest(entry.digest))
-            .await
-            .map_err(|source| Error::Pull { reference: reference.clone(), source })?;
+        let fetched =
+            repository.manifest(&Target::Digest(entry.digest)).await.map_err(|source| {
+                Error::Pull { reference: reference.clone(), source: Box::new(source) }
+            })?;
         match fetched.parsed.clone() {
-            Parsed::Manifest(manifest) => Ok((fetched, manifest)),
+            Parsed::Manifest(manifest) => Ok((fetched, *manifest)),
             Parsed::Index(_) => Err(Error::NestedIndex { reference: reference.clone() }),
         }
     }
@@ -173,7 +176,8 @@ impl Transfers {
             return Ok(known.config_json.clone().into_bytes());
         }
         let bytes = repository.small_blob(config, CONFIG_MAX).await;
-        let failed = |source| Error::Pull { reference: reference.clone(), source };
+        let failed =
+            |source| Error::Pull { reference: reference.clone(), source: Box::new(source) };
         Ok(bytes.map_err(failed)?.to_vec())
     }
 
@@ -284,7 +288,7 @@ fn pair(
 ) -> Result<Vec<LayerBlob>, Error> {
     if layers.len() != diff_ids.len() {
         let (layers, diff_ids) = (layers.len(), diff_ids.len());
-        return Err(Error::LayerCount { reference: reference.clone(), layers, diff_ids });
+        return Err(Error::LayerCount { reference: Box::new(reference.clone()), layers, diff_ids });
     }
     let paired = layers.iter().zip(diff_ids).map(|(layer, diff_id)| LayerBlob {
         digest: layer.digest,

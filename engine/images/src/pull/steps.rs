@@ -29,10 +29,13 @@ impl Seen {
         let mut steps = Vec::new();
         self.downloads |= matches!(rank, 1..=4);
         if self.downloads {
+            let extracted = PullStep::Extracting { current: total, total };
             for (passed, step) in
-                [(4, PullStep::VerifyingChecksum), (5, PullStep::DownloadComplete)]
+                [(4, PullStep::VerifyingChecksum), (5, PullStep::DownloadComplete), (6, extracted)]
             {
-                if self.rank < passed && passed <= rank && !failed(stage) {
+                let unseen = self.rank < passed && passed <= rank;
+                let shows_itself = passed == 6 && rank == 6;
+                if unseen && !shows_itself && !failed(stage) {
                     steps.push(step);
                 }
             }
@@ -129,6 +132,18 @@ mod tests {
             [Downloading { current: 2, total: 9 }]
         );
         assert!(!seen.withholds());
+        // Too fast to be seen.
+        let fast = [(0, Stage::Downloading { current: 9 }), (1, Stage::Done(Ok(())))];
+        assert_eq!(
+            shown(&fast),
+            [
+                Downloading { current: 9, total: 9 },
+                VerifyingChecksum,
+                DownloadComplete,
+                Extracting { current: 9, total: 9 },
+                PullComplete
+            ]
+        );
         // Seen only at its end: the blob was there, it had to be unpacked.
         assert_eq!(shown(&[(0, Stage::Downloaded), (1, Stage::Done(Ok(())))]), [PullComplete]);
         let stopped = super::super::error::Error::Stopped {

@@ -38,7 +38,7 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     fn failed(&self, source: registry::Error) -> Error {
-        Error::Push { reference: self.reference.clone(), source }
+        Error::Push { reference: self.reference.clone(), source: Box::new(source) }
     }
 
     async fn tell(&self, layer: &LayerBlob, step: PushStep) {

@@ -59,7 +59,8 @@ impl Transfers {
         let repository_name = request.reference.repository();
         let tagged = self.tagged(request)?;
         let client = &self.shared.client;
-        let failed = |source| Error::Push { reference: request.reference.clone(), source };
+        let failed =
+            |source| Error::Push { reference: request.reference.clone(), source: Box::new(source) };
         let repository =
             client.repository(&request.reference, &request.credentials, Access::Push).await;
         let repository = repository.map_err(failed)?;
@@ -101,7 +102,7 @@ impl Transfers {
                 all.iter().find(|(_, image)| !platform::satisfies(&image.config.platform, wanted))
         {
             let reference = reference.clone();
-            return Err(Error::NoPlatform { reference, platform: wanted.clone() });
+            return Err(Error::NoPlatform { reference, platform: Box::new(wanted.clone()) });
         }
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(all)
@@ -150,11 +151,10 @@ impl Transfers {
     async fn finish(&self, job: &Job<'_>, image: &Image, ready: Ready) -> Result<Pushed, Error> {
         let tag = job.reference.tag().unwrap_or("latest").to_owned();
         let target = Target::Tag(tag.clone());
-        let digest = job
-            .repository
-            .put_manifest(&target, &ready.media_type, &ready.bytes)
-            .await
-            .map_err(|source| Error::Push { reference: job.reference.clone(), source })?;
+        let digest =
+            job.repository.put_manifest(&target, &ready.media_type, &ready.bytes).await.map_err(
+                |source| Error::Push { reference: job.reference.clone(), source: Box::new(source) },
+            )?;
         let (name, id) = (job.reference.with_digest(digest), image.id);
         self.with_images("name image", move |images| Ok(images.add_repo_digest(&name, id)?))
             .await?;
@@ -177,7 +177,7 @@ impl Transfers {
                 && plan::fits(&manifest, image)
             {
                 let media_type = stored.media_type.clone();
-                return Ok(Some((Ready { media_type, bytes: Bytes::from(bytes) }, manifest)));
+                return Ok(Some((Ready { media_type, bytes: Bytes::from(bytes) }, *manifest)));
             }
         }
         Ok(None)

@@ -1,5 +1,7 @@
 //! Pull and push against Debian's `docker-registry` and against registries that misbehave by script.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[allow(dead_code, reason = "shared with the registry client's tests")]
 #[path = "../../../registry/tests/it/debian.rs"]
 mod debian;
@@ -9,6 +11,7 @@ mod server;
 
 mod faults;
 mod round_trip;
+mod speed;
 
 use std::path::Path;
 use std::sync::Arc;

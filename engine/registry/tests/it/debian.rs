@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -16,6 +16,8 @@ pub(crate) enum Guard {
     Password,
     /// TLS with a certificate of a private authority, see [`Registry::authority`].
     Tls,
+    /// The same, and the client must show a certificate of that authority, see [`Registry::client`].
+    MutualTls,
 }
 
 pub(crate) struct Registry {
@@ -36,13 +38,10 @@ impl Registry {
         command.stderr(Stdio::from(log.try_clone().unwrap())).stdout(Stdio::from(log));
         let child = command.spawn().expect("docker-registry is installed");
         let registry = Self { child, directory, port };
-        let began = Instant::now();
+        let mut attempts = 0;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "docker-registry did not start: {}",
-                registry.log()
-            );
+            attempts += 1;
+            assert!(attempts < 1000, "docker-registry did not start: {}", registry.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         registry
@@ -54,6 +53,12 @@ impl Registry {
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// A client's certificate and key, PEM.
+    pub(crate) fn client(&self) -> (String, String) {
+        let read = |name| std::fs::read_to_string(self.directory.path().join(name)).unwrap();
+        (read("client.cert"), read("client.key"))
     }
 
     /// The private authority's certificate, PEM.
@@ -83,10 +88,16 @@ fn config(directory: &Path, port: u16, guard: Guard) -> String {
             std::fs::write(&file, output.stdout).unwrap();
             format!("auth:\n  htpasswd:\n    realm: shoal\n    path: {}\n", file.display())
         }
-        Guard::Tls => {
+        Guard::Tls | Guard::MutualTls => {
             make_certificates(directory);
             let at = directory.display();
-            format!("  tls:\n    certificate: {at}/server.crt\n    key: {at}/server.key\n")
+            let clients = match guard {
+                Guard::MutualTls => format!("    clientcas:\n      - {at}/ca.crt\n"),
+                _ => String::new(),
+            };
+            let server =
+                format!("  tls:\n    certificate: {at}/server.crt\n    key: {at}/server.key\n");
+            server + &clients
         }
     };
     format!(
@@ -106,6 +117,11 @@ fn make_certificates(directory: &Path) {
     let write = |name: &str, label: &str, der: &[u8]| {
         std::fs::write(directory.join(name), pem(label, der)).unwrap();
     };
+    let client_key = KeyPair::generate().unwrap();
+    let client = CertificateParams::new(vec!["ann".to_owned()]).unwrap();
+    let client = client.signed_by(&client_key, &authority).unwrap();
+    write("client.cert", "CERTIFICATE", client.der());
+    write("client.key", "PRIVATE KEY", &client_key.serialize_der());
     write("ca.crt", "CERTIFICATE", authority.der());
     write("server.crt", "CERTIFICATE", server.der());
     write("server.key", "PRIVATE KEY", &key.serialize_der());

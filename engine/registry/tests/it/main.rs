@@ -1,5 +1,7 @@
 //! The client against registries that misbehave by script, and against Debian's `docker-registry`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod debian;
 mod real;
 mod scripted;

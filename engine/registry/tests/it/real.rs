@@ -9,7 +9,7 @@ use shoal_engine_registry::{
     Access, Client, Credentials, Descriptor, Download, Error, Insecure, Meter, Mount, Piece,
     Reader, Repository, Source, Target, manifest::media,
 };
-use shoal_model::{Classified as _, Digest, ErrorKind, Reference};
+use shoal_model::{Classified as _, Digest, ErrorKind, Fact, Reference};
 
 use crate::debian::{Guard, Registry};
 use crate::{client, with_insecure};
@@ -121,7 +121,7 @@ async fn plain_http_on_loopback() {
     let unknown = digest_of(b"unknown");
     assert!(matches!(other.mount(unknown, &from).await.unwrap(), Mount::Upload(_)));
     let error = client.search(&format!("{host}/x"), 0, &nobody).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.fact(), Some(Fact::SearchStatus { status: 404 }));
 }
 
 #[tokio::test]
@@ -146,6 +146,29 @@ async fn a_private_authority_of_certs_d() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_of_certs_d() {
+    let registry = Registry::start(Guard::MutualTls);
+    let host = format!("localhost:{}", registry.port);
+    let certs = tempfile::tempdir().unwrap();
+    let directory = certs.path().join(&host);
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("ca.crt"), registry.authority()).unwrap();
+    let strict = with_insecure(certs.path(), &[], Insecure::none());
+    let nobody = Credentials::default();
+    let stranger = open(&strict, &format!("{host}/team/app"), &nobody, Access::Pull).await;
+    assert!(stranger.tags().await.is_err());
+    let (certificate, key) = registry.client();
+    std::fs::write(directory.join("client.cert"), certificate).unwrap();
+    let half = strict.repository(&"x/y".parse().unwrap(), &nobody, Access::Pull).await;
+    assert!(half.is_ok(), "another registry's directory does not matter");
+    let name = format!("{host}/team/app").parse().unwrap();
+    let error = strict.repository(&name, &nobody, Access::Pull).await.unwrap_err();
+    assert!(matches!(error, Error::Certificates { .. }), "a key is missing: {error:?}");
+    std::fs::write(directory.join("client.key"), key).unwrap();
+    round_trip(&strict, &host, &nobody).await;
+}
+
+#[tokio::test]
 async fn passwords() {
     let registry = Registry::start(Guard::Password);
     let client = client(std::path::Path::new("/nonexistent"), &[]);
@@ -157,14 +180,48 @@ async fn passwords() {
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     assert_eq!(
         error.to_string(),
-        format!("login attempt to http://{host}/v2/ failed with status: 401")
+        format!("login attempt to http://{host}/v2/ failed with status: 401 Unauthorized")
     );
     let nobody =
         open(&client, &format!("{host}/team/app"), &Credentials::default(), Access::Pull).await;
-    assert!(matches!(nobody.tags().await, Err(Error::NoCredentials { .. })));
+    let request = format!("Get \"http://{host}/v2/team/app/tags/list\"");
+    let error = nobody.tags().await.unwrap_err();
+    assert_eq!(error.fact(), Some(Fact::NoRegistryCredentials { request }));
     let guess = open(&client, &format!("{host}/team/app"), &wrong, Access::Pull).await;
     assert_eq!(
         guess.tags().await.unwrap_err().to_string(),
         "unauthorized: authentication required"
     );
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_where_the_registry_broke() {
+    use crate::server::{Server, reply};
+    let content = Bytes::from(vec![9; 900_000]);
+    let whole = content.clone();
+    // Takes a third, breaks; says what it has; takes the rest.
+    let server = Server::start(move |number, seen| {
+        let location = ("Location", "/v2/a/b/blobs/uploads/session?state=x");
+        match (number, seen.line.split(' ').next().unwrap()) {
+            (0, "POST") => reply("202 Accepted", &[location], b""),
+            (1, "PATCH") => reply("500 Internal Server Error", &[], b""),
+            (2, "GET") => reply("204 No Content", &[location, ("Range", "0-299999")], b""),
+            (3, "PATCH") => {
+                assert_eq!(seen.header("content-range"), Some("300000-899999"));
+                assert!(seen.body == whole[300_000..]);
+                reply("202 Accepted", &[location, ("Range", "0-899999")], b"")
+            }
+            (4, "PUT") => reply("201 Created", &[("Location", "/done")], b""),
+            other => panic!("unexpected request {other:?}"),
+        }
+    });
+    let client = client(std::path::Path::new("/nonexistent"), &[]);
+    let name = format!("{}/a/b", server.host());
+    let repository = open(&client, &name, &Credentials::default(), Access::Push).await;
+    let upload = repository.start_upload().await.unwrap();
+    let (digest, source) = (digest_of(&content), Arc::new(Memory(content.clone())));
+    repository.upload(upload, digest, 900_000, source, Arc::new(Ignore)).await.unwrap();
+    let put = server.lines().pop().unwrap();
+    let hex = digest.hex();
+    assert_eq!(put, format!("PUT /v2/a/b/blobs/uploads/session?state=x&digest=sha256%3A{hex}"));
 }
