@@ -306,5 +306,5 @@ pub(crate) fn sleep_ms(milliseconds: u32) {
         tv_sec: i64::from(milliseconds / 1000),
         tv_nsec: i64::from(milliseconds % 1000) * 1_000_000,
     };
-    rustix::thread::nanosleep(&span);
+    let _interrupted = rustix::thread::nanosleep(&span);
 }

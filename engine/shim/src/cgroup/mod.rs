@@ -243,7 +243,6 @@ impl Cgroups {
             for pid in pids {
                 let _gone = sys::kill(pid, libc::SIGKILL);
             }
-            while sys::reap().is_some() {}
             sys::sleep_ms(5);
         }
     }
