@@ -4,6 +4,7 @@
 //! `shoal_base::blocking::run`. Streams are `std::io::Read` on the way in and `std::io::Write` on the way out
 //! (bridge with `tokio_util::io::SyncIoBridge`).
 
+pub mod archive;
 pub mod boot;
 pub mod content;
 pub mod image;

@@ -41,7 +41,7 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error::Unsupported`] names bzip2 and xz.
-pub fn detect(magic: &[u8]) -> Result<Compression, Error> {
+pub(crate) fn detect(magic: &[u8]) -> Result<Compression, Error> {
     match magic {
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
@@ -51,6 +51,26 @@ pub fn detect(magic: &[u8]) -> Result<Compression, Error> {
         [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(Error::Unsupported("xz")),
         _ => Ok(Compression::Plain),
     }
+}
+
+/// The uncompressed bytes of `input`, which are not hashed; a plain stream is passed on as it is.
+pub(crate) fn plain(
+    mut input: Box<dyn Read + Send>,
+    limits: Limits,
+) -> Result<Box<dyn Read + Send>, Error> {
+    let magic = magic(&mut input)?;
+    let compression = detect(&magic)?;
+    let input: Box<dyn Read + Send> = Box::new(io::Cursor::new(magic).chain(input));
+    match compression {
+        Compression::Plain => Ok(input),
+        Compression::Gzip | Compression::Zstd => Ok(Box::new(DecodedStream::start(input, limits)?)),
+    }
+}
+
+fn magic(input: &mut dyn Read) -> Result<Vec<u8>, Error> {
+    let mut magic = Vec::with_capacity(MAGIC_BYTES);
+    input.take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(Error::Read)?;
+    Ok(magic)
 }
 
 /// What came out of a decoded stream.
@@ -67,16 +87,12 @@ pub(crate) struct DecodedStream {
     current: Vec<u8>,
     position: usize,
     decoder: Option<JoinHandle<Digest>>,
-    /// The compression found.
-    pub(crate) compression: Compression,
 }
 
 impl DecodedStream {
     /// Starts decoding `input`.
     pub(crate) fn start(mut input: Box<dyn Read + Send>, limits: Limits) -> Result<Self, Error> {
-        let mut magic = Vec::with_capacity(MAGIC_BYTES);
-        let mut head = (&mut input).take(MAGIC_BYTES as u64);
-        head.read_to_end(&mut magic).map_err(Error::Read)?;
+        let magic = magic(&mut input)?;
         let compression = detect(&magic)?;
         let input: Box<dyn Read + Send> = Box::new(io::Cursor::new(magic).chain(input));
         let (sender, chunks) = sync_channel(QUEUE);
@@ -84,13 +100,7 @@ impl DecodedStream {
             .name("shoal-decode".to_owned())
             .spawn(move || decode(input, compression, limits, &sender))
             .map_err(Error::Read)?;
-        Ok(Self {
-            chunks: Some(chunks),
-            current: Vec::new(),
-            position: 0,
-            decoder: Some(decoder),
-            compression,
-        })
+        Ok(Self { chunks: Some(chunks), current: Vec::new(), position: 0, decoder: Some(decoder) })
     }
 
     /// Reads to the end and returns the digest of all uncompressed bytes.
