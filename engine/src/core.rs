@@ -17,6 +17,7 @@ use crate::names::Register;
 use crate::networking::Networking;
 use crate::runtime_spec::HostFacts;
 use crate::seccomp::Cache;
+use crate::volumes::Local;
 
 /// Parts of the host and of the daemon that the engine works with.
 #[derive(Debug, Clone)]
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub execs: Mutex<BTreeMap<ExecId, Arc<Exec>>>,
     pub host: HostFacts,
     pub seccomp: Cache,
+    pub volumes: Arc<Local>,
 }
 
 impl Core {

@@ -167,10 +167,9 @@ impl Classified for Error {
             Self::NotImplemented(_) => ErrorKind::NotImplemented,
             Self::DamagedRecord { .. } => ErrorKind::DataLoss,
             Self::NewerRecord { .. } => ErrorKind::Unavailable,
-            Self::File { .. }
-            | Self::Encode { .. }
-            | Self::SpawnShim { .. }
-            | Self::Lost(_) => ErrorKind::Internal,
+            Self::File { .. } | Self::Encode { .. } | Self::SpawnShim { .. } | Self::Lost(_) => {
+                ErrorKind::Internal
+            }
             Self::Shim { source, .. } => source.kind(),
             Self::StartFailed { exit_code: 126 | 127, .. } => ErrorKind::InvalidArgument,
             Self::StartFailed { .. } => ErrorKind::Internal,
@@ -201,7 +200,10 @@ impl Classified for Error {
 
 impl Error {
     /// Wraps an error of the operating system.
-    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { action, path, source }
     }

@@ -80,8 +80,7 @@ impl Bus {
             };
             (past, self.inner.followers.subscribe())
         };
-        let follower =
-            Follower { past, receiver, query, clock: Arc::clone(&self.inner.clock) };
+        let follower = Follower { past, receiver, query, clock: Arc::clone(&self.inner.clock) };
         futures_util::stream::unfold(follower, |mut follower| async move {
             follower.next().await.map(|event| (event, follower))
         })
@@ -166,7 +165,8 @@ mod tests {
         for second in 0..300 {
             bus.publish_event(event(second, &format!("e{second}")));
         }
-        let query = EventQuery { since: Some(Timestamp::from_parts(298, 0)), ..EventQuery::default() };
+        let query =
+            EventQuery { since: Some(Timestamp::from_parts(298, 0)), ..EventQuery::default() };
         let mut stream = std::pin::pin!(bus.follow(query));
         bus.publish_event(event(1000, "new"));
         let mut seen = Vec::new();

@@ -155,7 +155,10 @@ pub(crate) fn create(
     spec: ExecSpec,
 ) -> Result<ExecId, Error> {
     if spec.command.is_empty() {
-        return Err(Error::Invalid { field: "Cmd", reason: "no exec command specified".to_owned() });
+        return Err(Error::Invalid {
+            field: "Cmd",
+            reason: "no exec command specified".to_owned(),
+        });
     }
     container.permit(Verb::Exec)?;
     Ok(register(core, container, spec).id.clone())
@@ -294,15 +297,13 @@ fn request(
 ) -> Result<message::Exec, Error> {
     let path = container.paths.run.join("config.json");
     let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
-    let spec: Spec = serde_json::from_slice(&bytes)
-        .map_err(|source| Error::DamagedRecord { path, source })?;
+    let spec: Spec =
+        serde_json::from_slice(&bytes).map_err(|source| Error::DamagedRecord { path, source })?;
     let config = &container.view.borrow().record.spec;
     let size = start.console_size.or(exec.spec.console_size);
     let user = (!exec.spec.user.is_empty()).then_some(&exec.spec.user).unwrap_or(&config.user);
-    let lookup = UserLookup {
-        user: user.clone(),
-        additional_groups: config.host.group_add.clone(),
-    };
+    let lookup =
+        UserLookup { user: user.clone(), additional_groups: config.host.group_add.clone() };
     Ok(message::Exec {
         id: exec.id.to_string(),
         process: process(spec.process, &exec.spec, size, all),
@@ -322,7 +323,8 @@ fn process(
     let mut process = base;
     process.terminal = exec.tty;
     process.console_size = size.filter(|_| exec.tty).map(|(height, width)| {
-        shoal_shim_protocol::spec::ConsoleSize { height, width }
+        let small = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        shoal_shim_protocol::spec::ConsoleSize { height: small(height), width: small(width) }
     });
     process.user = User::default();
     process.args.clone_from(&exec.command);

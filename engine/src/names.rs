@@ -16,22 +16,99 @@ const ADJECTIVES: &[&str] = &[
     "hearty", "humble", "jolly", "keen", "kind", "lively", "loyal", "lucid", "lucky", "mellow",
     "merry", "mild", "modest", "neat", "nimble", "noble", "patient", "plucky", "polite", "proud",
     "quick", "quiet", "ready", "rosy", "sandy", "serene", "sharp", "silver", "sincere", "smart",
-    "snug", "sober", "solid", "spry", "steady", "stoic", "sunny", "swift", "tidal", "tidy", "tranquil",
-    "trusty", "upbeat", "valiant", "vivid", "warm", "wise", "witty", "zesty",
+    "snug", "sober", "solid", "spry", "steady", "stoic", "sunny", "swift", "tidal", "tidy",
+    "tranquil", "trusty", "upbeat", "valiant", "vivid", "warm", "wise", "witty", "zesty",
 ];
 
 /// Surnames of random names: people of the sea, of maps, of engines and of numbers.
 const SURNAMES: &[&str] = &[
-    "abel", "agassiz", "amundsen", "baret", "banks", "beaufort", "bering", "bowditch", "brunel",
-    "cabot", "carson", "cartier", "cauchy", "coleman", "cook", "cousteau", "darwin", "davis",
-    "diesel", "drake", "earle", "ekman", "erikson", "euler", "ferrel", "fitzroy", "fourier",
-    "franklin", "frobisher", "fuchs", "gauss", "germain", "greely", "halley", "hansen", "harrison",
-    "hensen", "heyerdahl", "hooke", "hudson", "humboldt", "huxley", "johnson", "kelvin", "lamb",
-    "laplace", "leavitt", "lovelace", "magellan", "marsili", "maury", "maxwell", "mercator",
-    "mitchell", "munk", "nansen", "newcomen", "noether", "parry", "peary", "piccard", "polo",
-    "ptolemy", "pytheas", "raleigh", "rossby", "sabine", "scoresby", "shackleton", "steno",
-    "stevenson", "stokes", "sverdrup", "tasman", "tharp", "thomson", "torrey", "turing", "vancouver",
-    "verne", "walker", "watt", "weddell", "wegener", "wilkes", "young", "zheng",
+    "abel",
+    "agassiz",
+    "amundsen",
+    "baret",
+    "banks",
+    "beaufort",
+    "bering",
+    "bowditch",
+    "brunel",
+    "cabot",
+    "carson",
+    "cartier",
+    "cauchy",
+    "coleman",
+    "cook",
+    "cousteau",
+    "darwin",
+    "davis",
+    "diesel",
+    "drake",
+    "earle",
+    "ekman",
+    "erikson",
+    "euler",
+    "ferrel",
+    "fitzroy",
+    "fourier",
+    "franklin",
+    "frobisher",
+    "fuchs",
+    "gauss",
+    "germain",
+    "greely",
+    "halley",
+    "hansen",
+    "harrison",
+    "hensen",
+    "heyerdahl",
+    "hooke",
+    "hudson",
+    "humboldt",
+    "huxley",
+    "johnson",
+    "kelvin",
+    "lamb",
+    "laplace",
+    "leavitt",
+    "lovelace",
+    "magellan",
+    "marsili",
+    "maury",
+    "maxwell",
+    "mercator",
+    "mitchell",
+    "munk",
+    "nansen",
+    "newcomen",
+    "noether",
+    "parry",
+    "peary",
+    "piccard",
+    "polo",
+    "ptolemy",
+    "pytheas",
+    "raleigh",
+    "rossby",
+    "sabine",
+    "scoresby",
+    "shackleton",
+    "steno",
+    "stevenson",
+    "stokes",
+    "sverdrup",
+    "tasman",
+    "tharp",
+    "thomson",
+    "torrey",
+    "turing",
+    "vancouver",
+    "verne",
+    "walker",
+    "watt",
+    "weddell",
+    "wegener",
+    "wilkes",
+    "young",
+    "zheng",
 ];
 
 /// How often a random name is drawn before a number is appended.
@@ -67,7 +144,8 @@ pub fn validate(name: &str) -> Result<&str, Error> {
     let mut characters = bare.bytes();
     let first = characters.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let rest = bare.len() > 1
-        && characters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+        && characters
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     if first && rest { Ok(bare) } else { Err(Error::Invalid { name: name.to_owned() }) }
 }
 
@@ -192,7 +270,10 @@ mod tests {
     #[test]
     fn words_are_sorted_out_and_valid() {
         for word in ADJECTIVES.iter().chain(SURNAMES) {
-            assert!(validate(word).is_ok() && word.bytes().all(|b| b.is_ascii_lowercase()), "{word}");
+            assert!(
+                validate(word).is_ok() && word.bytes().all(|b| b.is_ascii_lowercase()),
+                "{word}"
+            );
         }
     }
 }

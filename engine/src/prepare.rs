@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shoal_model::ContainerId;
-use shoal_model::container::{ContainerSpec, IpcMode, NamespaceMode, NetworkMode};
+use shoal_model::container::{ContainerSpec, HostSpec, IpcMode, NamespaceMode, NetworkMode};
 use shoal_model::image::ImageDefaults;
 use shoal_shim_protocol::config::{
     CONFIG_FORMAT, CgroupDriver, InitProgram, LogSink, Rootfs, Runtime, SeccompProgram, ShimConfig,
@@ -19,9 +19,14 @@ use crate::container::view::View;
 use crate::core::Core;
 use crate::error::Error;
 use crate::logs::sinks;
-use crate::networking::{AttachRequest, DnsSettings, EndpointRequest, NetworkSettings, SandboxKind};
+use crate::mounts;
+use crate::networking::{
+    AttachRequest, DnsSettings, EndpointRequest, NetworkSettings, SandboxKind,
+};
 use crate::resolve;
+use crate::runtime_spec::facts::CgroupVersion;
 use crate::runtime_spec::{self, Inputs, NamespacePaths, devices};
+use crate::volumes::Release;
 
 /// What a shim reads.
 #[derive(Debug)]
@@ -58,11 +63,15 @@ pub(crate) fn settle(
         host.ipc_mode = IpcMode::Private;
     }
     if host.cgroupns_mode == NamespaceMode::Default {
-        host.cgroupns_mode = runtime_spec::cgroup_namespace(
-            &core.config.defaults.cgroupns_mode,
-            core.host.cgroup,
-            host.privileged,
-        );
+        let by_version = match core.host.cgroup {
+            CgroupVersion::V1 => NamespaceMode::Host,
+            CgroupVersion::V2 => NamespaceMode::Private,
+        };
+        host.cgroupns_mode = match &core.config.defaults.cgroupns_mode {
+            NamespaceMode::Default => by_version,
+            _ if host.privileged && core.host.cgroup == CgroupVersion::V1 => by_version,
+            configured => configured.clone(),
+        };
     }
     if host.network_mode == NetworkMode::Default {
         host.network_mode = NetworkMode::Bridge;
@@ -96,8 +105,8 @@ pub(crate) fn endpoint_requests(spec: &ContainerSpec) -> Vec<EndpointRequest> {
     let first =
         EndpointRequest { network: main.to_owned(), spec: given.cloned().unwrap_or_default() };
     let others = spec.endpoints.iter().filter(|(name, _)| *name != main && *name != "default");
-    let others = others
-        .map(|(name, spec)| EndpointRequest { network: name.clone(), spec: spec.clone() });
+    let others =
+        others.map(|(name, spec)| EndpointRequest { network: name.clone(), spec: spec.clone() });
     std::iter::once(first).chain(others).collect()
 }
 
@@ -160,11 +169,8 @@ pub(crate) async fn prepare(
     view: &View,
     network: Option<&NetworkSettings>,
 ) -> Result<Prepared, Error> {
-    let rootfs = core
-        .images
-        .rootfs(&container.id)
-        .await
-        .map_err(Error::part("start", view.name()))?;
+    let rootfs =
+        core.images.rootfs(&container.id).await.map_err(Error::part("start", view.name()))?;
     let namespaces = namespaces(core, view, network)?;
     build(core, container, view, &namespaces, rootfs)
 }
@@ -179,6 +185,7 @@ fn build(
     let record = &view.record;
     let spec = &record.spec;
     let name = view.name();
+    let mounts = mounts::prepare(&record.mounts).map_err(Error::part("start", name))?;
     let devices = devices::gather(&spec.host).map_err(Error::part("start", name))?;
     let built = runtime_spec::build(&Inputs {
         id: &record.id,
@@ -186,7 +193,7 @@ fn build(
         host: &core.host,
         daemon: &core.config.defaults,
         devices: &devices,
-        mounts: &record.mounts,
+        mounts: &mounts,
         namespaces,
         shared_memory: None,
         user: None,
@@ -338,23 +345,98 @@ fn running(core: &Core, joiner: &View, name: &str) -> Result<View, Error> {
     if !view.state.phase.is_live() {
         return Err(Error::Conflict {
             container: joiner.name().to_owned(),
-            reason: format!("cannot join namespace of a non running container: container {name} is {}", view.state.phase.as_str()),
+            reason: format!(
+                "cannot join namespace of a non running container: container {name} is {}",
+                view.state.phase.as_str()
+            ),
         });
     }
     Ok(view)
 }
 
-/// Undoes what [`prepare`] made outside the run directory.
-pub(crate) async fn undo(_core: &Arc<Core>, _container: &Arc<Container>) {}
-
 /// Makes the volumes of a new container and resolves its mounts.
-pub(crate) async fn volumes(_core: &Arc<Core>, record: &mut Record) -> Result<(), Error> {
-    record.mounts = Vec::new();
-    Ok(())
+///
+/// # Errors
+/// When a mount is malformed, its source missing, or a volume cannot be made. The caller then releases
+/// the container's volumes.
+pub(crate) async fn volumes(core: &Arc<Core>, mut record: Record) -> Result<Record, Error> {
+    let inherited = inherited(core, &record)?;
+    let name = record.name.clone();
+    let planned = mounts::plan(&record.spec, &inherited).map_err(Error::part("create", &name))?;
+    let mut images = BTreeMap::new();
+    for mount in &planned {
+        if let mounts::PlannedSource::Image { reference, .. } = &mount.source {
+            let layers =
+                core.images.layers(reference).await.map_err(Error::part("create", &name))?;
+            images.insert(reference.clone(), layers);
+        }
+    }
+    if planned.is_empty() {
+        return Ok(record);
+    }
+    let volumes = Arc::clone(&core.volumes);
+    shoal_base::blocking::run("make a container's volumes", move || {
+        let resolved = mounts::resolve(&record.id, planned, volumes.as_ref(), &images);
+        record.mounts = resolved.map_err(Error::part("create", &name))?;
+        Ok(record)
+    })
+    .await?
 }
 
-/// Forgets the volumes of a removed container.
-pub(crate) async fn forget_volumes(_core: &Arc<Core>, _view: &View, _anonymous: bool) {}
+/// Mounts of the containers that `--volumes-from` names.
+fn inherited(core: &Core, record: &Record) -> Result<Vec<mounts::Inherited>, Error> {
+    let wishes = record.spec.host.volumes_from.iter();
+    wishes
+        .map(|wish| {
+            let other = resolve::container(core, &wish.container)?.view();
+            Ok(mounts::Inherited { wish: wish.clone(), mounts: other.record.mounts.clone() })
+        })
+        .collect()
+}
+
+/// What becomes of the anonymous volumes of a removed container.
+pub(crate) async fn forget_volumes(core: &Arc<Core>, id: &ContainerId, release: Release) {
+    let (volumes, id) = (Arc::clone(&core.volumes), id.clone());
+    let released =
+        shoal_base::blocking::run("release volumes", move || volumes.release(&id, release)).await;
+    match released {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(error = %shoal_model::error::Chain(&error), "a volume stays");
+        }
+        Err(error) => tracing::warn!(%error, "volumes may stay"),
+    }
+}
+
+/// The limits of a container in the runtime spec's terms, for an update.
+///
+/// # Errors
+/// When a value is malformed or names a device that is not there.
+pub(crate) fn limits(
+    host: &HostSpec,
+    name: &str,
+) -> Result<shoal_shim_protocol::spec::Resources, Error> {
+    let devices = devices::gather(host).map_err(Error::part("update", name))?;
+    let resources =
+        runtime_spec::limits(&host.resources, &devices).map_err(Error::part("update", name))?;
+    // Both are the runtime spec's JSON: the shim's types read what the builder's write.
+    let what = "limits";
+    serde_json::to_value(&resources)
+        .and_then(serde_json::from_value)
+        .map_err(|source| Error::Encode { what, source })
+}
+
+/// Rewrites the files that depend on the network, in place, because a running container has them mounted.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn rewrite_files(
+    _container: &Container,
+    _view: &View,
+    _settings: &NetworkSettings,
+) -> Result<(), Error> {
+    Ok(())
+}
 
 /// Every capability that a process may have.
 pub(crate) fn all_capabilities(core: &Core) -> Vec<String> {
@@ -368,7 +450,10 @@ mod tests {
 
     #[test]
     fn the_main_network_comes_first_and_others_keep_their_settings() {
-        let alias = |alias: &str| EndpointSpec { aliases: vec![alias.to_owned()], ..EndpointSpec::default() };
+        let alias = |alias: &str| EndpointSpec {
+            aliases: vec![alias.to_owned()],
+            ..EndpointSpec::default()
+        };
         let mut spec = ContainerSpec::default();
         spec.host.network_mode = NetworkMode::Named("front".to_owned());
         spec.endpoints =

@@ -293,9 +293,10 @@ impl Connection {
     }
 
     async fn answer(&mut self) -> Result<Response, Error> {
-        let body = self.next_body().await?.ok_or_else(|| {
-            self.broken(std::io::Error::from(std::io::ErrorKind::UnexpectedEof))
-        })?;
+        let body = self
+            .next_body()
+            .await?
+            .ok_or_else(|| self.broken(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)))?;
         self.understand(&body)
     }
 

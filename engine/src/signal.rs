@@ -65,7 +65,17 @@ mod tests {
             texts.iter().map(|text| parse(text).map(Signal::number)).collect()
         };
         assert_eq!(
-            parsed(&["9", "KILL", "SIGKILL", "sigterm", "SYS", "RTMIN", "SIGRTMIN+3", "RTMAX-1", "IOT"]),
+            parsed(&[
+                "9",
+                "KILL",
+                "SIGKILL",
+                "sigterm",
+                "SYS",
+                "RTMIN",
+                "SIGRTMIN+3",
+                "RTMAX-1",
+                "IOT"
+            ]),
             [9, 9, 9, 15, 31, 34, 37, 63, 6].map(Some)
         );
         assert_eq!(parsed(&["0", "65", "-1", "", "SIG", "FOO", "RTMIN+40", "RTMAX+1"]), [None; 8]);

@@ -38,11 +38,8 @@ pub(crate) async fn attach(
         Session { output: stream::empty().boxed(), input: None, tty }
     };
     if options.logs {
-        let wanted = LogOptions {
-            stdout: options.stdout,
-            stderr: options.stderr,
-            ..LogOptions::default()
-        };
+        let wanted =
+            LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
         let past = logs::open(core, container, wanted).await?;
         let past = past.map(|record| record.map(|r| Output { kind: r.kind, bytes: r.line }));
         session.output = past.chain(session.output).boxed();

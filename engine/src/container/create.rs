@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shoal_model::ContainerId;
 use shoal_model::container::{
     ContainerSpec, CreateRequest, Created, NetworkMode, Phase, RestartPolicy, State,
 };
 use shoal_model::network::Endpoint;
-use shoal_model::ContainerId;
 
 use super::record::{self, Paths, Record};
 use super::view::View;
@@ -15,6 +15,7 @@ use super::{Container, Owner, attributes};
 use crate::core::Core;
 use crate::error::Error;
 use crate::image_source::ImageFacts;
+use crate::volumes::Release;
 use crate::{logs, names, prepare, signal};
 
 /// Creates a container.
@@ -134,12 +135,8 @@ fn settle(
         spec.host.log = Some(log);
     }
     let image_id = image.id.to_string();
-    let who = logs::sinks::Identity {
-        id,
-        name,
-        image_id: &image_id,
-        hostname: &core.config.hostname,
-    };
+    let who =
+        logs::sinks::Identity { id, name, image_id: &image_id, hostname: &core.config.hostname };
     logs::sinks::sinks(&spec, &paths.directory, who)?;
     check(core, &spec)?;
     Ok((spec, warnings))
@@ -159,7 +156,10 @@ fn check(core: &Core, spec: &ContainerSpec) -> Result<(), Error> {
         );
     }
     if spec.host.network_mode == NetworkMode::Host && !spec.host.links.is_empty() {
-        return invalid("Links", "conflicting options: host type networking can't be used with links".to_owned());
+        return invalid(
+            "Links",
+            "conflicting options: host type networking can't be used with links".to_owned(),
+        );
     }
     let runtime = &spec.host.runtime;
     if !core.knows_runtime(runtime) {
@@ -193,16 +193,13 @@ fn endpoints(spec: &ContainerSpec) -> BTreeMap<String, Endpoint> {
 async fn materialise(
     core: &Arc<Core>,
     paths: &Paths,
-    mut made: Record,
+    made: Record,
     image: &ImageFacts,
 ) -> Result<Record, Error> {
     std::fs::create_dir(&paths.directory).map_err(Error::file("create", &paths.directory))?;
     let name = made.name.clone();
-    core.images
-        .prepare(&made.id, &image.id)
-        .await
-        .map_err(Error::part("create", &name))?;
-    prepare::volumes(core, &mut made).await?;
+    core.images.prepare(&made.id, &image.id).await.map_err(Error::part("create", &name))?;
+    let made = prepare::volumes(core, made).await?;
     let disk = Arc::clone(&core.disk);
     let paths = paths.clone();
     shoal_base::blocking::run("write a container record", move || {
@@ -212,6 +209,7 @@ async fn materialise(
 }
 
 async fn undo(core: &Arc<Core>, id: &ContainerId, paths: &Paths) {
+    prepare::forget_volumes(core, id, Release::RemoveAnonymous).await;
     if let Err(failure) = core.images.remove(id).await {
         tracing::warn!(container = %id, error = %failure, "a layer of a failed create stays");
     }
@@ -222,4 +220,3 @@ async fn undo(core: &Arc<Core>, id: &ContainerId, paths: &Paths) {
         _ => {}
     }
 }
-

@@ -110,8 +110,13 @@ impl Owner {
 
     /// Shows the end to everybody, and what the restart policy makes of it.
     pub(crate) fn report(&mut self, ended: &Ended) {
-        self.exec_sessions_ended();
         self.decide_restart(ended.clone());
+        self.report_end(ended);
+    }
+
+    /// Shows the end to everybody, with what was decided about a restart.
+    pub(crate) fn report_end(&mut self, ended: &Ended) {
+        self.exec_sessions_ended();
         let restarting = self.restart_at.is_some();
         let count = self.chain.restarts;
         self.change(|view| {
@@ -171,7 +176,6 @@ impl Owner {
         if let Err(failure) = self.core.networking.detach(&id).await {
             tracing::warn!(container = %id, error = %failure, "a sandbox stays");
         }
-        crate::prepare::undo(&self.core, &self.container).await;
         // Reaped here, or by tokio's orphan queue when it takes longer to die.
         drop(run);
     }

@@ -62,14 +62,24 @@ pub fn starting() -> HealthState {
 }
 
 /// How long to wait before the next probe. `started` is the container's start.
-pub fn next_wait(check: &Check, state: &HealthState, started: Timestamp, now: Timestamp) -> Duration {
+pub fn next_wait(
+    check: &Check,
+    state: &HealthState,
+    started: Timestamp,
+    now: Timestamp,
+) -> Duration {
     let in_start_period =
         state.status == HealthStatus::Starting && now.since(started) < check.start_period;
     if in_start_period { check.start_interval } else { check.interval }
 }
 
 /// Takes a finished probe into account. Returns whether the verdict changed.
-pub fn step(check: &Check, state: &mut HealthState, started: Timestamp, probe: HealthProbe) -> bool {
+pub fn step(
+    check: &Check,
+    state: &mut HealthState,
+    started: Timestamp,
+    probe: HealthProbe,
+) -> bool {
     let before = state.status;
     if probe.exit_code == 0 {
         state.failing_streak = 0;
@@ -133,10 +143,7 @@ mod tests {
             125 1 -> healthy 1 next 30
             155 1 -> unhealthy 2 next 30 *
         "#]]
-        .assert_eq(&play(
-            &example(0),
-            &[(5, 1), (35, -1), (65, 1), (95, 0), (125, 1), (155, 1)],
-        ));
+        .assert_eq(&play(&example(0), &[(5, 1), (35, -1), (65, 1), (95, 0), (125, 1), (155, 1)]));
     }
 
     #[test]

@@ -16,8 +16,10 @@ use crate::signal::{self, Signal};
 /// # Errors
 /// When the signal is unknown or the container does not run.
 pub(crate) async fn kill(container: &Arc<Container>, text: &str) -> Result<(), Error> {
-    let signal = signal::parse(text)
-        .ok_or_else(|| Error::Invalid { field: "signal", reason: format!("unknown signal `{text}`") })?;
+    let signal = signal::parse(text).ok_or_else(|| Error::Invalid {
+        field: "signal",
+        reason: format!("unknown signal `{text}`"),
+    })?;
     container.permit(Verb::Kill)?;
     let ended = super::wait::register(
         container.view.subscribe(),

@@ -98,8 +98,20 @@ mod tests {
     fn table() {
         use Verb::*;
         let verbs = [
-            Start, Stop, Restart, Kill, Pause, Unpause, Exec, Attach, Resize, Top, Remove,
-            RemoveForced, Rename, Update,
+            Start,
+            Stop,
+            Restart,
+            Kill,
+            Pause,
+            Unpause,
+            Exec,
+            Attach,
+            Resize,
+            Top,
+            Remove,
+            RemoveForced,
+            Rename,
+            Update,
         ];
         let phases = [
             Phase::Created,

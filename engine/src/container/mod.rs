@@ -17,19 +17,23 @@ pub mod session;
 pub mod view;
 pub mod wait;
 
-mod attach;
-mod create;
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod kill;
+pub(crate) mod networks;
+pub(crate) mod pause;
+pub(crate) mod remove;
+pub(crate) mod rename;
+pub(crate) mod restart;
+pub(crate) mod restore;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod update;
+
 mod exit;
-mod kill;
 mod owner;
-mod pause;
 mod probe;
-mod remove;
-mod rename;
-mod restart;
 mod shim;
-mod start;
-mod stop;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

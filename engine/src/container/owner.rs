@@ -39,8 +39,6 @@ pub(crate) struct Run {
     pub child: Option<tokio::process::Child>,
     /// Ends what accompanies the run (health probes).
     pub ended: CancellationToken,
-    /// Descriptors and network were attached, mounts were made: to be undone after the end.
-    pub networked: bool,
 }
 
 /// What woke the owner.

@@ -31,10 +31,7 @@ pub(crate) async fn unpause(container: &Arc<Container>) -> Result<(), Error> {
 ///
 /// # Errors
 /// When it does not run or has none.
-pub(crate) async fn resize(
-    container: &Arc<Container>,
-    size: TerminalSize,
-) -> Result<(), Error> {
+pub(crate) async fn resize(container: &Arc<Container>, size: TerminalSize) -> Result<(), Error> {
     container.permit(Verb::Resize)?;
     container
         .ask(move |owner| {
@@ -49,6 +46,17 @@ pub(crate) async fn resize(
             })
         })
         .await?
+}
+
+/// Pids of all processes of a container, as the host sees them.
+///
+/// # Errors
+/// When it does not run.
+pub(crate) async fn pids(container: &Arc<Container>) -> Result<Vec<u32>, Error> {
+    container.permit(Verb::Top)?;
+    let client = crate::shim_client::Client::new(container.paths.socket());
+    let pids = client.pids().await;
+    pids.map_err(|source| Error::Shim { container: container.id.clone(), source })
 }
 
 impl Owner {

@@ -10,16 +10,15 @@ use super::lifecycle::Verb;
 use super::owner::Owner;
 use super::record::REMOVING_PREFIX;
 use super::{Container, permit, wait};
-use crate::core::Core;
 use crate::error::Error;
 use crate::signal;
+use crate::volumes::Release;
 
 /// Removes a container.
 ///
 /// # Errors
 /// When it runs and `force` is not given, or something stays behind (it is then `dead`).
 pub(crate) async fn remove(
-    core: &Core,
     container: &Arc<Container>,
     options: RemoveOptions,
 ) -> Result<(), Error> {
@@ -45,7 +44,6 @@ pub(crate) async fn remove(
             return Ok(());
         }
     }
-    let _ = core;
     let removed = container.ask(move |owner| Box::pin(owner.remove(verb, options))).await;
     match removed {
         Ok(result) => result,
@@ -82,6 +80,8 @@ impl Owner {
             return Err(error);
         }
         self.core.forget(&self.container.id);
+        // Clients that attached and will never be connected.
+        drop(self.container.take_pending());
         self.core.names.release(before.name(), &self.container.id);
         self.publish("destroy", &[]);
         self.change(|view| {
@@ -104,7 +104,8 @@ impl Owner {
             other => other.map_err(Error::file("remove", directory))?,
         }
         self.core.images.remove(id).await.map_err(Error::part("remove", view.name()))?;
-        crate::prepare::forget_volumes(&self.core, &view, options.volumes).await;
+        let release = if options.volumes { Release::RemoveAnonymous } else { Release::Keep };
+        crate::prepare::forget_volumes(&self.core, id, release).await;
         std::fs::remove_dir_all(&doomed).map_err(Error::file("remove", doomed))
     }
 }

@@ -166,7 +166,8 @@ mod tests {
         let never = Found { started_before: false, stopped_by_user: false, ..found };
         let crashed = Found { stopped_by_user: false, ended_unwatched: true, ..found };
         let on_failure = RestartPolicy::OnFailure { max_retries: 0 };
-        let decide = |policy: &RestartPolicy| [found, never, crashed].map(|f| at_daemon_start(policy, f));
+        let decide =
+            |policy: &RestartPolicy| [found, never, crashed].map(|f| at_daemon_start(policy, f));
         assert_eq!(decide(&RestartPolicy::No), [false, false, false]);
         assert_eq!(decide(&RestartPolicy::Always), [true, false, true]);
         assert_eq!(decide(&RestartPolicy::UnlessStopped), [false, false, true]);

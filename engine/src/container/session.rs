@@ -50,7 +50,12 @@ pub(crate) struct PendingAttach {
 
 impl Session {
     /// A session over a connection that exists.
-    pub(crate) fn connected(tasks: &Tasks, connection: Connection, streams: Streams, tty: bool) -> Self {
+    pub(crate) fn connected(
+        tasks: &Tasks,
+        connection: Connection,
+        streams: Streams,
+        tty: bool,
+    ) -> Self {
         Self::later(tasks, std::future::ready(Some(connection)), streams, tty)
     }
 

@@ -113,13 +113,7 @@ impl Owner {
         if let Some(settings) = &network {
             self.remember_network(settings)?;
         }
-        let run = Run {
-            client,
-            events,
-            child: Some(child),
-            ended: CancellationToken::new(),
-            networked: network.is_some(),
-        };
+        let run = Run { client, events, child: Some(child), ended: CancellationToken::new() };
         Ok(Launched { run, pid, started: Timestamp::from_nanos(started_ns), network })
     }
 
@@ -199,11 +193,8 @@ impl Owner {
         let at = self.core.clock.now();
         let text = error.state_text();
         self.change(|view| {
-            view.state.phase = if view.state.started.is_some() {
-                Phase::Exited
-            } else {
-                Phase::Created
-            };
+            view.state.phase =
+                if view.state.started.is_some() { Phase::Exited } else { Phase::Created };
             view.state.pid = 0;
             view.state.error.clone_from(&text);
             view.state.exit = Some(ExitStatus { code, oom_killed: false, at });

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use shoal_model::container::Phase;
 use shoal_model::filters::{ContainerFilters, PortFilter, all_labels};
 
-use super::{Bounds, name_pattern, ports};
+use super::{Bounds, name_pattern, ports, volume_name};
 use crate::container::view::View;
 use crate::image_source::ImageSource;
 
@@ -48,9 +48,9 @@ pub(crate) fn matches(filters: &ContainerFilters, facts: &Facts<'_>) -> bool {
         && any(&filters.publish, |range| has_port(view, range, Published::Yes))
         && any(&filters.expose, |range| has_port(view, range, Published::Any))
         && any(&filters.health, |wanted| *wanted == health)
-        && filters.is_task.is_none_or(|wanted| {
-            record.spec.labels.contains_key(TASK_LABEL) == wanted
-        })
+        && filters
+            .is_task
+            .is_none_or(|wanted| record.spec.labels.contains_key(TASK_LABEL) == wanted)
 }
 
 fn any<T>(values: &[T], test: impl Fn(&T) -> bool) -> bool {
@@ -66,7 +66,7 @@ fn has_volume(view: &View, volume: &str) -> bool {
     view.record
         .mounts
         .iter()
-        .any(|mount| mount.target == volume || mount.volume_name() == Some(volume))
+        .any(|mount| mount.target == volume || volume_name(mount) == Some(volume))
 }
 
 fn has_network(facts: &Facts<'_>, wanted: &str) -> bool {

@@ -107,8 +107,16 @@ pub(crate) fn users_of_volume(core: &Core, volume: &str) -> Vec<ContainerId> {
         .into_iter()
         .filter(|container| {
             let view = container.view.borrow();
-            view.record.mounts.iter().any(|mount| mount.volume_name() == Some(volume))
+            view.record.mounts.iter().any(|mount| volume_name(mount) == Some(volume))
         })
         .map(|container| container.id.clone())
         .collect()
+}
+
+/// The volume behind a mount, if one is.
+pub(crate) fn volume_name(mount: &crate::mounts::Resolved) -> Option<&str> {
+    match &mount.source {
+        crate::mounts::Source::Volume { name, .. } => Some(name),
+        _ => None,
+    }
 }

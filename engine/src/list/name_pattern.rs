@@ -6,7 +6,9 @@
 /// Whether `pattern` matches somewhere in `name` or in `/name`.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let slashed = format!("/{name}");
-    pattern.split('|').any(|branch| matches_branch(branch, name) || matches_branch(branch, &slashed))
+    pattern
+        .split('|')
+        .any(|branch| matches_branch(branch, name) || matches_branch(branch, &slashed))
 }
 
 fn matches_branch(pattern: &str, text: &str) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use shoal_model::container::{
     ContainerDetails, ContainerNetwork, ContainerPaths, ContainerSummary, MountPoint,
+    MountPointKind, Propagation,
 };
 use shoal_model::network::{Endpoint, PublishedPort};
 
@@ -161,5 +162,23 @@ fn exposed(key: &str) -> Option<PublishedPort> {
 }
 
 fn mount_points(view: &View) -> Vec<MountPoint> {
-    crate::mounts::points(&view.record.mounts)
+    crate::mounts::points(&view.record.mounts).into_iter().map(mount_point).collect()
+}
+
+fn mount_point(point: crate::mounts::MountPoint) -> MountPoint {
+    MountPoint {
+        kind: match point.kind.as_str() {
+            "bind" => MountPointKind::Bind,
+            "volume" => MountPointKind::Volume,
+            "tmpfs" => MountPointKind::Tmpfs,
+            _ => MountPointKind::Image,
+        },
+        name: point.name,
+        source: point.source,
+        destination: point.destination,
+        driver: point.driver,
+        mode: point.mode,
+        writable: point.writable,
+        propagation: Propagation::parse(&point.propagation),
+    }
 }

@@ -93,7 +93,8 @@ fn parse_json(line: &[u8]) -> Result<LogRecord, Malformed> {
     let malformed = |error: String| Malformed(error);
     let parsed: JsonLine<'_> =
         serde_json::from_slice(line).map_err(|error| malformed(error.to_string()))?;
-    let time: jiff::Timestamp = parsed.time.parse().map_err(|e: jiff::Error| malformed(e.to_string()))?;
+    let time: jiff::Timestamp =
+        parsed.time.parse().map_err(|e: jiff::Error| malformed(e.to_string()))?;
     let nanos = i64::try_from(time.as_nanosecond()).map_err(|e| malformed(e.to_string()))?;
     Ok(LogRecord {
         at: Timestamp::from_nanos(nanos),

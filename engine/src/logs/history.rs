@@ -74,12 +74,7 @@ pub(crate) fn start_of_records(format: Format) -> u64 {
 
 /// Reads to the present end of a file and delivers whole records. A malformed record of a crash is
 /// skipped in `json-file`; in `local` nothing after it can be found, so the rest of the file is.
-fn drain(
-    file: &mut File,
-    decoder: &mut Decoder,
-    path: &Path,
-    sink: &Sink,
-) -> Result<Flow, Error> {
+fn drain(file: &mut File, decoder: &mut Decoder, path: &Path, sink: &Sink) -> Result<Flow, Error> {
     let mut buffer = vec![0; BLOCK];
     loop {
         let count = file.read(&mut buffer).map_err(Error::file("read", path))?;
@@ -153,8 +148,7 @@ fn inflate(compressed: &File, path: &Path) -> Result<File, Error> {
         OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
         Mode::RUSR | Mode::WUSR,
     );
-    let mut file =
-        File::from(unnamed.map_err(|errno| Error::file("unpack", path)(errno.into()))?);
+    let mut file = File::from(unnamed.map_err(|errno| Error::file("unpack", path)(errno.into()))?);
     let mut decoder = flate2::read::MultiGzDecoder::new(compressed);
     std::io::copy(&mut decoder, &mut file).map_err(Error::file("unpack", path))?;
     Ok(file)

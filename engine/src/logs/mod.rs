@@ -53,9 +53,10 @@ pub(crate) async fn open(
         });
     }
     let view = container.view();
-    let place = sinks::readable(&view.record.spec, &container.paths.directory).ok_or_else(|| {
-        Error::NotImplemented("configured logging driver does not support reading".to_owned())
-    })?;
+    let place =
+        sinks::readable(&view.record.spec, &container.paths.directory).ok_or_else(|| {
+            Error::NotImplemented("configured logging driver does not support reading".to_owned())
+        })?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let ended = (options.follow && view.counts_as_running())
         .then(|| wait::register(container.view.subscribe(), WaitCondition::NotRunning));

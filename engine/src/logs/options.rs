@@ -95,7 +95,9 @@ pub(crate) fn tag(template: &str, facts: TagFacts<'_>) -> Result<String, Error> 
             ".ImageID" => short(facts.image_id),
             ".ImageFullID" => facts.image_id.to_owned(),
             ".DaemonName" => facts.daemon.to_owned(),
-            other => return Err(invalid(format!("tag `{template}` names unknown field `{other}`"))),
+            other => {
+                return Err(invalid(format!("tag `{template}` names unknown field `{other}`")));
+            }
         };
         text.push_str(&value);
         rest = after;

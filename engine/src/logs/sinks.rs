@@ -28,8 +28,16 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 const SYSLOG: &str = "/dev/log";
 /// Options that every driver accepts.
 const COMMON: [&str; 10] = [
-    "mode", "max-buffer-size", "labels", "labels-regex", "env", "env-regex", "tag",
-    "cache-disabled", "cache-max-size", "cache-max-file",
+    "mode",
+    "max-buffer-size",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+    "cache-disabled",
+    "cache-max-size",
+    "cache-max-file",
 ];
 
 /// Who logs.
@@ -107,7 +115,9 @@ pub(crate) fn sinks(
             check(&driver, &options, &["max-size", "max-file", "compress"])?;
             let defaults = (Some(LOCAL_BYTES), LOCAL_FILES);
             let names = ["max-size", "max-file"];
-            Ok(vec![LogSink::Local { file: file(&options, local_path(directory), defaults, names)? }])
+            Ok(vec![LogSink::Local {
+                file: file(&options, local_path(directory), defaults, names)?,
+            }])
         }
         "syslog" => {
             let tag = tagged.unwrap_or_else(|| who.id.short().to_owned());

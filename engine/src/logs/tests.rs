@@ -68,8 +68,15 @@ fn history_goes_through_rotated_and_compressed_files() {
         .collect();
     assert_eq!(
         tails,
-        ["", "5:e", "4:d 5:e", "3:c 4:d 5:e", "2:b 3:c 4:d 5:e", "1:a 2:b 3:c 4:d 5:e",
-         "1:a 2:b 3:c 4:d 5:e"]
+        [
+            "",
+            "5:e",
+            "4:d 5:e",
+            "3:c 4:d 5:e",
+            "2:b 3:c 4:d 5:e",
+            "1:a 2:b 3:c 4:d 5:e",
+            "1:a 2:b 3:c 4:d 5:e"
+        ]
     );
 }
 
@@ -112,8 +119,9 @@ fn bounds_and_streams_choose_after_the_tail() {
 fn a_long_tail_crosses_blocks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x-json.log");
-    let lines: Vec<String> =
-        (0..3000).map(|number| json_line(number % 60, "stdout", &format!("{number:050}"))).collect();
+    let lines: Vec<String> = (0..3000)
+        .map(|number| json_line(number % 60, "stdout", &format!("{number:050}")))
+        .collect();
     std::fs::write(&path, lines.concat()).unwrap();
     let place = Place { path, format: Format::Json };
     let text = render(&place, &LogOptions { tail: Some(900), ..everything() });
