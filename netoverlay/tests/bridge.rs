@@ -41,10 +41,43 @@ fn a_sandbox_has_address_route_and_way_out() {
         networks.detach(id("two")).await.unwrap();
         networks.detach(id("never-was")).await.unwrap();
         assert_eq!(lab.leftovers(), [""; 0]);
-        assert_eq!(json(&sh("ip -j link show type veth")).as_array().unwrap().len(), 1, "up0 only");
+        lab::veths_left(1); // the host's own link
         networks.clear().await.unwrap();
         assert_eq!(rules(), "");
         assert_eq!(sh("ip -j link show type bridge").trim(), "[]");
+    });
+}
+
+#[test]
+fn an_address_can_be_wanted_again_at_once() {
+    lab::run(|lab| async move {
+        let networks = lab.start().await;
+        let request = || shoal_netoverlay::sandbox::SandboxRequest {
+            id: id("one"),
+            endpoints: vec![(
+                networks.resolve("bridge").unwrap().id.clone(),
+                shoal_netoverlay::endpoint::EndpointRequest {
+                    ipv4: Some("172.17.0.9".parse().unwrap()),
+                    ..Default::default()
+                },
+            )],
+            ports: Vec::new(),
+        };
+        networks.attach(request()).await.unwrap();
+        for _ in 0..3 {
+            networks.detach(id("one")).await.unwrap();
+            let again = networks.attach(request()).await.unwrap();
+            assert_eq!(again.endpoints[0].ipv4.unwrap().to_string(), "172.17.0.9/16");
+            assert!(pings(&again.path, lab::NEIGHBOUR));
+        }
+        // Somebody who stays in the namespace does not keep the address.
+        let sandbox = shoal_netoverlay::kernel::namespace::Namespace::open(
+            &lab.settings.exec_root.join("netns/one"),
+        );
+        networks.detach(id("one")).await.unwrap();
+        networks.attach(request()).await.unwrap();
+        lab::veths_left(2);
+        drop(sandbox);
     });
 }
 
@@ -147,6 +180,7 @@ fn a_restart_takes_over_what_lives_and_removes_the_rest() {
         );
         assert!(result.is_empty());
         assert_eq!(lab.leftovers(), ["kept", "kept.json"]);
+        lab::veths_left(4);
         let links = json(&sh("ip -j link show type veth"));
         let mut names: Vec<_> =
             links.as_array().unwrap().iter().map(|link| link["ifname"].as_str().unwrap()).collect();

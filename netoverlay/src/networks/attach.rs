@@ -88,9 +88,7 @@ impl Inner {
         network: &NetworkId,
         wanted: &EndpointRequest,
     ) -> Result<Option<Endpoint>, Error> {
-        let id = self.random_id();
-        let mut state = self.state();
-        let known = Arc::clone(&state.entry(network)?.network);
+        let known = Arc::clone(&self.state().entry(network)?.network);
         if known.spec.driver != Driver::Bridge {
             return Ok(None);
         }
@@ -100,7 +98,9 @@ impl Inner {
         }
         let prefix = known.bridge.as_ref().map_or("eth", |bridge| &bridge.interface_prefix);
         let interface = sandbox.free_interface(prefix);
-        state.lease(&sandbox.id, network, wanted, (id, interface)).map(Some)
+        let names = (self.random_id(), interface);
+        self.lease_patiently(|state| state.lease(&sandbox.id, network, wanted, names.clone()))
+            .map(Some)
     }
 
     /// Makes the veth pairs of `endpoints` and configures their ends: one datagram on the host's side,

@@ -245,7 +245,7 @@ impl Inner {
                     let family = pool.gateway.is_none_or(|gateway| gateway.is_ipv4() == ipv4);
                     pool.subnet.is_none() && family
                 });
-                pools.push(complete_pool(name, subnet, open.unwrap_or(&PoolSpec::default()))?);
+                pools.push(complete_pool(name, subnet, &open.cloned().unwrap_or_default())?);
             }
         }
         for (index, pool) in pools.iter().enumerate() {

@@ -23,29 +23,33 @@ impl Inner {
         Ok(())
     }
 
-    /// Undoes everything that may be there of a sandbox; every step is attempted. Addresses and ports are
-    /// given back only when nothing in the kernel uses them any more.
+    /// Undoes everything that may be there of a sandbox; every step is attempted. Ports are given back
+    /// only when nothing in the kernel uses them any more; veth pairs go with their namespace, and
+    /// addresses are given back when they have gone.
     pub(super) fn tear_down(&self, live: &mut Live) -> Result<(), Error> {
         let id = live.sandbox.id.clone();
-        let endpoints: Vec<&Endpoint> = live.sandbox.endpoints.iter().collect();
-        let mut errors: Vec<Error> = [
+        let errors: Vec<Error> = [
             self.withdraw(&live.sandbox.ports),
-            self.unwire(&id, &endpoints),
             namespace::unpin(&live.sandbox.path)
                 .map_err(|source| Error::Namespace { sandbox: id.clone(), source }),
         ]
         .into_iter()
         .filter_map(Result::err)
         .collect();
-        if errors.is_empty() {
-            errors.extend(self.store.remove_sandbox(&id).err());
+        Error::collect(errors)?;
+        // From here on a restart sweeps the veth pairs, which no record names.
+        self.store.remove_sandbox(&id)?;
+        live.reserved.clear();
+        if !live.sandbox.endpoints.is_empty() {
             let mut state = self.state();
             for endpoint in &live.sandbox.endpoints {
-                state.release(endpoint);
+                state.leave(endpoint);
             }
-            live.reserved.clear();
+            state.dying.append(&mut live.sandbox.endpoints);
+            drop(state);
+            self.buried.wake();
         }
-        Error::collect(errors)
+        Ok(())
     }
 
     /// Removes the veth pairs of endpoints; absent ones are fine.

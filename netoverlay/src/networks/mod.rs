@@ -5,6 +5,7 @@
 //! the host's sockets. No job holds the state's lock while it talks to the kernel.
 
 mod attach;
+mod bury;
 mod define;
 mod detach;
 mod host;
@@ -22,6 +23,7 @@ use shoal_base::tasks::Tasks;
 use shoal_base::{SharedClock, SharedDisk, blocking};
 use shoal_model::NetworkId;
 
+use self::bury::Buried;
 use self::host::Host;
 use self::spare::Spares;
 use self::state::{Slot, State};
@@ -61,6 +63,7 @@ struct Inner {
     store: Store,
     host: Host,
     spares: Arc<Spares>,
+    buried: Buried,
     state: Mutex<State>,
 }
 
@@ -75,14 +78,16 @@ impl Networks {
             let store = Store::open(ports.disk.clone(), &settings.data_root, &settings.exec_root)?;
             let host = Host::open(&settings.table)?;
             let spares = Arc::default();
-            let state = Mutex::default();
-            let inner = Inner { settings, ports, store, host, spares, state };
+            let (buried, state) = Default::default();
+            let inner = Inner { settings, ports, store, host, spares, buried, state };
             inner.load_networks()?;
             Ok::<_, Error>(inner)
         })
         .await??;
         inner.spares.keep(inner.settings.spare_namespaces, &inner.ports.tasks);
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        bury::keep(&inner);
+        Ok(Self { inner })
     }
 
     /// Finds a network by name, id or unique id prefix.

@@ -73,6 +73,9 @@ pub(super) struct State {
     pub(super) slots: BTreeMap<SandboxId, Arc<Slot>>,
     /// Published ports of all sandboxes.
     pub(super) published: BTreeMap<PublishedPort, SandboxId>,
+    /// Endpoints whose sandbox is gone and whose veth pair may still be there: their addresses are not
+    /// given out again before [`super::bury`] has seen it gone.
+    pub(super) dying: Vec<Endpoint>,
 }
 
 impl State {
@@ -197,13 +200,19 @@ impl State {
         Ok(())
     }
 
-    /// Takes an endpoint's addresses back.
+    /// Takes an endpoint and its addresses back.
     pub(super) fn release(&mut self, endpoint: &Endpoint) {
-        if let Some(entry) = self.networks.get_mut(&endpoint.network)
-            && entry.endpoints.remove(&endpoint.id).is_some()
-        {
+        self.leave(endpoint);
+        if let Some(entry) = self.networks.get_mut(&endpoint.network) {
             let addresses = endpoint.ipv4.iter().chain(&endpoint.ipv6);
             entry.release(addresses.map(|address| address.address));
+        }
+    }
+
+    /// Takes an endpoint back; its addresses rest until they are released.
+    pub(super) fn leave(&mut self, endpoint: &Endpoint) {
+        if let Some(entry) = self.networks.get_mut(&endpoint.network) {
+            entry.endpoints.remove(&endpoint.id);
         }
     }
 }

@@ -145,7 +145,7 @@ impl FieldType {
     }
 
     /// Bytes of the value itself.
-    pub const fn len(self) -> usize {
+    pub const fn byte_len(self) -> usize {
         match self {
             Self::InterfaceName | Self::Ipv6 => 16,
             Self::Ipv4 => 4,

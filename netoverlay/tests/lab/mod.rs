@@ -1,6 +1,7 @@
 //! A host of its own for each test: a thread in fresh network and mount namespaces, with a neighbour on a
 //! link. Everything is asserted through `ip`, `nft` and traffic.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, missing_debug_implementations, reason = "only tests use this")]
 
 use std::future::Future;
 use std::io::{Read, Write};
@@ -64,6 +65,8 @@ impl Lab {
         settings.spare_namespaces = 2;
         let lab = Self { directory, settings, tasks: Tasks::new() };
         sh("ip link set lo up");
+        // Without waiting for the detection of duplicates, packets can be forwarded at once.
+        sh("sysctl -qw net.ipv6.conf.default.accept_dad=0");
         Namespace::create().unwrap().pin(&lab.neighbour()).unwrap();
         sh(&format!(
             "ip link add up0 type veth peer name eth0 netns {}",
@@ -76,7 +79,15 @@ impl Lab {
         inside(&lab.neighbour(), "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0");
         inside(&lab.neighbour(), "ip -6 addr add fd00:203::2/64 dev eth0 nodad");
         inside(&lab.neighbour(), "ip link set eth0 up");
-        lab
+        // The kernel may take a second to notice that a link has a carrier; before, packets are lost.
+        for _ in 0..150 {
+            let ends = [sh("ip link show up0"), inside(&lab.neighbour(), "ip link show eth0")];
+            if ends.iter().all(|end| end.contains("state UP")) {
+                return lab;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the link to the neighbour does not come up");
     }
 
     pub fn neighbour(&self) -> PathBuf {
@@ -157,6 +168,19 @@ pub fn within(namespace: &Path, line: &str) -> String {
 
 pub fn pings(namespace: &Path, address: &str) -> bool {
     try_sh(&within(namespace, &format!("busybox ping -c 1 -W 1 {address}"))).0
+}
+
+/// Waits until only `count` veth ends are left on the host.
+#[track_caller]
+pub fn veths_left(count: usize) {
+    for _ in 0..100 {
+        let links = json(&sh("ip -j link show type veth"));
+        if links.as_array().unwrap().len() == count {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{}", sh("ip link show type veth"));
 }
 
 pub fn json(text: &str) -> Value {

@@ -95,7 +95,7 @@ fn add_rule(table: &str, chain: &str, rule: &Rule) -> Message {
 fn create_map(table: &str, map: &str, key: &[FieldType], data: &[FieldType], id: u32) -> Message {
     let length = |types: &[FieldType]| {
         let bytes: usize = match types {
-            [one] => one.len(),
+            [one] => one.byte_len(),
             types => types.iter().map(|kind| kind.padded_len()).sum(),
         };
         u32::try_from(bytes).expect("keys and data are short")

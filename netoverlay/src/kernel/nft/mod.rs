@@ -24,7 +24,7 @@ pub enum Error {
     #[error("failed to open a netlink socket for nftables")]
     Open(#[source] io::Error),
     /// A transaction.
-    #[error("failed to change the nftables table `inet {table}`{}", refused(.change.as_ref()))]
+    #[error("failed to change the nftables table `inet {table}`{}", refused(.change.as_deref()))]
     Commit {
         /// The table.
         table: String,
@@ -45,7 +45,7 @@ pub enum Error {
     },
 }
 
-fn refused(change: Option<&Box<Change>>) -> String {
+fn refused(change: Option<&Change>) -> String {
     change.map_or_else(String::new, |change| format!(", refused was {change:?}"))
 }
 
