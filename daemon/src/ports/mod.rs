@@ -1,0 +1,23 @@
+//! The API's ports, over the engine, the images and the networks of this host.
+
+mod containers;
+mod execs;
+mod files;
+mod images;
+mod networks;
+mod system;
+mod transfer;
+mod volumes;
+
+pub(crate) use containers::HostContainers;
+pub(crate) use execs::HostExecs;
+pub(crate) use images::HostImages;
+pub(crate) use networks::HostNetworks;
+pub(crate) use system::HostSystem;
+pub(crate) use volumes::HostVolumes;
+
+/// A blocking job that did not come back, as it crosses a port.
+fn lost(error: shoal_base::blocking::Lost) -> shoal_model::Failure {
+    let chain = shoal_model::error::Chain(&error).to_string();
+    shoal_model::Failure::new(shoal_model::ErrorKind::Internal, chain)
+}
