@@ -8,8 +8,10 @@
 
 pub mod config;
 mod error;
+pub mod filter;
 mod index;
 mod record;
+pub mod remove;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
