@@ -139,7 +139,8 @@ impl Container {
 
     /// Releases the container.
     pub(crate) fn start(&mut self) -> Result<(u32, i64)> {
-        let blocked = self.blocked.take().ok_or_else(|| conflict("the container is not created"))?;
+        let blocked =
+            self.blocked.take().ok_or_else(|| conflict("the container is not created"))?;
         match blocked.release() {
             Ok((pid, streams)) => {
                 let now = sys::now_ns();
@@ -250,8 +251,7 @@ impl Container {
         let filter = self.seccomp()?;
         let flags = self.config.seccomp.as_ref().map_or(0, |program| program.flags);
         let seccomp = (filter.as_slice(), flags);
-        let (pid, streams) =
-            own::exec(request, init, &self.made, self.cgroups.as_ref(), seccomp)?;
+        let (pid, streams) = own::exec(request, init, &self.made, self.cgroups.as_ref(), seccomp)?;
         self.execs.push(Execution {
             id: request.id.clone(),
             pid,

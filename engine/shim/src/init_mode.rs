@@ -45,7 +45,8 @@ pub(crate) fn run(mut arguments: Vec<String>) -> i32 {
 
 /// Signals that cannot be caught, or tell of faults of this process itself.
 fn unforwardable(signal: i32) -> bool {
-    let own = [libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGTRAP];
+    let own =
+        [libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGTRAP];
     own.contains(&signal) || [libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(&signal)
 }
 
@@ -53,7 +54,9 @@ fn exec(name: &str, arguments: &[String]) -> ! {
     sys::reset_signals();
     // A group of its own that owns the terminal, so that Ctrl-C reaches it once.
     let _group = rustix::process::setpgid(None, None);
-    if let Some(group) = rustix::process::Pid::from_raw(rustix::process::getpid().as_raw_nonzero().get()) {
+    if let Some(group) =
+        rustix::process::Pid::from_raw(rustix::process::getpid().as_raw_nonzero().get())
+    {
         // Taking the terminal from the background stops a process that does not ignore this.
         sys::ignore_signal(libc::SIGTTOU);
         let _not_a_terminal = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), group);

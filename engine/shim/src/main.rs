@@ -9,6 +9,7 @@ mod client;
 mod container;
 mod failure;
 mod files;
+mod foreign;
 mod init;
 mod init_mode;
 mod logs;
@@ -77,8 +78,8 @@ fn serve(directory: &Path) -> Result<()> {
 fn listener(directory: &Path) -> Result<UnixListener> {
     let stdin = rustix::stdio::stdin();
     if rustix::net::sockopt::socket_acceptconn(stdin).unwrap_or(false) {
-        let copy: OwnedFd = rustix::io::fcntl_dupfd_cloexec(stdin, 3)
-            .doing(|| "take the socket".to_owned())?;
+        let copy: OwnedFd =
+            rustix::io::fcntl_dupfd_cloexec(stdin, 3).doing(|| "take the socket".to_owned())?;
         let null = init::setup::dev_null()?;
         sys::dup_to(null.as_fd(), 0).doing(|| "close standard input".to_owned())?;
         return Ok(copy.into());

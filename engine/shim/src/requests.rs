@@ -2,9 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use shoal_shim_protocol::message::{
-    self, Event, Failure, FailureKind, Phase, Request, Response,
-};
+use shoal_shim_protocol::message::{self, Event, Failure, FailureKind, Phase, Request, Response};
 use shoal_shim_protocol::negotiate;
 
 use crate::cgroup::Frozen;
@@ -17,14 +15,19 @@ use crate::sys;
 impl Server {
     /// Answers every whole request of a client.
     pub(crate) fn serve_requests(&mut self, place: usize) {
-        while let Some(request) = self.clients.get_mut(place).and_then(|client| client.next_request())
+        while let Some(request) =
+            self.clients.get_mut(place).and_then(|client| client.next_request())
         {
             let mut fds = Vec::new();
             let answer = match request {
                 Ok(request) => self.serve(place, request, &mut fds),
                 Err(error) => {
-                    let message = format!("{error}: {}", std::error::Error::source(&error)
-                        .map(ToString::to_string).unwrap_or_default());
+                    let message = format!(
+                        "{error}: {}",
+                        std::error::Error::source(&error)
+                            .map(ToString::to_string)
+                            .unwrap_or_default()
+                    );
                     Err(failure(FailureKind::InvalidArgument, message))
                 }
             };
@@ -64,7 +67,9 @@ impl Server {
                 let release = env!("CARGO_PKG_VERSION").to_owned();
                 Response::Hello { version, release }
             }
-            Request::Create => self.or_close(|server| server.container.create()).map(|pid| Response::Created { pid })?,
+            Request::Create => self
+                .or_close(|server| server.container.create())
+                .map(|pid| Response::Created { pid })?,
             Request::Start => self.start()?,
             Request::Run => {
                 self.or_close(|server| server.container.create())?;
@@ -120,7 +125,11 @@ impl Server {
         Ok(Response::Started { pid, started_at_ns })
     }
 
-    fn attach(&mut self, exec: Option<String>, streams: message::Streams) -> Result<(Response, Mode)> {
+    fn attach(
+        &mut self,
+        exec: Option<String>,
+        streams: message::Streams,
+    ) -> Result<(Response, Mode)> {
         let tty = match &exec {
             None if matches!(self.container.phase, Phase::Exited(_) | Phase::Failed(_)) => {
                 return Err(not_running());

@@ -39,8 +39,7 @@ enum Token {
 impl Server {
     pub(crate) fn new(listener: UnixListener, container: Container) -> Result<Self> {
         listener.set_nonblocking(true).doing(|| "prepare the socket".to_owned())?;
-        let signals =
-            sys::signal_fd(&[libc::SIGCHLD]).doing(|| "listen to signals".to_owned())?;
+        let signals = sys::signal_fd(&[libc::SIGCHLD]).doing(|| "listen to signals".to_owned())?;
         Ok(Self {
             listener,
             signals,
@@ -73,14 +72,14 @@ impl Server {
             PollFd::new(&self.signals, PollFlags::IN),
         ];
         let execs = self.container.execs.iter().enumerate();
-        let execs = execs.map(|(place, exec)| {
-            (Some(place), Some(exec.id.as_str()), exec.streams.as_ref())
-        });
+        let execs =
+            execs.map(|(place, exec)| (Some(place), Some(exec.id.as_str()), exec.streams.as_ref()));
         let init = std::iter::once((None, None, self.container.streams.as_ref()));
         for (place, id, streams) in init.chain(execs) {
             let Some(streams) = streams else { continue };
             let blocked = self.clients.iter().any(|client| {
-                client.is_full() && matches!(&client.mode, Mode::Attached { exec, .. } if exec.as_deref() == id)
+                client.is_full()
+                    && matches!(&client.mode, Mode::Attached { exec, .. } if exec.as_deref() == id)
             });
             for output in streams.outputs.iter().filter(|_| !blocked) {
                 tokens.push(Token::Output(place));
@@ -216,7 +215,8 @@ impl Server {
             for event in &events {
                 self.publish(event);
             }
-            let id = place.and_then(|place| self.container.execs.get(place)).map(|exec| exec.id.clone());
+            let id =
+                place.and_then(|place| self.container.execs.get(place)).map(|exec| exec.id.clone());
             self.close_streams(id.as_deref());
             if is_init {
                 self.container.remove_remains();
@@ -305,9 +305,8 @@ impl Server {
     fn sweep(&mut self) {
         let mut place = 0;
         while let Some(client) = self.clients.get_mut(place) {
-            let over = client.gone
-                || (client.closing && !client.has_output())
-                || client.is_stalled();
+            let over =
+                client.gone || (client.closing && !client.has_output()) || client.is_stalled();
             if !over {
                 place += 1;
                 continue;

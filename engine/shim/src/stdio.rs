@@ -66,19 +66,13 @@ impl Streams {
         open_stdin: bool,
         size: Option<TerminalSize>,
     ) -> Result<(Self, ChildStdio)> {
-        let mut streams = Self {
-            tty,
-            stdin: None,
-            pending: Vec::new(),
-            closing: false,
-            outputs: Vec::new(),
-        };
+        let mut streams =
+            Self { tty, stdin: None, pending: Vec::new(), closing: false, outputs: Vec::new() };
         if tty {
             return Ok((streams, ChildStdio::Terminal(size)));
         }
-        let pipe = || {
-            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned())
-        };
+        let pipe =
+            || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(|| "make a pipe".to_owned());
         let input = if open_stdin {
             let (read, write) = pipe()?;
             set_nonblocking(&write)?;
@@ -104,8 +98,8 @@ impl Streams {
     /// Takes the terminal's master.
     pub(crate) fn set_terminal(&mut self, master: OwnedFd) -> Result<()> {
         set_nonblocking(&master)?;
-        let copy = rustix::io::fcntl_dupfd_cloexec(&master, 3)
-            .doing(|| "copy the terminal".to_owned())?;
+        let copy =
+            rustix::io::fcntl_dupfd_cloexec(&master, 3).doing(|| "copy the terminal".to_owned())?;
         self.stdin = Some(copy);
         self.outputs = vec![Output::new(Stream::Stdout, master)];
         Ok(())

@@ -135,9 +135,8 @@ pub(crate) fn attach(program: &[Instruction], directory: &OwnedFd) -> Result<()>
     // BPF_PROG_ATTACH (8): target, program, type BPF_CGROUP_DEVICE (6), flag ALLOW_MULTI (2).
     let attributes = [directory.as_raw_fd(), loaded.as_fd().as_raw_fd(), 6, 2];
     // SAFETY: the attributes have the kernel's layout and live over the call.
-    let attached = unsafe {
-        libc::syscall(libc::SYS_bpf, 8, attributes.as_ptr(), size_of_val(&attributes))
-    };
+    let attached =
+        unsafe { libc::syscall(libc::SYS_bpf, 8, attributes.as_ptr(), size_of_val(&attributes)) };
     if attached < 0 { Err(std::io::Error::last_os_error()).doing(failed) } else { Ok(()) }
 }
 
@@ -168,7 +167,9 @@ mod tests {
             let immediate = instruction.immediate;
             let mut jump = false;
             match instruction.code {
-                LOAD_WORD => registers[dst] = context[instruction.offset as usize / 4],
+                LOAD_WORD => {
+                    registers[dst] = context[usize::from(instruction.offset.cast_unsigned()) / 4]
+                }
                 AND32 => registers[dst] &= immediate,
                 SHIFT_RIGHT32 => registers[dst] >>= immediate,
                 MOVE32 => registers[dst] = registers[src],
@@ -179,7 +180,7 @@ mod tests {
                 EXIT => return registers[0],
                 other => panic!("instruction {other:#x}"),
             }
-            place += 1 + if jump { instruction.offset as usize } else { 0 };
+            place += 1 + if jump { usize::from(instruction.offset.cast_unsigned()) } else { 0 };
         }
     }
 

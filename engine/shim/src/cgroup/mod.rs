@@ -172,7 +172,8 @@ impl Cgroups {
     /// All processes, ascending.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let preferred = ["pids", "memory", "devices", "freezer"];
-        let group = preferred.iter().find_map(|name| self.find(name)).or(self.groups.first());
+        let group =
+            preferred.iter().find_map(|name| self.find(name)).or_else(|| self.groups.first());
         let mut pids = Vec::new();
         if let Some(group) = group {
             collect_pids(&group.path, &mut pids);
@@ -217,18 +218,13 @@ impl Cgroups {
         count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// Where the memory killer's strikes can be heard: the directory with `memory.events` on v2,
-    /// with `memory.oom_control` on v1.
-    pub(crate) fn memory_directory(&self) -> Option<(PathBuf, bool)> {
-        self.find("memory").map(|group| (group.path.clone(), self.version == Version::V2))
-    }
-
     /// Kills what is left and removes the directories. Tries every step.
     pub(crate) fn remove(&self) -> Result<()> {
         let mut first = Ok(());
         for group in &self.groups {
             let removed = remove_tree(&group.path);
-            first = first.and(removed.doing(|| format!("remove cgroup `{}`", group.path.display())));
+            let removed = removed.doing(|| format!("remove cgroup `{}`", group.path.display()));
+            first = first.and(removed);
         }
         first
     }
@@ -328,8 +324,7 @@ fn enable_controllers(group: &Group) -> Result<()> {
     let mut directory = group.mount.clone();
     for part in relative {
         let file = directory.join("cgroup.controllers");
-        let available =
-            fs::read_to_string(&file).doing(|| format!("read `{}`", file.display()))?;
+        let available = fs::read_to_string(&file).doing(|| format!("read `{}`", file.display()))?;
         for controller in available.split_whitespace() {
             // A parent with processes of its own refuses domain controllers; the write of the limit
             // that needs one then fails with its name.

@@ -40,9 +40,13 @@ pub(crate) fn writes(resources: &Resources) -> Result<Vec<Write>> {
     add("pids.max", resources.pids.map(|pids| bytes(if pids.limit > 0 { pids.limit } else { -1 })));
     if let Some(block) = &resources.block_io {
         let weight = |weight: u16| (1 + (u64::from(weight).max(10) - 10) * 9999 / 990).to_string();
-        add("io.weight", block.weight.filter(|value| *value > 0).map(|value| {
-            format!("default {}", weight(value))
-        }));
+        add(
+            "io.weight",
+            block
+                .weight
+                .filter(|value| *value > 0)
+                .map(|value| format!("default {}", weight(value))),
+        );
         for device in &block.weight_device {
             let value = format!("{}:{} {}", device.major, device.minor, weight(device.weight));
             add("io.weight", Some(value));
@@ -54,7 +58,8 @@ pub(crate) fn writes(resources: &Resources) -> Result<Vec<Write>> {
             ("wiops", &block.throttle_write_iops_device),
         ] {
             for device in devices {
-                let rate = if device.rate == 0 { "max".to_owned() } else { device.rate.to_string() };
+                let rate =
+                    if device.rate == 0 { "max".to_owned() } else { device.rate.to_string() };
                 add("io.max", Some(format!("{}:{} {key}={rate}", device.major, device.minor)));
             }
         }

@@ -1,6 +1,6 @@
 //! Paths of the container, opened beneath its root: no link of the image leads out. Effects.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -29,11 +29,6 @@ impl FsRoot {
         Ok(Self(fd))
     }
 
-    /// The directory.
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.0)
-    }
-
     /// Opens `path` in the container.
     pub(crate) fn open_at(&self, path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
         let path = path.trim_start_matches('/');
@@ -50,8 +45,7 @@ impl FsRoot {
             result => return result.failing(FailureKind::Mount, failed),
         }
         let mut sofar = PathBuf::from("/");
-        let mut directory =
-            self.open_at("/", OFlags::PATH).failing(FailureKind::Mount, failed)?;
+        let mut directory = self.open_at("/", OFlags::PATH).failing(FailureKind::Mount, failed)?;
         let parts: Vec<_> = Path::new(path)
             .components()
             .filter_map(|part| match part {
@@ -66,7 +60,8 @@ impl FsRoot {
                 Err(Errno::NOENT) => {
                     if kind == Kind::File && place + 1 == parts.len() {
                         let mode = Mode::from_raw_mode(0o644);
-                        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::EXCL | OFlags::CLOEXEC;
+                        let flags =
+                            OFlags::CREATE | OFlags::WRONLY | OFlags::EXCL | OFlags::CLOEXEC;
                         rustix::fs::openat(&directory, *name, flags, mode).map(drop)
                     } else {
                         rustix::fs::mkdirat(&directory, *name, Mode::from_raw_mode(0o755))

@@ -56,14 +56,19 @@ fn bind(root: &FsRoot, bundle: &Path, mount: &Mount, options: &Options) -> Resul
     if options.recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    let tree =
-        rustix::mount::open_tree(CWD, &source, flags).failing(FailureKind::Mount, failed)?;
+    let tree = rustix::mount::open_tree(CWD, &source, flags).failing(FailureKind::Mount, failed)?;
     let set = |recursive, set: u64, clear: u64, propagation| {
         if set | clear | propagation == 0 {
             return Ok(());
         }
-        sys::mount_setattr(tree.as_fd(), recursive, set, clear & !set | atime(set, clear), propagation)
-            .failing(FailureKind::Mount, failed)
+        sys::mount_setattr(
+            tree.as_fd(),
+            recursive,
+            set,
+            clear & !set | atime(set, clear),
+            propagation,
+        )
+        .failing(FailureKind::Mount, failed)
     };
     set(Recursive::No, options.set, options.clear, 0)?;
     set(Recursive::Yes, options.set_all, options.clear_all, 0)?;
@@ -75,8 +80,7 @@ fn bind(root: &FsRoot, bundle: &Path, mount: &Mount, options: &Options) -> Resul
     let directory = rustix::fs::FileType::from_raw_mode(metadata.st_mode).is_dir();
     let kind = if directory { Kind::Directory } else { Kind::File };
     let target = root.ensure(&mount.destination, kind)?;
-    let flags =
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(&tree, "", &target, "", flags).failing(FailureKind::Mount, failed)
 }
 
@@ -100,7 +104,8 @@ fn filesystem(root: &FsRoot, mount: &Mount, kind: &str, options: &Options) -> Re
     if options.propagation == 0 {
         return Ok(());
     }
-    let made = root.open_at(&mount.destination, OFlags::PATH).failing(FailureKind::Mount, failed)?;
+    let made =
+        root.open_at(&mount.destination, OFlags::PATH).failing(FailureKind::Mount, failed)?;
     let bits = rustix::mount::MountPropagationFlags::from_bits_retain(
         u32::try_from(options.propagation).unwrap_or(0),
     );

@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 }
 
 const fn flag(kind: NamespaceKind) -> u64 {
-    (match kind {
+    let flag = match kind {
         NamespaceKind::Pid => libc::CLONE_NEWPID,
         NamespaceKind::Network => libc::CLONE_NEWNET,
         NamespaceKind::Mount => libc::CLONE_NEWNS,
@@ -31,7 +31,8 @@ const fn flag(kind: NamespaceKind) -> u64 {
         NamespaceKind::User => libc::CLONE_NEWUSER,
         NamespaceKind::Cgroup => libc::CLONE_NEWCGROUP,
         NamespaceKind::Time => 0x80,
-    }) as u64
+    };
+    u64::from(flag.cast_unsigned())
 }
 
 /// Reads the spec and opens the namespaces to join.
@@ -54,8 +55,8 @@ pub(crate) fn plan(linux: &Linux) -> Result<Plan> {
             }
             continue;
         };
-        let file = std::fs::File::open(path)
-            .doing(|| format!("open namespace `{}`", path.display()))?;
+        let file =
+            std::fs::File::open(path).doing(|| format!("open namespace `{}`", path.display()))?;
         if kind == NamespaceKind::Pid {
             plan.join_pid = Some(file.into());
         } else {

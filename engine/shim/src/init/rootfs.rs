@@ -66,25 +66,18 @@ pub(crate) fn attach(tree: &OwnedFd, target: &Path) -> Result<()> {
         .failing(FailureKind::Mount, || format!("mount at `{}`", target.display()))
 }
 
-fn overlay(
-    lower: &[PathBuf],
-    upper: &Path,
-    work: &Path,
-    options: &[String],
-) -> Result<OwnedFd> {
+fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, options: &[String]) -> Result<OwnedFd> {
     let failed = |what: String| move || format!("mount the overlay: {what}");
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .failing(FailureKind::Mount, failed("open".to_owned()))?;
-    let set = |name: &str, value: &Path| {
-        rustix::mount::fsconfig_set_string(context.as_fd(), name, value)
-    };
+    let set =
+        |name: &str, value: &Path| rustix::mount::fsconfig_set_string(context.as_fd(), name, value);
     let appended = lower.iter().try_for_each(|layer| set("lowerdir+", layer));
     match appended {
         // Kernels before 6.8 know only the one option, of a page at most.
         Err(rustix::io::Errno::INVAL) => {
-            let escape = |layer: &PathBuf| {
-                layer.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:")
-            };
+            let escape =
+                |layer: &PathBuf| layer.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
             let joined = lower.iter().map(escape).collect::<Vec<_>>().join(":");
             set("lowerdir", Path::new(&joined))
         }
@@ -125,14 +118,8 @@ pub(crate) fn make_readonly() -> Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let root = rustix::mount::open_tree(CWD, "/", flags)
         .failing(FailureKind::Mount, || "open the root".to_owned())?;
-    crate::sys::mount_setattr(
-        root.as_fd(),
-        crate::sys::Recursive::No,
-        mount_options::RDONLY,
-        0,
-        0,
-    )
-    .failing(FailureKind::Mount, || "make the root read-only".to_owned())
+    crate::sys::mount_setattr(root.as_fd(), crate::sys::Recursive::No, mount_options::RDONLY, 0, 0)
+        .failing(FailureKind::Mount, || "make the root read-only".to_owned())
 }
 
 /// Binds `/dev/null` or an empty directory over `path`, if that exists.
@@ -171,7 +158,8 @@ mod tests {
 
     #[test]
     fn parent_is_the_longest_point_above() {
-        let text = "1 0 0:1 / / rw - x x rw\n2 1 0:2 / /run rw - x x rw\n3 2 0:3 / /run/a rw - x x rw";
+        let text =
+            "1 0 0:1 / / rw - x x rw\n2 1 0:2 / /run rw - x x rw\n3 2 0:3 / /run/a rw - x x rw";
         assert_eq!(parent_mount(text, Path::new("/run/a")).as_deref(), Some("/run"));
         assert_eq!(parent_mount(text, Path::new("/runner")).as_deref(), Some("/"));
     }

@@ -2,12 +2,12 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use shoal_shim_protocol::config::{InitProgram, ShimConfig, TerminalSize, UserLookup};
+use shoal_shim_protocol::config::{ShimConfig, TerminalSize, UserLookup};
 use shoal_shim_protocol::message::{Failure, FailureKind};
-use shoal_shim_protocol::spec::{Mount, NamespaceKind, Process, Spec};
+use shoal_shim_protocol::spec::{NamespaceKind, Process, Spec};
 
 use super::fsroot::FsRoot;
 use super::namespaces::Plan;
@@ -43,7 +43,12 @@ pub(crate) fn run_container(container: &Container<'_>, stdio: ChildStdio, mut en
     let failed = match make(container, stdio, &mut end) {
         Ok(ready) => {
             end.wait();
-            exec(ready, &container.spec.process, container.seccomp, container.config.seccomp.as_ref().map_or(0, |program| program.flags))
+            exec(
+                ready,
+                &container.spec.process,
+                container.seccomp,
+                container.config.seccomp.as_ref().map_or(0, |program| program.flags),
+            )
         }
         Err(failed) => failed,
     };
@@ -69,7 +74,8 @@ fn make(container: &Container<'_>, stdio: ChildStdio, end: &mut ChildEnd) -> Res
         sys::set_ids(&[], 0, 0).doing(|| "become root of the user namespace".to_owned())?;
     }
     if plan.own_cgroup {
-        sys::unshare(libc::CLONE_NEWCGROUP as u64).doing(|| "make a cgroup namespace".to_owned())?;
+        sys::unshare(libc::CLONE_NEWCGROUP as u64)
+            .doing(|| "make a cgroup namespace".to_owned())?;
     }
     let _session = rustix::process::setsid();
     // No keys of the host; kernels without keyrings have none to hide.
@@ -110,19 +116,7 @@ fn make_root(container: &Container<'_>) -> Result<FsRoot> {
         mounts::make(&root, &config.bundle, mount, *cgroups, plan.own_cgroup)?;
     }
     if let Some(init) = &config.init {
-        let source = match init {
-            InitProgram::Shim => PathBuf::from("/proc/self/exe"),
-            InitProgram::Path { path } => path.clone(),
-        };
-        let source = std::fs::canonicalize(&source)
-            .doing(|| format!("find the init program `{}`", source.display()))?;
-        let mount = Mount {
-            destination: "/sbin/docker-init".to_owned(),
-            kind: Some("bind".to_owned()),
-            source: Some(source.to_string_lossy().into_owned()),
-            options: vec!["bind".to_owned(), "ro".to_owned()],
-            ..Mount::default()
-        };
+        let mount = crate::foreign::init_mount(init)?;
         mounts::make(&root, Path::new("/"), &mount, None, false)?;
     }
     devices::make(&root, &spec.linux.devices, plan.has_own(NamespaceKind::User))?;
@@ -176,11 +170,7 @@ pub(crate) fn winsize(size: TerminalSize) -> rustix::termios::Winsize {
 }
 
 /// Finds user, program, home; checks what can be checked before the start.
-fn prepare_process(
-    process: &Process,
-    lookup: Option<&UserLookup>,
-    stdio: &Stdio,
-) -> Result<Ready> {
+fn prepare_process(process: &Process, lookup: Option<&UserLookup>, stdio: &Stdio) -> Result<Ready> {
     if process.apparmor_profile.as_deref().is_some_and(|name| !matches!(name, "" | "unconfined"))
         || process.selinux_label.as_deref().is_some_and(|label| !label.is_empty())
     {
@@ -226,9 +216,10 @@ fn prepare_process(
             return Err(error).failing(FailureKind::CommandNotExecutable, doing);
         }
     }
-    let name = process.args.first().ok_or_else(|| {
-        failure(FailureKind::InvalidArgument, "process.args must not be empty")
-    })?;
+    let name = process
+        .args
+        .first()
+        .ok_or_else(|| failure(FailureKind::InvalidArgument, "process.args must not be empty"))?;
     let path = program::find(name, &env, program::probe)?;
     Ok(Ready { user, path, env, caps: caps::masks(process.capabilities.as_ref())? })
 }
@@ -261,7 +252,8 @@ fn exec(ready: Ready, process: &Process, filter: &[libc::sock_filter], flags: u3
             let text = |text: &String| CString::new(text.as_str());
             let args = process.args.iter().map(text).collect::<std::result::Result<Vec<_>, _>>();
             let env = ready.env.iter().map(text).collect::<std::result::Result<Vec<_>, _>>();
-            let (Ok(path), Ok(args), Ok(env)) = (CString::new(ready.path.as_str()), args, env) else {
+            let (Ok(path), Ok(args), Ok(env)) = (CString::new(ready.path.as_str()), args, env)
+            else {
                 let message = "process.args and process.env must not contain NUL bytes";
                 return failure(FailureKind::InvalidArgument, message);
             };
@@ -318,15 +310,30 @@ fn set_limits(process: &Process) -> Result<()> {
         }
     }
     const NAMES: [&str; 16] = [
-        "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS",
-        "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+        "CPU",
+        "FSIZE",
+        "DATA",
+        "STACK",
+        "CORE",
+        "RSS",
+        "NPROC",
+        "NOFILE",
+        "MEMLOCK",
+        "AS",
+        "LOCKS",
+        "SIGPENDING",
+        "MSGQUEUE",
+        "NICE",
+        "RTPRIO",
+        "RTTIME",
     ];
     for limit in &process.rlimits {
         let short = limit.kind.strip_prefix("RLIMIT_").unwrap_or(&limit.kind);
-        let number = NAMES.iter().zip(0u32..).find(|(name, _)| **name == short).ok_or_else(|| {
-            let message = format!("process.rlimits: unknown limit `{}`", limit.kind);
-            failure(FailureKind::InvalidArgument, message)
-        })?;
+        let number =
+            NAMES.iter().zip(0u32..).find(|(name, _)| **name == short).ok_or_else(|| {
+                let message = format!("process.rlimits: unknown limit `{}`", limit.kind);
+                failure(FailureKind::InvalidArgument, message)
+            })?;
         sys::setrlimit(number.1, limit.soft, limit.hard)
             .doing(|| format!("error setting rlimit type {}", number.1))?;
     }

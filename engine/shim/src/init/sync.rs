@@ -38,7 +38,10 @@ pub(crate) struct ChildEnd(UnixStream);
 /// Makes both ends.
 pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
     let (parent, child) = UnixStream::pair().doing(|| "make a socket pair".to_owned())?;
-    Ok((ParentEnd { socket: parent, decoder: Decoder::default(), fds: Vec::new() }, ChildEnd(child)))
+    Ok((
+        ParentEnd { socket: parent, decoder: Decoder::default(), fds: Vec::new() },
+        ChildEnd(child),
+    ))
 }
 
 impl ParentEnd {

@@ -31,7 +31,9 @@ pub(crate) fn resolve(lookup: &UserLookup, passwd: &str, group: &str) -> Result<
     match wanted_group {
         Some(wanted) => user.gid = group_id(wanted, group)?,
         // Groups of the file count only when none was asked for.
-        None => user.additional_gids = own_name.map(|name| member_of(name, group)).unwrap_or_default(),
+        None => {
+            user.additional_gids = own_name.map(|name| member_of(name, group)).unwrap_or_default()
+        }
     }
     for wanted in &lookup.additional_groups {
         user.additional_gids.push(group_id(wanted, group)?);
@@ -56,7 +58,8 @@ fn number(text: &str) -> Option<u32> {
 
 fn group_id(wanted: &str, group: &str) -> Result<u32> {
     let mut entries = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let entry = entries.find(|fields| fields.first() == Some(&wanted) || fields.get(2) == Some(&wanted));
+    let entry =
+        entries.find(|fields| fields.first() == Some(&wanted) || fields.get(2) == Some(&wanted));
     let found = entry.and_then(|fields| fields.get(2).and_then(|text| text.parse().ok()));
     found.or_else(|| number(wanted)).ok_or_else(|| {
         let message = format!("unable to find group {wanted}: no matching entries in group file");
@@ -86,8 +89,12 @@ mod tests {
             additional_groups: more.iter().map(|name| (*name).to_owned()).collect(),
         };
         let found = resolve(&lookup, PASSWD, GROUP);
-        let expected =
-            expected.map(|(uid, gid, more)| User { uid, gid, additional_gids: more.into(), umask: None });
+        let expected = expected.map(|(uid, gid, more)| User {
+            uid,
+            gid,
+            additional_gids: more.into(),
+            umask: None,
+        });
         assert_eq!(found, expected);
     }
 

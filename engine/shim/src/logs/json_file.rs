@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn lines() {
-        let record = Record { time_ns: 0, stream: Stream::Stderr, partial: false, line: b"a\"\xff" };
+        let record =
+            Record { time_ns: 0, stream: Stream::Stderr, partial: false, line: b"a\"\xff" };
         let mut out = Vec::new();
         line(&record, "", &mut out);
         let labels = BTreeMap::from([("tag".to_owned(), "x".to_owned())]);

@@ -63,7 +63,10 @@ mod tests {
 
     #[test]
     fn lines_and_long_lines() {
-        assert_eq!(split(&[b"a", b"b\n\nc\n", b"rest"]), [(2, false), (0, false), (1, false), (4, true)]);
+        assert_eq!(
+            split(&[b"a", b"b\n\nc\n", b"rest"]),
+            [(2, false), (0, false), (1, false), (4, true)]
+        );
         let mut long = vec![b'x'; LINE_BYTES_MAX];
         long.push(b'\n');
         assert_eq!(split(&[&long]), [(LINE_BYTES_MAX, false)]);

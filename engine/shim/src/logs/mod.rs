@@ -33,9 +33,7 @@ impl Logs {
             LogSink::JsonFile { file, attributes } => {
                 Ok(Sink::Json(RotatedFile::open(file, b"")?, json_file::attributes(attributes)))
             }
-            LogSink::Local { file } => {
-                Ok(Sink::Local(RotatedFile::open(file, &local_log::MAGIC)?))
-            }
+            LogSink::Local { file } => Ok(Sink::Local(RotatedFile::open(file, &local_log::MAGIC)?)),
             LogSink::Syslog { .. } | LogSink::Journald { .. } => Err(failure(
                 FailureKind::NotImplemented,
                 "log drivers syslog and journald are not served by this shim",

@@ -1,6 +1,8 @@
 //! Tests of the shim on the kernel: each drives a real shim with a busybox container. They need root
 //! and `busybox-static`.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use std::io::{Read, Write};
@@ -30,8 +32,16 @@ fn exit_code_logs_and_outcome() {
 #[test]
 fn programs_that_cannot_run() {
     for (program, kind, message) in [
-        ("nope", FailureKind::CommandNotFound, "exec: \"nope\": executable file not found in $PATH"),
-        ("/nope", FailureKind::CommandNotFound, "exec: \"/nope\": stat /nope: no such file or directory"),
+        (
+            "nope",
+            FailureKind::CommandNotFound,
+            "exec: \"nope\": executable file not found in $PATH",
+        ),
+        (
+            "/nope",
+            FailureKind::CommandNotFound,
+            "exec: \"/nope\": stat /nope: no such file or directory",
+        ),
         ("/bin/data", FailureKind::CommandNotExecutable, "exec: \"/bin/data\": permission denied"),
         ("/etc", FailureKind::CommandNotExecutable, "exec: \"/etc\": is a directory"),
     ] {
@@ -57,8 +67,19 @@ fn view_from_inside() {
     let output = bench.output();
     assert_eq!(exit.code, 0, "{output}");
     for line in [
-        "tester", "0", "CapEff:\t00000000000004e1", "CapBnd:\t00000000000004e1", "NoNewPrivs:\t1",
-        "readonly", "written", "/made/for/me", "/root", "/proc/self/fd/1", "ptmx", "null", "lo",
+        "tester",
+        "0",
+        "CapEff:\t00000000000004e1",
+        "CapBnd:\t00000000000004e1",
+        "NoNewPrivs:\t1",
+        "readonly",
+        "written",
+        "/made/for/me",
+        "/root",
+        "/proc/self/fd/1",
+        "ptmx",
+        "null",
+        "lo",
         "nomem",
     ] {
         assert!(output.lines().any(|found| found == line), "`{line}` is not in:\n{output}");
@@ -148,10 +169,14 @@ fn exec_kill_pause() {
     let mut bench = Bench::new(&["sleep", "1000"]);
     let mut client = bench.spawn();
     client.call(&Request::Run).unwrap();
-    let (output, exit) =
-        bench.exec("one", process(&["sh", "-c", "echo in; hostname; cat /proc/1/cmdline; exit 3"])).unwrap();
+    let (output, exit) = bench
+        .exec("one", process(&["sh", "-c", "echo in; hostname; cat /proc/1/cmdline; exit 3"]))
+        .unwrap();
     assert_eq!(exit.code, 3);
-    assert!(output.contains("in\n") && output.contains("tester") && output.contains("sleep"), "{output:?}");
+    assert!(
+        output.contains("in\n") && output.contains("tester") && output.contains("sleep"),
+        "{output:?}"
+    );
     let missing = bench.exec("two", process(&["nope"])).unwrap_err();
     assert_eq!(missing.kind, FailureKind::CommandNotFound);
     let mut terminal = process(&["sh", "-c", "test -t 0 && echo terminal"]);
@@ -180,13 +205,19 @@ fn limits_and_update() {
     let mut bench = Bench::new(&["sleep", "1000"]);
     let resources = bench.spec.linux.resources.as_mut().unwrap();
     resources.memory = Some(Memory { limit: Some(64 << 20), ..Memory::default() });
-    resources.cpu = Some(Cpu { shares: Some(512), quota: Some(50_000), period: Some(100_000), ..Cpu::default() });
+    resources.cpu = Some(Cpu {
+        shares: Some(512),
+        quota: Some(50_000),
+        period: Some(100_000),
+        ..Cpu::default()
+    });
     resources.pids = Some(Pids { limit: 99 });
     let mut client = bench.spawn();
     client.call(&Request::Run).unwrap();
     let groups = bench.state().cgroups;
     let read = |controller: &str, file: &str| {
-        let group = groups.iter().find(|group| group.controllers.split(',').any(|name| name == controller));
+        let group =
+            groups.iter().find(|group| group.controllers.split(',').any(|name| name == controller));
         std::fs::read_to_string(group.unwrap().path.join(file)).unwrap().trim().to_owned()
     };
     assert_eq!(read("memory", "memory.limit_in_bytes"), "67108864");
@@ -217,6 +248,7 @@ fn init_reaps_and_forwards() {
     let script = "trap 'echo asked; exit 5' TERM; echo up; while true; do sleep 0.05; done";
     let mut bench = Bench::new(&["/sbin/docker-init", "--", "sh", "-c", script]);
     bench.config.init = Some(InitProgram::Shim);
+    bench.add_shared_libraries();
     let mut events = bench.spawn();
     events.call(&Request::Subscribe).unwrap();
     let mut client = bench.client();

@@ -15,11 +15,11 @@ use shoal_shim_protocol::spec::{
 use shoal_shim_protocol::state::Exit;
 use shoal_shim_protocol::{CONFIG_FILE, SOCKET_FILE};
 
-pub struct Bench {
-    pub temp: tempfile::TempDir,
-    pub config: ShimConfig,
-    pub spec: Spec,
-    pub shim: Option<Child>,
+pub(crate) struct Bench {
+    pub(crate) temp: tempfile::TempDir,
+    pub(crate) config: ShimConfig,
+    pub(crate) spec: Spec,
+    pub(crate) shim: Option<Child>,
 }
 
 fn text(words: &[&str]) -> Vec<String> {
@@ -36,7 +36,7 @@ fn mount(destination: &str, kind: &str, options: &str) -> Mount {
     }
 }
 
-pub fn process(args: &[&str]) -> Process {
+pub(crate) fn process(args: &[&str]) -> Process {
     let caps = text(&["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"]);
     Process {
         args: text(args),
@@ -99,7 +99,7 @@ fn rule(kind: &str, major: i64, minor: Option<i64>) -> DeviceRule {
 }
 
 impl Bench {
-    pub fn new(args: &[&str]) -> Self {
+    pub(crate) fn new(args: &[&str]) -> Self {
         let temp = tempfile::Builder::new().prefix("shoal-shim-").tempdir().unwrap();
         let id = temp.path().file_name().unwrap().to_str().unwrap().to_owned();
         let path = |name: &str| temp.path().join(name);
@@ -143,16 +143,33 @@ impl Bench {
         Self { temp, config, spec, shim: None }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.temp.path().join(name)
     }
 
-    pub fn socket(&self) -> PathBuf {
+    /// Puts what the test's own program is linked with into the image: a dynamically linked shim can
+    /// then be the container's init, too. A static one needs none of it.
+    pub(crate) fn add_shared_libraries(&self) {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let mapped = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        for library in mapped.filter(|path| path.contains(".so")) {
+            let copy = self.path("layer").join(library.trim_start_matches('/'));
+            std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            std::fs::copy(library, copy).unwrap();
+            if library.contains("/ld-linux") {
+                std::fs::create_dir_all(self.path("layer/lib64")).unwrap();
+                let name = std::path::Path::new(library).file_name().unwrap();
+                std::fs::copy(library, self.path("layer/lib64").join(name)).unwrap();
+            }
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
         self.path("run").join(SOCKET_FILE)
     }
 
     /// Spawns the shim as the engine does.
-    pub fn spawn(&mut self) -> Client {
+    pub(crate) fn spawn(&mut self) -> Client {
         let json = |path: &Path, bytes: Vec<u8>| std::fs::write(path, bytes).unwrap();
         json(&self.path("run").join(CONFIG_FILE), serde_json::to_vec(&self.config).unwrap());
         json(&self.path("bundle/config.json"), serde_json::to_vec(&self.spec).unwrap());
@@ -170,19 +187,19 @@ impl Bench {
         self.client()
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(&self.socket()).unwrap()
     }
 
     /// Runs the container to its end.
-    pub fn run(&mut self) -> Exit {
+    pub(crate) fn run(&mut self) -> Exit {
         let mut events = self.spawn();
         events.call(&Request::Subscribe).unwrap();
         self.client().call(&Request::Run).unwrap();
         wait_exit(&mut events)
     }
 
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         let text = std::fs::read_to_string(self.path("json.log")).unwrap();
         let line = |line: &str| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -191,7 +208,7 @@ impl Bench {
         text.lines().map(line).collect()
     }
 
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         match self.client().call(&Request::State).unwrap() {
             Response::State(state) => *state,
             other => panic!("{other:?}"),
@@ -199,7 +216,7 @@ impl Bench {
     }
 
     /// Runs a process in the container; gives its output and its exit.
-    pub fn exec(&self, id: &str, process: Process) -> Result<(String, Exit), Failure> {
+    pub(crate) fn exec(&self, id: &str, process: Process) -> Result<(String, Exit), Failure> {
         let mut events = self.client();
         events.call(&Request::Subscribe).unwrap();
         let mut client = self.client();
@@ -224,7 +241,7 @@ impl Bench {
     }
 
     /// Ends the shim and checks that nothing is left.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         let groups = self.state().cgroups;
         self.client().call(&Request::Shutdown { kill: true }).unwrap();
         let status = self.shim.take().unwrap().wait().unwrap();
@@ -247,7 +264,7 @@ impl Drop for Bench {
     }
 }
 
-pub fn wait_exit(events: &mut Client) -> Exit {
+pub(crate) fn wait_exit(events: &mut Client) -> Exit {
     loop {
         if let Event::Exited(exit) = events.next_event().unwrap() {
             return exit;
@@ -255,7 +272,7 @@ pub fn wait_exit(events: &mut Client) -> Exit {
     }
 }
 
-pub fn refused(result: Result<Response, Error>) -> Failure {
+pub(crate) fn refused(result: Result<Response, Error>) -> Failure {
     match result {
         Err(Error::Refused(failure)) => failure,
         other => panic!("{other:?}"),
