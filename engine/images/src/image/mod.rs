@@ -7,6 +7,7 @@
 //! layers unpacked; what an image needs is swept only after its record is gone.
 
 pub mod config;
+pub mod describe;
 mod error;
 pub mod filter;
 mod index;
