@@ -48,7 +48,7 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     file.write_all(&bytes).doing(failed)?;
     file.sync_all().doing(failed)?;
     fs::rename(&temporary, path).doing(failed)?;
-    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or_else(|| Path::new("/"));
     File::open(directory).and_then(|directory| directory.sync_all()).doing(failed)
 }
 

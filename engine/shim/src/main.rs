@@ -9,6 +9,7 @@ mod client;
 mod container;
 mod failure;
 mod files;
+mod foreign;
 mod init;
 mod init_mode;
 mod logs;

@@ -61,7 +61,8 @@ pub(crate) fn create(
     }
     let plan = namespaces::plan(&spec.linux)?;
     let directory = cgroups.map(Cgroups::directory).transpose()?.flatten();
-    let size = config.stdio.console_size.or(spec.process.console_size.map(TerminalSize::from));
+    let size =
+        config.stdio.console_size.or_else(|| spec.process.console_size.map(TerminalSize::from));
     let tty = config.stdio.tty || spec.process.terminal;
     let (mut streams, stdio) = Streams::make(tty, config.stdio.open_stdin, size)?;
     let (mut end, child_end) = sync::pair()?;

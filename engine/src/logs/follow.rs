@@ -38,10 +38,9 @@ impl Follower {
             | inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&watch, directory, events).map_err(|errno| failed()(errno.into()))?;
-        Ok(Self {
-            place: place.clone(),
-            watch: AsyncFd::register(watch).map_err(|error| failed()(error.into_parts().1))?,
-        })
+        #[expect(deprecated, reason = "`register` is unsafe; an `OwnedFd` upholds what it demands")]
+        let watch = AsyncFd::new(watch).map_err(failed())?;
+        Ok(Self { place: place.clone(), watch })
     }
 
     /// Delivers what comes until the container ended or the reader has enough.

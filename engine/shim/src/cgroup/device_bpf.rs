@@ -167,7 +167,9 @@ mod tests {
             let immediate = instruction.immediate;
             let mut jump = false;
             match instruction.code {
-                LOAD_WORD => registers[dst] = context[instruction.offset as usize / 4],
+                LOAD_WORD => {
+                    registers[dst] = context[usize::from(instruction.offset.cast_unsigned()) / 4]
+                }
                 AND32 => registers[dst] &= immediate,
                 SHIFT_RIGHT32 => registers[dst] >>= immediate,
                 MOVE32 => registers[dst] = registers[src],
@@ -178,7 +180,7 @@ mod tests {
                 EXIT => return registers[0],
                 other => panic!("instruction {other:#x}"),
             }
-            place += 1 + if jump { instruction.offset as usize } else { 0 };
+            place += 1 + if jump { usize::from(instruction.offset.cast_unsigned()) } else { 0 };
         }
     }
 

@@ -172,7 +172,8 @@ impl Cgroups {
     /// All processes, ascending.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let preferred = ["pids", "memory", "devices", "freezer"];
-        let group = preferred.iter().find_map(|name| self.find(name)).or(self.groups.first());
+        let group =
+            preferred.iter().find_map(|name| self.find(name)).or_else(|| self.groups.first());
         let mut pids = Vec::new();
         if let Some(group) = group {
             collect_pids(&group.path, &mut pids);
@@ -222,8 +223,8 @@ impl Cgroups {
         let mut first = Ok(());
         for group in &self.groups {
             let removed = remove_tree(&group.path);
-            first =
-                first.and(removed.doing(|| format!("remove cgroup `{}`", group.path.display())));
+            let removed = removed.doing(|| format!("remove cgroup `{}`", group.path.display()));
+            first = first.and(removed);
         }
         first
     }

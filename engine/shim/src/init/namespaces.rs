@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 }
 
 const fn flag(kind: NamespaceKind) -> u64 {
-    (match kind {
+    let flag = match kind {
         NamespaceKind::Pid => libc::CLONE_NEWPID,
         NamespaceKind::Network => libc::CLONE_NEWNET,
         NamespaceKind::Mount => libc::CLONE_NEWNS,
@@ -31,7 +31,8 @@ const fn flag(kind: NamespaceKind) -> u64 {
         NamespaceKind::User => libc::CLONE_NEWUSER,
         NamespaceKind::Cgroup => libc::CLONE_NEWCGROUP,
         NamespaceKind::Time => 0x80,
-    }) as u64
+    };
+    u64::from(flag.cast_unsigned())
 }
 
 /// Reads the spec and opens the namespaces to join.

@@ -2,12 +2,12 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use shoal_shim_protocol::config::{InitProgram, ShimConfig, TerminalSize, UserLookup};
+use shoal_shim_protocol::config::{ShimConfig, TerminalSize, UserLookup};
 use shoal_shim_protocol::message::{Failure, FailureKind};
-use shoal_shim_protocol::spec::{Mount, NamespaceKind, Process, Spec};
+use shoal_shim_protocol::spec::{NamespaceKind, Process, Spec};
 
 use super::fsroot::FsRoot;
 use super::namespaces::Plan;
@@ -116,19 +116,7 @@ fn make_root(container: &Container<'_>) -> Result<FsRoot> {
         mounts::make(&root, &config.bundle, mount, *cgroups, plan.own_cgroup)?;
     }
     if let Some(init) = &config.init {
-        let source = match init {
-            InitProgram::Shim => PathBuf::from("/proc/self/exe"),
-            InitProgram::Path { path } => path.clone(),
-        };
-        let source = std::fs::canonicalize(&source)
-            .doing(|| format!("find the init program `{}`", source.display()))?;
-        let mount = Mount {
-            destination: "/sbin/docker-init".to_owned(),
-            kind: Some("bind".to_owned()),
-            source: Some(source.to_string_lossy().into_owned()),
-            options: vec!["bind".to_owned(), "ro".to_owned()],
-            ..Mount::default()
-        };
+        let mount = crate::foreign::init_mount(init)?;
         mounts::make(&root, Path::new("/"), &mount, None, false)?;
     }
     devices::make(&root, &spec.linux.devices, plan.has_own(NamespaceKind::User))?;

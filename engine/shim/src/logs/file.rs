@@ -119,7 +119,7 @@ mod tests {
     fn keeps_the_newest_files() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let file = LogFile { path: path.clone(), max_bytes: Some(4), max_files: 3 };
+        let file = LogFile { path, max_bytes: Some(4), max_files: 3 };
         let mut log = RotatedFile::open(&file, b"").unwrap();
         for record in ["aaaa", "bbbb", "cccc", "dd"] {
             log.append(record.as_bytes()).unwrap();
