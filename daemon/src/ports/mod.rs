@@ -1,5 +1,6 @@
 //! The API's ports, over the engine, the images and the networks of this host.
 
+mod bytes;
 mod containers;
 mod execs;
 mod files;
