@@ -5,4 +5,6 @@ pub mod files;
 pub mod mounts;
 pub mod runtime_spec;
 pub mod seccomp;
+pub mod stats;
+pub mod top;
 pub mod volumes;
