@@ -1,5 +1,6 @@
 //! The container engine of one host.
 
+pub mod archive;
 pub mod beneath;
 pub mod files;
 pub mod mounts;

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn tmpfs_options_are_words() {
-        let options = |size_bytes, mode| TmpfsOptions { size_bytes, mode, ..TmpfsOptions::default() };
+        let options =
+            |size_bytes, mode| TmpfsOptions { size_bytes, mode, ..TmpfsOptions::default() };
         assert_eq!(tmpfs(&options(0, 0), false), "");
         assert_eq!(tmpfs(&options(64 << 20, 0o1770), true), "ro,mode=1770,size=64m");
         assert_eq!(tmpfs(&options(1025, 0), false), "size=1025");

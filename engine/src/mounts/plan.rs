@@ -217,8 +217,7 @@ fn from_mount(mount: &Mount) -> Result<Planned, Error> {
         MountKind::Tmpfs(options) => ("tmpfs", tmpfs_source(options, mount.read_only)?),
         MountKind::Image { source, subpath } => ("image", image_source(source, subpath)?),
     };
-    let planned =
-        new(&mount.target, source).map_err(|problem| Error::Config { kind, problem })?;
+    let planned = new(&mount.target, source).map_err(|problem| Error::Config { kind, problem })?;
     let mut planned = Planned { writable: !mount.read_only && kind != "image", ..planned };
     if let MountKind::Bind { options, .. } = &mount.kind {
         planned.propagation = options.propagation;
@@ -234,9 +233,9 @@ fn from_mount(mount: &Mount) -> Result<Planned, Error> {
 fn depth(mount: &Mount, options: &BindOptions) -> Result<ReadOnlyDepth, Error> {
     let problem = |text: &str| Err(Error::Config { kind: "bind", problem: text.to_owned() });
     match (options.read_only_non_recursive, options.read_only_force_recursive) {
-        (true, true) => problem(
-            "mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive",
-        ),
+        (true, true) => {
+            problem("mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive")
+        }
         (true, false) if !mount.read_only => {
             problem("mount options conflict: !ReadOnly && BindOptions.ReadOnlyNonRecursive")
         }

@@ -9,7 +9,10 @@ fn bind(text: &str) -> BindMount {
     BindMount {
         source: parts.next().unwrap(),
         target: parts.next().unwrap(),
-        options: parts.next().map(|words| words.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        options: parts
+            .next()
+            .map(|words| words.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
     }
 }
 
@@ -37,7 +40,10 @@ fn line(mount: &Planned) -> String {
     };
     let access = if mount.writable { "rw" } else { "ro" };
     let propagation = mount.propagation.map_or("-", Propagation::as_str);
-    format!("{} <- {source} {access} {propagation} mode={:?} listed={}\n", mount.target, mount.mode, mount.listed)
+    format!(
+        "{} <- {source} {access} {propagation} mode={:?} listed={}\n",
+        mount.target, mount.mode, mount.listed
+    )
 }
 
 #[track_caller]
@@ -48,24 +54,46 @@ fn check(spec: &ContainerSpec, inherited: &[Inherited], expected: Expect) {
 
 #[test]
 fn every_sort_of_mount() {
-    let mut spec = ContainerSpec { volumes: ["/v1".to_owned(), "/named".to_owned()].into(), ..ContainerSpec::default() };
-    spec.host.binds = vec![bind("/srv/:/b//c:ro,rslave"), bind("named:/named"), bind("other:/o:nocopy")];
+    let mut spec = ContainerSpec {
+        volumes: ["/v1".to_owned(), "/named".to_owned()].into(),
+        ..ContainerSpec::default()
+    };
+    spec.host.binds =
+        vec![bind("/srv/:/b//c:ro,rslave"), bind("named:/named"), bind("other:/o:nocopy")];
     spec.host.tmpfs.insert("/run".into(), "size=1m".into());
     spec.host.mounts = vec![
-        mount(bind_kind("/etc", BindOptions { non_recursive: true, ..BindOptions::default() }), "/etc2", true),
-        mount(MountKind::Volume { source: String::new(), options: VolumeMountOptions::default() }, "/anon", false),
+        mount(
+            bind_kind("/etc", BindOptions { non_recursive: true, ..BindOptions::default() }),
+            "/etc2",
+            true,
+        ),
+        mount(
+            MountKind::Volume { source: String::new(), options: VolumeMountOptions::default() },
+            "/anon",
+            false,
+        ),
         mount(
             MountKind::Volume {
                 source: "sub".into(),
-                options: VolumeMountOptions { subpath: "a/b".into(), ..VolumeMountOptions::default() },
+                options: VolumeMountOptions {
+                    subpath: "a/b".into(),
+                    ..VolumeMountOptions::default()
+                },
             },
             "/sub",
             false,
         ),
-        mount(MountKind::Tmpfs(TmpfsOptions { size_bytes: 1 << 30, ..TmpfsOptions::default() }), "/t", true),
+        mount(
+            MountKind::Tmpfs(TmpfsOptions { size_bytes: 1 << 30, ..TmpfsOptions::default() }),
+            "/t",
+            true,
+        ),
         mount(MountKind::Image { source: "alpine".into(), subpath: String::new() }, "/img", false),
     ];
-    check(&spec, &[], expect![[r#"
+    check(
+        &spec,
+        &[],
+        expect![[r#"
         /anon <- volume (anonymous) driver="" nocopy=false subpath="" rw - mode="z" listed=true
         /b/c <- bind /srv create=true ro rslave mode="ro,rslave" listed=true
         /etc2 <- bind /etc create=false ro - mode="" listed=true
@@ -76,7 +104,8 @@ fn every_sort_of_mount() {
         /sub <- volume sub driver="" nocopy=false subpath="a/b" rw - mode="z" listed=true
         /t <- tmpfs "ro,size=1g" ro - mode="" listed=true
         /v1 <- volume (anonymous) driver="" nocopy=false subpath="" rw - mode="" listed=true
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -88,14 +117,22 @@ fn explicit_mounts_beat_inherited_ones_and_those_beat_the_images() {
     };
     let inherited = Inherited {
         wish: VolumesFrom { container: "x".into(), mode: "ro".into() },
-        mounts: vec![other("/a", true), other("/b", true), Resolved { listed: false, ..other("/etc/hosts", true) }],
+        mounts: vec![
+            other("/a", true),
+            other("/b", true),
+            Resolved { listed: false, ..other("/etc/hosts", true) },
+        ],
     };
     let mut spec = ContainerSpec { volumes: ["/a".to_owned()].into(), ..ContainerSpec::default() };
     spec.host.binds = vec![bind("/mine:/b")];
-    check(&spec, &[inherited], expect![[r#"
+    check(
+        &spec,
+        &[inherited],
+        expect![[r#"
         /a <- inherited Bind { path: "/other", create: false } ro - mode="" listed=true
         /b <- bind /mine create=true rw - mode="" listed=true
-    "#]]);
+    "#]],
+    );
 }
 
 #[track_caller]
@@ -107,7 +144,10 @@ fn refused(change: impl FnOnce(&mut ContainerSpec), expected: &str) {
 
 #[test]
 fn two_mounts_on_one_target_are_refused() {
-    refused(|spec| spec.host.binds = vec![bind("/a:/x"), bind("/b:/x/")], "Duplicate mount point: /x");
+    refused(
+        |spec| spec.host.binds = vec![bind("/a:/x"), bind("/b:/x/")],
+        "Duplicate mount point: /x",
+    );
     refused(
         |spec| {
             spec.host.binds = vec![bind("/a:/x")];
@@ -152,8 +192,10 @@ fn malformed_wishes_are_refused() {
     );
     refused(
         |spec| {
-            let options = VolumeMountOptions { subpath: "../x".into(), ..VolumeMountOptions::default() };
-            spec.host.mounts = vec![mount(MountKind::Volume { source: "vol".into(), options }, "/x", false)];
+            let options =
+                VolumeMountOptions { subpath: "../x".into(), ..VolumeMountOptions::default() };
+            spec.host.mounts =
+                vec![mount(MountKind::Volume { source: "vol".into(), options }, "/x", false)];
         },
         "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
     );

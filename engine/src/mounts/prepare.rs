@@ -89,9 +89,9 @@ fn check_propagation(path: &Path, propagation: Option<Propagation>) -> Result<()
     let real = fs::canonicalize(path).map_err(failed)?;
     let table = fs::read_to_string("/proc/self/mountinfo").map_err(Error::MountTable)?;
     let found = mounted_on(&table, &real);
-    let fits = found.as_ref().is_some_and(|mount| {
-        mount.shared || (mount.slave && wanted == "shared or slave")
-    });
+    let fits = found
+        .as_ref()
+        .is_some_and(|mount| mount.shared || (mount.slave && wanted == "shared or slave"));
     if fits {
         return Ok(());
     }
@@ -174,10 +174,16 @@ mod tests {
         };
         let prepared = prepare(&[mount("link/deep")]).unwrap();
         let Source::Volume { data, subpath, .. } = &prepared[0].source else { panic!() };
-        assert_eq!((data, subpath.as_str()), (&fs::canonicalize(dir.path()).unwrap().join("real/deep"), ""));
+        assert_eq!(
+            (data, subpath.as_str()),
+            (&fs::canonicalize(dir.path()).unwrap().join("real/deep"), "")
+        );
         for outside in ["out", "missing", "../x"] {
             let error = prepare(&[mount(outside)]).unwrap_err();
-            assert_eq!(error.to_string(), format!("cannot access path {outside:?} in volume `vol`"));
+            assert_eq!(
+                error.to_string(),
+                format!("cannot access path {outside:?} in volume `vol`")
+            );
         }
     }
 }

@@ -37,8 +37,7 @@ pub fn gather(host: &HostSpec) -> Result<HostDevices, Error> {
         if host.privileged && device.path_on_host == device.path_in_container {
             continue; // already among all
         }
-        let access =
-            if host.privileged { "rwm".to_owned() } else { device.permissions.clone() };
+        let access = if host.privileged { "rwm".to_owned() } else { device.permissions.clone() };
         let nodes = requested(&device.path_on_host, &device.path_in_container)?;
         found.requested.extend(nodes.into_iter().map(|node| (node, access.clone())));
     }
@@ -89,8 +88,7 @@ fn requested(on_host: &str, in_container: &str) -> Result<Vec<Device>, Error> {
 ///
 /// `host_wide` leaves out what a container makes itself (containerd `oci/utils_unix.go getDevices`).
 fn beneath(directory: &Path, target: &Path, host_wide: bool) -> Vec<Device> {
-    const OWN: [&str; 7] =
-        ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"];
+    const OWN: [&str; 7] = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"];
     let mut found = Vec::new();
     let mut entries: Vec<PathBuf> = std::fs::read_dir(directory)
         .into_iter()
@@ -161,9 +159,7 @@ pub(super) fn decide(
 fn default_rules() -> Vec<DeviceRule> {
     let mut rules = vec![rule(false, "", None, None, "rwm")];
     let allowed = [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)];
-    rules.extend(
-        allowed.map(|(major, minor)| rule(true, "c", Some(major), Some(minor), "rwm")),
-    );
+    rules.extend(allowed.map(|(major, minor)| rule(true, "c", Some(major), Some(minor), "rwm")));
     rules.push(rule(false, "c", Some(10), Some(229), "rwm"));
     rules
 }
@@ -222,7 +218,10 @@ mod tests {
         let host = wish("/dev/null", "/dev/nothing");
         let (nodes, rules) = decide(&host, &gather(&host).unwrap()).unwrap();
         assert_eq!(nodes.len(), 1);
-        assert_eq!((nodes[0].path.as_str(), nodes[0].major, nodes[0].minor), ("/dev/nothing", 1, 3));
+        assert_eq!(
+            (nodes[0].path.as_str(), nodes[0].major, nodes[0].minor),
+            ("/dev/nothing", 1, 3)
+        );
         assert_eq!(rules.last(), Some(&rule(true, "c", Some(1), Some(3), "rw")));
         assert_eq!(rules.len(), 9);
     }
@@ -236,7 +235,10 @@ mod tests {
         assert_eq!((found.requested[0].0.major, found.requested[0].0.minor), (1, 5));
         let file = dir.path().join("file");
         let error = gather(&wish(file.to_str().unwrap(), "/z")).unwrap_err();
-        let text = format!("error gathering device information while adding custom device \"{}\"", file.display());
+        let text = format!(
+            "error gathering device information while adding custom device \"{}\"",
+            file.display()
+        );
         assert_eq!(error.to_string(), text);
     }
 
@@ -271,7 +273,9 @@ mod tests {
     #[test]
     fn cgroup_rules_are_checked() {
         assert_eq!(parse_rule("c 42:* rm").unwrap(), rule(true, "c", Some(42), Some(-1), "rm"));
-        for bad in ["", "x 1:1 r", "c 1 r", "c 1:x r", "c 1:1 rx", "c 1:1  r", "c 1:1 r r", "c :1 rwmr"] {
+        for bad in
+            ["", "x 1:1 r", "c 1 r", "c 1:x r", "c 1:1 rx", "c 1:1  r", "c 1:1 r r", "c :1 rwmr"]
+        {
             assert_eq!(
                 parse_rule(bad).unwrap_err().to_string(),
                 format!("invalid device cgroup rule format: '{bad}'")

@@ -50,7 +50,8 @@ pub fn gather() -> HostFacts {
         capabilities: capabilities::usable(last.unwrap_or(40), bounding_set()),
         thermal_paths: thermal_paths(Path::new("/sys/devices/system/cpu")),
         ping_group_range: Path::new("/proc/sys/net/ipv4/ping_group_range").exists(),
-        unprivileged_port_start: Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start").exists(),
+        unprivileged_port_start: Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+            .exists(),
         recursive_read_only: kernel >= (5, 12),
         apparmor: read("/sys/module/apparmor/parameters/enabled")
             .is_some_and(|text| text.starts_with('Y')),

@@ -103,7 +103,8 @@ mod tests {
             command: Some(words("serve")),
             volumes: ["/data".to_owned()].into(),
             working_dir: "/srv".into(),
-            labels: [("a".to_owned(), "image".to_owned()), ("b".to_owned(), "image".to_owned())].into(),
+            labels: [("a".to_owned(), "image".to_owned()), ("b".to_owned(), "image".to_owned())]
+                .into(),
             stop_signal: Some("SIGQUIT".into()),
             healthcheck: Some(Healthcheck {
                 test: words("CMD probe"),
@@ -164,7 +165,10 @@ mod tests {
         assert_eq!(merged.labels["a"], "user");
         assert_eq!(merged.labels["b"], "image");
         let check = merged.healthcheck.clone().unwrap();
-        assert_eq!((check.test, check.interval, check.retries), (words("CMD probe"), Duration::from_secs(1), 2));
+        assert_eq!(
+            (check.test, check.interval, check.retries),
+            (words("CMD probe"), Duration::from_secs(1), 2)
+        );
         assert_eq!(arguments(&merged), words("/entry -x other"));
     }
 

@@ -141,8 +141,12 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built, Error> {
     let host = &inputs.spec.host;
     check(inputs)?;
     let security = security::parse(&host.security_opt)?;
-    let capabilities =
-        capabilities::decide(&host.cap_add, &host.cap_drop, host.privileged, &inputs.host.capabilities)?;
+    let capabilities = capabilities::decide(
+        &host.cap_add,
+        &host.cap_drop,
+        host.privileged,
+        &inputs.host.capabilities,
+    )?;
     let (mut mounts, rootfs_propagation) = mounts::decide(inputs, security.writable_cgroups)?;
     let (devices, rules) = devices::decide(host, inputs.devices)?;
     let mut resources = resources::limits(&host.resources, inputs.devices)?;
@@ -167,10 +171,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built, Error> {
     let spec = Spec {
         oci_version: oci::VERSION.to_owned(),
         process: process(inputs, &security, capabilities, init)?,
-        root: Root {
-            path: inputs.rootfs.display().to_string(),
-            readonly: host.readonly_rootfs,
-        },
+        root: Root { path: inputs.rootfs.display().to_string(), readonly: host.readonly_rootfs },
         hostname: match host.uts_mode {
             NamespaceMode::Host => String::new(),
             _ => inputs.spec.hostname.clone(),

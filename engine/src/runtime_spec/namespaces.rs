@@ -33,9 +33,10 @@ pub(super) fn decide(inputs: &Inputs<'_>) -> Result<Vec<Namespace>, Error> {
         NetworkMode::Container(other) => {
             namespaces.push(joined("network", other, paths.network.as_ref())?);
         }
-        _ => namespaces.push(paths.network.as_ref().map_or_else(|| new("network"), |path| {
-            Namespace { kind: "network".to_owned(), path: path.display().to_string() }
-        })),
+        _ => namespaces.push(paths.network.as_ref().map_or_else(
+            || new("network"),
+            |path| Namespace { kind: "network".to_owned(), path: path.display().to_string() },
+        )),
     }
     match &host.uts_mode {
         NamespaceMode::Host => {}
@@ -69,8 +70,7 @@ fn new(kind: &str) -> Namespace {
 }
 
 fn joined(kind: &'static str, other: &str, path: Option<&PathBuf>) -> Result<Namespace, Error> {
-    let missing =
-        || Error::NamespaceNotGathered { namespace: kind, container: other.to_owned() };
+    let missing = || Error::NamespaceNotGathered { namespace: kind, container: other.to_owned() };
     let path = path.ok_or_else(missing)?.display().to_string();
     Ok(Namespace { kind: kind.to_owned(), path })
 }

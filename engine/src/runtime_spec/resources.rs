@@ -10,8 +10,21 @@ use super::oci::{BlockIo, Cpu, Memory, Pids, Resources, Rlimit, ThrottleDevice, 
 
 /// Names that `--ulimit` knows.
 const ULIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-    "rtprio", "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// The limits of a container; device rules are added elsewhere. Also used for `update`.
@@ -119,8 +132,7 @@ fn block_io(wish: &Wish, devices: &HostDevices) -> Result<Option<BlockIo>, Error
 /// # Errors
 /// When a name is unknown or a soft limit exceeds the hard one.
 pub(super) fn rlimits(own: &[Ulimit], daemon: &[Ulimit]) -> Result<Vec<Rlimit>, Error> {
-    let inherited =
-        daemon.iter().filter(|limit| !own.iter().any(|other| other.name == limit.name));
+    let inherited = daemon.iter().filter(|limit| !own.iter().any(|other| other.name == limit.name));
     own.iter().chain(inherited).map(rlimit).collect()
 }
 
@@ -195,7 +207,10 @@ mod tests {
             let wish = Wish { pids_limit: limit, ..Wish::default() };
             limits(&wish, &HostDevices::default()).unwrap().pids.map(|pids| pids.limit)
         };
-        assert_eq!([pids(None), pids(Some(0)), pids(Some(-1)), pids(Some(7))], [None, Some(-1), Some(-1), Some(7)]);
+        assert_eq!(
+            [pids(None), pids(Some(0)), pids(Some(-1)), pids(Some(7))],
+            [None, Some(-1), Some(-1), Some(7)]
+        );
     }
 
     #[test]

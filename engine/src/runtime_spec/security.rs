@@ -209,9 +209,13 @@ mod tests {
         };
         let all = OwnNamespaces { network: true, ipc: true, uts: true };
         let none = OwnNamespaces { network: false, ipc: false, uts: false };
-        for name in
-            ["net.ipv4.ip_forward", "net/ipv4/conf/eth0.1/rp_filter", "kernel.msgmax", "fs.mqueue.x", "kernel.domainname"]
-        {
+        for name in [
+            "net.ipv4.ip_forward",
+            "net/ipv4/conf/eth0.1/rp_filter",
+            "kernel.msgmax",
+            "fs.mqueue.x",
+            "kernel.domainname",
+        ] {
             assert!(check(name, all), "{name}");
             assert!(!check(name, none), "{name}");
         }

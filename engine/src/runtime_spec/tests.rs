@@ -143,7 +143,9 @@ fn check(value: &impl serde::Serialize, expected: Expect) {
 fn plain_busybox() {
     let built = busybox().build().unwrap();
     assert!(built.seccomp.is_some() && !built.init);
-    check(&built.spec, expect![[r#"
+    check(
+        &built.spec,
+        expect![[r#"
         {
          hostname: "0123456789ab"
          linux: {
@@ -190,20 +192,29 @@ fn plain_busybox() {
           user: {"additionalGids":[0],"gid":0,"uid":0}
          }
          root: {"path":"/rootfs"}
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
 fn privileged() {
     let mut case = busybox();
     case.spec.host.privileged = true;
-    case.devices.all = vec![Device { path: "/dev/kvm".into(), kind: "c".into(), major: 10, minor: 232, ..Device::default() }];
+    case.devices.all = vec![Device {
+        path: "/dev/kvm".into(),
+        kind: "c".into(),
+        major: 10,
+        minor: 232,
+        ..Device::default()
+    }];
     let built = case.build().unwrap();
     assert_eq!(built.seccomp, None);
     let spec = built.spec;
     assert_eq!(spec.process.capabilities.bounding, host().capabilities);
     assert_eq!((spec.linux.masked_paths.len(), spec.linux.readonly_paths.len()), (0, 0));
-    check(&(spec.linux.devices, spec.linux.resources, spec.mounts), expect![[r#"
+    check(
+        &(spec.linux.devices, spec.linux.resources, spec.mounts),
+        expect![[r#"
         [
          [
           {"major":10,"minor":232,"path":"/dev/kvm","type":"c"}
@@ -222,7 +233,8 @@ fn privileged() {
           {"destination":"/dev/mqueue","options":["nosuid","noexec","nodev"],"source":"mqueue","type":"mqueue"}
           {"destination":"/dev/shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"],"source":"shm","type":"tmpfs"}
          ]
-        ]"#]]);
+        ]"#]],
+    );
 }
 
 #[test]
@@ -254,16 +266,28 @@ fn all_limits() {
     resources.pids_limit = Some(100);
     resources.cgroup_parent = "../web/".into();
     resources.device_cgroup_rules = vec!["b 8:* r".into()];
-    resources.devices = vec![DeviceWish { path_on_host: "/dev/fuse".into(), path_in_container: "/dev/fuse".into(), permissions: "rw".into() }];
+    resources.devices = vec![DeviceWish {
+        path_on_host: "/dev/fuse".into(),
+        path_in_container: "/dev/fuse".into(),
+        permissions: "rw".into(),
+    }];
     case.devices.requested = vec![(
-        Device { path: "/dev/fuse".into(), kind: "c".into(), major: 10, minor: 229, ..Device::default() },
+        Device {
+            path: "/dev/fuse".into(),
+            kind: "c".into(),
+            major: 10,
+            minor: 229,
+            ..Device::default()
+        },
         "rw".into(),
     )];
     case.spec.host.oom_score_adj = 500;
     let spec = case.spec();
     assert_eq!(spec.process.oom_score_adj, Some(500));
     assert_eq!(spec.linux.cgroups_path, format!("/web/{}", id()));
-    check(&(spec.linux.resources, spec.linux.devices), expect![[r#"
+    check(
+        &(spec.linux.resources, spec.linux.devices),
+        expect![[r#"
         [
          {
           blockIO: {
@@ -303,7 +327,8 @@ fn all_limits() {
          [
           {"major":10,"minor":229,"path":"/dev/fuse","type":"c"}
          ]
-        ]"#]]);
+        ]"#]],
+    );
 }
 
 #[test]
@@ -322,7 +347,9 @@ fn read_only_root() {
     let spec = case.spec();
     assert!(spec.root.readonly);
     assert_eq!(spec.linux.rootfs_propagation, "rslave");
-    check(&spec.mounts, expect![[r#"
+    check(
+        &spec.mounts,
+        expect![[r#"
         [
          {"destination":"/proc","options":["nosuid","noexec","nodev"],"source":"proc","type":"proc"}
          {"destination":"/dev","options":["nosuid","strictatime","mode=755","size=65536k"],"source":"tmpfs","type":"tmpfs"}
@@ -333,7 +360,8 @@ fn read_only_root() {
          {"destination":"/dev/shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"],"source":"shm","type":"tmpfs"}
          {"destination":"/tmp","options":["nosuid","nodev","rprivate","size=1m","exec"],"source":"tmpfs","type":"tmpfs"}
          {"destination":"/data/deep","options":["rbind","rro","rslave"],"source":"/srv","type":"bind"}
-        ]"#]]);
+        ]"#]],
+    );
 }
 
 #[test]
@@ -370,7 +398,10 @@ fn namespace_modes() {
     case.shared_memory = Some("/run/shoal/shm/7".into());
     assert_eq!(names(&case), "mount pid=/proc/7/ns/pid ipc=/proc/7/ns/ipc shm:/run/shoal/shm/7 0");
     case.spec.host.userns_mode = NamespaceMode::Private;
-    assert_eq!(case.error(), "user namespaces are not available: the only user namespace mode is `host`");
+    assert_eq!(
+        case.error(),
+        "user namespaces are not available: the only user namespace mode is `host`"
+    );
 }
 
 #[test]
@@ -382,14 +413,18 @@ fn arguments_environment_and_user() {
     case.spec.entrypoint = Some(words("/entry"));
     case.spec.env = words("A=1 PATH=/bin TERM HOSTNAME=x B A=2");
     case.spec.working_dir = "/srv".into();
-    case.spec.host.security_opt = words("no-new-privileges seccomp=unconfined apparmor=x label=disable");
-    case.user = Some(ResolvedUser { uid: 5, gid: 6, groups: vec![7, 6, 8], home: "/home/u".into() });
+    case.spec.host.security_opt =
+        words("no-new-privileges seccomp=unconfined apparmor=x label=disable");
+    case.user =
+        Some(ResolvedUser { uid: 5, gid: 6, groups: vec![7, 6, 8], home: "/home/u".into() });
     case.daemon.init_path = Some("/usr/bin/tini".into());
     let built = case.build().unwrap();
     assert!(built.init && built.seccomp.is_none());
     assert_eq!(built.spec.mounts.last().unwrap().source, "/usr/bin/tini");
     let process = Process { capabilities: Capabilities::default(), ..built.spec.process };
-    check(&process, expect![[r#"
+    check(
+        &process,
+        expect![[r#"
         {
          args: ["/sbin/docker-init","--","/entry","sh"]
          capabilities: {}
@@ -400,7 +435,8 @@ fn arguments_environment_and_user() {
          oomScoreAdj: 0
          terminal: true
          user: {"additionalGids":[6,7,8],"gid":6,"uid":5}
-        }"#]]);
+        }"#]],
+    );
     case.spec.host.pid_mode = NamespaceMode::Host;
     assert!(!case.build().unwrap().init);
 }
@@ -409,7 +445,10 @@ fn arguments_environment_and_user() {
 fn unlooked_up_users_get_no_home() {
     let mut case = busybox();
     case.user = None;
-    assert_eq!(case.spec().process.env, [format!("PATH={DEFAULT_PATH}"), "HOSTNAME=0123456789ab".into()]);
+    assert_eq!(
+        case.spec().process.env,
+        [format!("PATH={DEFAULT_PATH}"), "HOSTNAME=0123456789ab".into()]
+    );
 }
 
 #[test]

@@ -89,7 +89,8 @@ const ON_ARCH: [(&str, &str); 3] = [
 const SOCKETS_BELOW: u64 = 12;
 /// Further address families.
 const SOCKETS: [u64; 25] = [
-    13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44, 45,
+    13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44,
+    45,
 ];
 /// Harmless execution domains: Linux, BSD, and UNAME26 variants; the last asks only.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];

@@ -146,8 +146,28 @@ fn docker(arch: Arch, capabilities: &[&str]) -> Seccomp {
 }
 
 const VALUES: [u64; 22] = [
-    0, 1, 2, 8, 11, 12, 13, 16, 20, 38, 40, 45, 46, 0x1_0000_0001, 0x2_0000, 0x2_0008, 0x0200_0000,
-    0x7E02_0000, 0xffff_ffff, 0x1_0000_0000, 0x11_8000, u64::MAX,
+    0,
+    1,
+    2,
+    8,
+    11,
+    12,
+    13,
+    16,
+    20,
+    38,
+    40,
+    45,
+    46,
+    0x1_0000_0001,
+    0x2_0000,
+    0x2_0008,
+    0x0200_0000,
+    0x7E02_0000,
+    0xffff_ffff,
+    0x1_0000_0000,
+    0x11_8000,
+    u64::MAX,
 ];
 
 #[test]
@@ -205,7 +225,9 @@ fn rule(names: &[&str], action: &str, args: &[(u32, &str, u64, u64)]) -> Seccomp
 
 #[test]
 fn every_operator_compares_64_bits() {
-    for (default, action) in [("SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"), ("SCMP_ACT_LOG", "SCMP_ACT_ERRNO")] {
+    for (default, action) in
+        [("SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"), ("SCMP_ACT_LOG", "SCMP_ACT_ERRNO")]
+    {
         for operator in ["NE", "LT", "LE", "EQ", "GE", "GT"] {
             for value in [0, 1, 0xffff_ffff, 0x1_0000_0000, 0x5_0000_0007, u64::MAX] {
                 let section = Seccomp {
@@ -217,7 +239,8 @@ fn every_operator_compares_64_bits() {
                     ],
                     ..Seccomp::default()
                 };
-                let near = [value.wrapping_sub(1), value, value.wrapping_add(1), value ^ (1 << 32), 9, 3];
+                let near =
+                    [value.wrapping_sub(1), value, value.wrapping_add(1), value ^ (1 << 32), 9, 3];
                 compare_all(&section, Arch::X86_64, &near);
             }
         }
@@ -230,7 +253,11 @@ fn masks_alternatives_and_several_errors_keep_their_order() {
         default_action: "SCMP_ACT_KILL_PROCESS".to_owned(),
         architectures: vec!["SCMP_ARCH_X86".to_owned(), "SCMP_ARCH_S390X".to_owned()],
         syscalls: vec![
-            rule(&["ioctl"], "SCMP_ACT_ALLOW", &[(1, "MASKED_EQ", 0xff00_0000_00f0, 0x1200_0000_0030)]),
+            rule(
+                &["ioctl"],
+                "SCMP_ACT_ALLOW",
+                &[(1, "MASKED_EQ", 0xff00_0000_00f0, 0x1200_0000_0030)],
+            ),
             rule(&["ioctl", "read"], "SCMP_ACT_ERRNO", &[(0, "LE", 12, 0)]),
             rule(&["read"], "SCMP_ACT_TRAP", &[(0, "LE", 40, 0)]),
             rule(&["mount", "open"], "SCMP_ACT_ERRNO", &[]),

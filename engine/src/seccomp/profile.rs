@@ -216,9 +216,8 @@ impl Choice {
     }
 
     fn applies(&self, call: &Call) -> Result<bool, Error> {
-        let has_arch = |filter: &Filter| {
-            filter.arches.iter().any(|arch| arch == self.arch.condition_name())
-        };
+        let has_arch =
+            |filter: &Filter| filter.arches.iter().any(|arch| arch == self.arch.condition_name());
         let has_cap = |cap: &String| self.capabilities.binary_search(cap).is_ok();
         let new_enough = |filter: &Filter| {
             let wanted = filter.min_kernel.as_deref().map(parse_version).transpose()?;
@@ -264,20 +263,31 @@ mod tests {
     fn the_builtin_profile_names_this_architecture_and_its_siblings() {
         let choice = Choice::new(Profile::builtin().clone(), Arch::X86_64, vec![], (6, 1));
         let section = choice.section().unwrap();
+        assert_eq!(section.architectures, ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
         assert_eq!(
-            section.architectures,
-            ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+            (section.default_action.as_str(), section.default_errno_ret),
+            ("SCMP_ACT_ERRNO", Some(1))
         );
-        assert_eq!((section.default_action.as_str(), section.default_errno_ret), ("SCMP_ACT_ERRNO", Some(1)));
     }
 
     #[test]
     fn bad_profiles_are_refused() {
         let refused = |text: &str| Profile::parse(text).unwrap_err().to_string();
         assert_eq!(refused("{"), "decoding seccomp profile failed");
-        assert!(refused(r#"{"architectures":["a"],"archMap":[{}]}"#).starts_with("both 'architectures'"));
-        assert!(refused(r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"a","names":["b"]}]}"#).starts_with("both 'name'"));
-        assert_eq!(refused(r#"{"defaultAction":"SCMP_ACT_JUMP"}"#), "seccomp profile: unknown action \"SCMP_ACT_JUMP\"");
+        assert!(
+            refused(r#"{"architectures":["a"],"archMap":[{}]}"#)
+                .starts_with("both 'architectures'")
+        );
+        assert!(
+            refused(
+                r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"a","names":["b"]}]}"#
+            )
+            .starts_with("both 'name'")
+        );
+        assert_eq!(
+            refused(r#"{"defaultAction":"SCMP_ACT_JUMP"}"#),
+            "seccomp profile: unknown action \"SCMP_ACT_JUMP\""
+        );
         let notify = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mount"],"action":"SCMP_ACT_NOTIFY"}]}"#;
         assert!(matches!(Profile::parse(notify), Err(Error::Notify { .. })));
         let version = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mount"],"action":"SCMP_ACT_ALLOW","includes":{"minKernel":"4"}}]}"#;

@@ -83,8 +83,24 @@ pub(super) fn newer_action(section: &Seccomp) -> Result<u32, Error> {
 pub(super) fn arches(section: &Seccomp, native: Arch) -> Result<Vec<Arch>, Error> {
     /// Cannot run here; naming them is harmless.
     const FOREIGN: [&str; 19] = [
-        "NATIVE", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32", "PPC", "PPC64",
-        "PPC64LE", "S390", "S390X", "PARISC", "PARISC64", "RISCV64", "LOONGARCH64", "M68K", "SH",
+        "NATIVE",
+        "MIPS",
+        "MIPS64",
+        "MIPS64N32",
+        "MIPSEL",
+        "MIPSEL64",
+        "MIPSEL64N32",
+        "PPC",
+        "PPC64",
+        "PPC64LE",
+        "S390",
+        "S390X",
+        "PARISC",
+        "PARISC64",
+        "RISCV64",
+        "LOONGARCH64",
+        "M68K",
+        "SH",
         "SHEB",
     ];
     let mut arches = vec![native];
@@ -92,7 +108,8 @@ pub(super) fn arches(section: &Seccomp, native: Arch) -> Result<Vec<Arch>, Error
         match Arch::parse(name) {
             Some(arch) if arches.contains(&arch) => {}
             Some(arch) => arches.push(arch),
-            None if name.strip_prefix("SCMP_ARCH_").is_some_and(|name| FOREIGN.contains(&name)) => {}
+            None if name.strip_prefix("SCMP_ARCH_").is_some_and(|name| FOREIGN.contains(&name)) => {
+            }
             None => return Err(Error::UnknownArch { arch: name.clone() }),
         }
     }
@@ -172,7 +189,9 @@ fn condition(arg: &SeccompArg, syscall: &str) -> Result<Condition, Error> {
         "SCMP_CMP_GE" => Op::Ge,
         "SCMP_CMP_GT" => Op::Gt,
         "SCMP_CMP_MASKED_EQ" => Op::Masked,
-        _ => return Err(Error::UnknownOperator { op: arg.op.clone(), syscall: syscall.to_owned() }),
+        _ => {
+            return Err(Error::UnknownOperator { op: arg.op.clone(), syscall: syscall.to_owned() });
+        }
     };
     Ok(Condition { index: arg.index, op, value: arg.value, value_two: arg.value_two })
 }

@@ -146,11 +146,7 @@ pub struct Network {
 ///
 /// # Errors
 /// When `/proc` cannot be read.
-pub fn sample(
-    cgroups: &Cgroups,
-    network_of: Option<i32>,
-    now: Timestamp,
-) -> Result<Sample, Error> {
+pub fn sample(cgroups: &Cgroups, network_of: Option<i32>, now: Timestamp) -> Result<Sample, Error> {
     let host_cpu = read(Path::new("/proc/stat"))?;
     let host_memory = parse::memory_total(&read(Path::new("/proc/meminfo"))?);
     let mut sample = match cgroups {

@@ -40,7 +40,12 @@ fn a_v1_group_is_read() {
     assert_eq!((memory.usage, memory.max_usage, memory.failures), (100, 200, 1));
     assert!(memory.limit > 1 << 20 && memory.limit < 1 << 60, "the host's memory");
     assert_eq!(memory.stats["total_inactive_file"], 3);
-    let entry = |operation: &str| BlockIoEntry { major: 8, minor: 0, operation: operation.into(), value: 10 };
+    let entry = |operation: &str| BlockIoEntry {
+        major: 8,
+        minor: 0,
+        operation: operation.into(),
+        value: 10,
+    };
     assert_eq!(sample.block_io.bytes, [entry("Read"), entry("Total")]);
     assert_eq!(sample.pids, Pids { current: 2, limit: None });
 }
@@ -48,7 +53,10 @@ fn a_v1_group_is_read() {
 #[test]
 fn a_v2_group_is_read() {
     let dir = group(&[
-        ("cpu.stat", "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 1\nnr_throttled 1\nthrottled_usec 4\n"),
+        (
+            "cpu.stat",
+            "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 1\nnr_throttled 1\nthrottled_usec 4\n",
+        ),
         ("memory.current", "100\n"),
         ("memory.max", "4096\n"),
         ("memory.stat", "anon 5\ninactive_file 3\n"),
@@ -56,11 +64,17 @@ fn a_v2_group_is_read() {
         ("pids.current", "2\n"),
         ("pids.max", "50\n"),
     ]);
-    let sample = sample(&Cgroups::V2(dir.path().to_owned()), None, Timestamp::from_nanos(0)).unwrap();
+    let sample =
+        sample(&Cgroups::V2(dir.path().to_owned()), None, Timestamp::from_nanos(0)).unwrap();
     assert_eq!((sample.cpu.total, sample.cpu.user, sample.cpu.kernel), (5000, 3000, 2000));
     assert_eq!((sample.cpu.throttled_periods, sample.cpu.throttled_time), (1, 4000));
     assert_eq!((sample.memory.usage, sample.memory.limit), (100, 4096));
-    let entry = |operation: &str, value| BlockIoEntry { major: 8, minor: 0, operation: operation.into(), value };
+    let entry = |operation: &str, value| BlockIoEntry {
+        major: 8,
+        minor: 0,
+        operation: operation.into(),
+        value,
+    };
     assert_eq!(sample.block_io.bytes, [entry("read", 1), entry("write", 2)]);
     assert_eq!(sample.pids, Pids { current: 2, limit: Some(50) });
 }

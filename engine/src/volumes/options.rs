@@ -12,9 +12,7 @@ use crate::mounts::FilesystemSource;
 ///
 /// # Errors
 /// When an option is unknown, missing, or not supported.
-pub(super) fn parse(
-    options: &BTreeMap<String, String>,
-) -> Result<Option<FilesystemSource>, Error> {
+pub(super) fn parse(options: &BTreeMap<String, String>) -> Result<Option<FilesystemSource>, Error> {
     const KNOWN: [&str; 4] = ["type", "o", "device", "size"];
     let get = |name: &str| options.get(name).map(|value| value.trim());
     if let Some(option) = options.keys().find(|option| !KNOWN.contains(&option.as_str())) {

@@ -210,11 +210,7 @@ impl Local {
     }
 
     /// Ends a volume's existence; its directory gets another name and may then be removed at leisure.
-    fn detach(
-        &self,
-        entries: &mut BTreeMap<String, Entry>,
-        name: &str,
-    ) -> Result<PathBuf, Error> {
+    fn detach(&self, entries: &mut BTreeMap<String, Entry>, name: &str) -> Result<PathBuf, Error> {
         let entry = entries.get(name).ok_or_else(|| not_found(name))?;
         if !entry.users.is_empty() {
             let containers = entry.users.iter().map(ToString::to_string).collect();

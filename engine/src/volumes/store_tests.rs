@@ -13,7 +13,12 @@ fn open(root: &Path) -> Local {
 }
 
 fn try_open(root: &Path) -> Result<Local, Error> {
-    Local::open(root.to_owned(), Arc::new(SystemDisk), Arc::new(SystemClock), Arc::new(SystemRandom))
+    Local::open(
+        root.to_owned(),
+        Arc::new(SystemDisk),
+        Arc::new(SystemClock),
+        Arc::new(SystemRandom),
+    )
 }
 
 fn named(name: &str) -> VolumeSpec {
@@ -61,7 +66,9 @@ fn a_volume_in_use_stays() {
     let grant = store.acquire(&container(1), request()).unwrap();
     fs::write(grant.data.join("file"), "content").unwrap();
     let error = store.remove("data", Removal::Force).unwrap_err();
-    assert!(matches!(&error, Error::InUse { containers, .. } if *containers == [container(1).to_string()]));
+    assert!(
+        matches!(&error, Error::InUse { containers, .. } if *containers == [container(1).to_string()])
+    );
     assert_eq!(store.usage("data").unwrap(), VolumeUsage { bytes: 7, references: 1 });
     store.release(&container(1), Release::RemoveAnonymous).unwrap();
     store.remove("data", Removal::Strict).unwrap();
@@ -109,7 +116,9 @@ fn pruning_takes_anonymous_volumes_first() {
 fn filters_select() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.create(&VolumeSpec { labels: [("tier".into(), "db".into())].into(), ..named("db-data") }).unwrap();
+    store
+        .create(&VolumeSpec { labels: [("tier".into(), "db".into())].into(), ..named("db-data") })
+        .unwrap();
     store.create(&named("web-data")).unwrap();
     store.restore(&container(1), ["web-data".to_owned()]);
     let select = |filter: Filter| -> Vec<String> {
@@ -117,8 +126,14 @@ fn filters_select() {
     };
     assert_eq!(select(Filter { names: vec!["web".into()], ..Filter::default() }), ["web-data"]);
     assert_eq!(select(Filter { dangling: Some(true), ..Filter::default() }), ["db-data"]);
-    assert_eq!(select(Filter { labels: vec![LabelFilter::Has("tier".into())], ..Filter::default() }), ["db-data"]);
-    assert_eq!(select(Filter { labels: vec![LabelFilter::Has("tier=web".into())], ..Filter::default() }), [""; 0]);
+    assert_eq!(
+        select(Filter { labels: vec![LabelFilter::Has("tier".into())], ..Filter::default() }),
+        ["db-data"]
+    );
+    assert_eq!(
+        select(Filter { labels: vec![LabelFilter::Has("tier=web".into())], ..Filter::default() }),
+        [""; 0]
+    );
     assert_eq!(select(Filter { drivers: vec!["local".into()], ..Filter::default() }).len(), 2);
 }
 
