@@ -1,14 +1,17 @@
 //! The container engine of one host: containers, their records, shims, logs, execs, health and events.
 
-pub(crate) mod beneath;
+pub mod archive;
+pub mod beneath;
 pub mod config;
 pub mod container;
 pub mod engine;
 pub mod error;
 pub mod events;
 pub mod exec;
+pub mod files;
 pub mod image_source;
 pub mod logs;
+pub(crate) mod beneath;
 pub mod mounts;
 pub mod names;
 pub mod networking;
@@ -17,6 +20,8 @@ pub mod runtime_spec;
 pub mod seccomp;
 pub mod shim_client;
 pub mod signal;
+pub mod stats;
+pub mod top;
 pub mod volumes;
 
 mod core;

@@ -45,9 +45,8 @@ pub fn extra(lines: &[String], gateways: &[IpAddr]) -> Result<Vec<Line>, Error> 
         }
         let bare = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
         let address = bare.unwrap_or(address);
-        let parsed_address: IpAddr = address
-            .parse()
-            .map_err(|_| Error::ExtraHostAddress { address: address.to_owned() })?;
+        let parsed_address: IpAddr =
+            address.parse().map_err(|_| Error::ExtraHostAddress { address: address.to_owned() })?;
         parsed.push(line(parsed_address, &[name]));
     }
     Ok(parsed)
@@ -106,8 +105,11 @@ mod tests {
     #[test]
     fn default_lines_extra_hosts_and_own_names() {
         let gateways = addresses(&["172.17.0.1", "fd00::1"]);
-        let mut lines =
-            extra(&words(&["db:10.0.0.5", "six:[fd00::5]", "six2:fd00::6", "gw=host-gateway"]), &gateways).unwrap();
+        let mut lines = extra(
+            &words(&["db:10.0.0.5", "six:[fd00::5]", "six2:fd00::6", "gw=host-gateway"]),
+            &gateways,
+        )
+        .unwrap();
         lines.extend(own(&addresses(&["172.17.0.2", "fd00::2"]), "web", "example.org"));
         assert_eq!(
             content(Families::Both, &lines),

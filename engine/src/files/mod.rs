@@ -42,10 +42,12 @@ pub fn path(directory: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// When the disk fails.
 pub fn write(directory: &Path, files: &Files) -> Result<(), Error> {
-    let contents = [format!("{}\n", files.hostname), files.hosts.clone(), files.resolv_conf.clone()];
-    NAMES.iter().zip(contents).try_for_each(|((name, _), content)| {
-        write_one(&path(directory, name), content.as_bytes())
-    })
+    let contents =
+        [format!("{}\n", files.hostname), files.hosts.clone(), files.resolv_conf.clone()];
+    NAMES
+        .iter()
+        .zip(contents)
+        .try_for_each(|((name, _), content)| write_one(&path(directory, name), content.as_bytes()))
 }
 
 /// Replaces one file's content in place: `hosts` when a network is joined or left.
@@ -56,8 +58,7 @@ pub fn write_one(path: &Path, content: &[u8]) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
         let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o644).open(path)?;
+        let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(path)?;
         file.write_all(content)
     };
     write().map_err(|source| Error::Write { path: path.to_owned(), source })

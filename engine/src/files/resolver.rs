@@ -139,7 +139,8 @@ pub fn for_internal(
     });
     let mut upstreams: Vec<Upstream> = usable.collect();
     if upstreams.is_empty() {
-        upstreams.extend(PUBLIC_V4.map(|server| Upstream { server: server.to_owned(), on_host: false }));
+        upstreams
+            .extend(PUBLIC_V4.map(|server| Upstream { server: server.to_owned(), on_host: false }));
     }
     config.servers = vec![INTERNAL.to_owned()];
     let ndots = config.options.iter().find_map(|option| option.strip_prefix("ndots:"));
@@ -206,7 +207,10 @@ mod tests {
         assert_eq!(v4.servers, words("10.0.0.53"));
         let loopback = Config::parse("nameserver 127.0.0.1\n");
         let public = for_default_bridge(&loopback, &Overrides::default(), Families::Both).unwrap();
-        assert_eq!(public.servers, words("8.8.8.8 8.8.4.4 2001:4860:4860::8888 2001:4860:4860::8844"));
+        assert_eq!(
+            public.servers,
+            words("8.8.8.8 8.8.4.4 2001:4860:4860::8888 2001:4860:4860::8844")
+        );
     }
 
     #[test]
@@ -216,7 +220,8 @@ mod tests {
             search: words("."),
             options: words("ndots:2"),
         };
-        let expected = Config { servers: words("127.0.0.1"), search: vec![], options: words("ndots:2") };
+        let expected =
+            Config { servers: words("127.0.0.1"), search: vec![], options: words("ndots:2") };
         assert_eq!(for_default_bridge(&host(), &overrides, Families::V4).unwrap(), expected);
         assert_eq!(for_host(&host(), &overrides).unwrap(), expected);
         let bad = Overrides { servers: words("dns.example"), ..Overrides::default() };

@@ -18,11 +18,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 ///
 /// # Errors
 /// When a name is not there, a number out of range, or a file cannot be read; missing files are empty.
-pub fn lookup(
-    root: BorrowedFd<'_>,
-    user: &str,
-    groups: &[String],
-) -> Result<ResolvedUser, Error> {
+pub fn lookup(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Result<ResolvedUser, Error> {
     let read = |path: &str| {
         let bytes = beneath::read_in(root, Path::new(path), FILE_BYTES_MAX)
             .map_err(|source| Error::Read { path: path.into(), source })?;
@@ -130,7 +126,8 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\n# c\napp:x:1000:1001:App:/home/app:/bin/sh\nnohome:x:5:6\n";
-    const GROUP: &str = "root:x:0:root\nwheel:x:10:root,app\napp:x:1001:\naudio:x:29:app\n77:x:78:\n";
+    const GROUP: &str =
+        "root:x:0:root\nwheel:x:10:root,app\napp:x:1001:\naudio:x:29:app\n77:x:78:\n";
 
     fn found(user: &str, groups: &[&str]) -> Result<(u32, u32, Vec<u32>, String), String> {
         let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
@@ -155,11 +152,26 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        assert_eq!(found("bob", &[]), Err("unable to find user bob: no matching entries in passwd file".into()));
-        assert_eq!(found("app:x", &[]), Err("unable to find group x: no matching entries in group file".into()));
-        assert_eq!(found("app", &["y"]), Err("unable to find group y: no matching entries in group file".into()));
-        assert_eq!(found("-1", &[]), Err("uids and gids must be in range 0-2147483647, not -1".into()));
-        assert_eq!(found("0:4294967296", &[]), Err("uids and gids must be in range 0-2147483647, not 4294967296".into()));
+        assert_eq!(
+            found("bob", &[]),
+            Err("unable to find user bob: no matching entries in passwd file".into())
+        );
+        assert_eq!(
+            found("app:x", &[]),
+            Err("unable to find group x: no matching entries in group file".into())
+        );
+        assert_eq!(
+            found("app", &["y"]),
+            Err("unable to find group y: no matching entries in group file".into())
+        );
+        assert_eq!(
+            found("-1", &[]),
+            Err("uids and gids must be in range 0-2147483647, not -1".into())
+        );
+        assert_eq!(
+            found("0:4294967296", &[]),
+            Err("uids and gids must be in range 0-2147483647, not 4294967296".into())
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub fn copy_up(root: BorrowedFd<'_>, mount: &Resolved) -> Result<(), Error> {
     let Source::Volume { name, data, filesystem: None, subpath, .. } = &mount.source else {
         return Ok(());
     };
-    let failed = |source| Error::CopyUp { path: mount.target.clone(), volume: name.clone(), source };
+    let failed =
+        |source| Error::CopyUp { path: mount.target.clone(), volume: name.clone(), source };
     let from = match beneath::open_in(root, Path::new(&mount.target), OFlags::PATH) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(failed)?,
@@ -99,13 +100,7 @@ impl Copy {
         copy_attributes(from, to, meta)
     }
 
-    fn entry(
-        &mut self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        name: &CStr,
-        depth: usize,
-    ) -> io::Result<()> {
+    fn entry(&mut self, from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: usize) -> io::Result<()> {
         let meta = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let kind = FileType::from_raw_mode(meta.st_mode);
         let nofollow = OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -129,7 +124,8 @@ impl Copy {
         }
         match kind {
             FileType::RegularFile => {
-                let source = rustix::fs::openat(from, name, OFlags::RDONLY | nofollow, Mode::empty())?;
+                let source =
+                    rustix::fs::openat(from, name, OFlags::RDONLY | nofollow, Mode::empty())?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | nofollow;
                 let copy = rustix::fs::openat(to, name, flags, Mode::RWXU)?;
                 let (mut reader, mut writer) = (File::from(source), File::from(copy));
@@ -145,7 +141,10 @@ impl Copy {
                 let target = rustix::fs::readlinkat(from, name, Vec::new())?;
                 rustix::fs::symlinkat(target, to, name)?;
             }
-            FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice => {
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice => {
                 let mode = Mode::from_raw_mode(meta.st_mode);
                 rustix::fs::mknodat(to, name, kind, mode, meta.st_rdev)?;
             }
