@@ -7,9 +7,12 @@
 //! layers unpacked; what an image needs is swept only after its record is gone.
 
 pub mod config;
+pub mod describe;
 mod error;
+pub mod filter;
 mod index;
 mod record;
+pub mod remove;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

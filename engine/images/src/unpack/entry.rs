@@ -158,21 +158,25 @@ impl<R: Read> TarReader<R> {
         };
         // Only files have data; some writers set a size on links, which means nothing.
         self.set_data(if kind == Kind::File { stored } else { 0 });
-        let number = |wide: io::Result<u64>| wide.map_err(Error::Number);
+        let old = header.as_old();
         let id =
             |value: u64| u32::try_from(value).map_err(|_| Error::Damaged("owner beyond 32 bits"));
+        let device = match kind {
+            Kind::CharDevice | Kind::BlockDevice => (
+                header.device_major().map_err(Error::Number)?.unwrap_or(0),
+                header.device_minor().map_err(Error::Number)?.unwrap_or(0),
+            ),
+            _ => (0, 0),
+        };
         let mut entry = Entry {
             path: pax.sparse.name.clone().unwrap_or(path),
             link: link.unwrap_or_default(),
             kind,
-            mode: header.mode().map_err(Error::Number)? & 0o7777,
-            uid: id(pax.uid.map_or_else(|| number(header.uid()), Ok)?)?,
-            gid: id(pax.gid.map_or_else(|| number(header.gid()), Ok)?)?,
+            mode: u32::try_from(numeric(&old.mode)? & 0o7777).expect("twelve bits"),
+            uid: id(pax.uid.map_or_else(|| numeric(&old.uid), Ok)?)?,
+            gid: id(pax.gid.map_or_else(|| numeric(&old.gid), Ok)?)?,
             mtime: pax.mtime.map_or_else(|| header_mtime(header), Ok)?,
-            device: (
-                header.device_major().map_err(Error::Number)?.unwrap_or(0),
-                header.device_minor().map_err(Error::Number)?.unwrap_or(0),
-            ),
+            device,
             xattrs: pax.xattrs.clone(),
             size: self.left,
             pieces: None,
@@ -292,8 +296,7 @@ impl<R: Read> TarReader<R> {
             return Ok(None);
         }
         let sum: u32 = block[..148].iter().chain(&block[156..]).map(|b| u32::from(*b)).sum();
-        let written = Header::from_byte_slice(&block).cksum().map_err(Error::Number)?;
-        if written != sum + 8 * u32::from(b' ') {
+        if numeric(&block[148..156]).ok() != Some(u64::from(sum + 8 * u32::from(b' '))) {
             return Err(Error::Damaged("a header's checksum is wrong"));
         }
         Ok(Some(block))
@@ -327,8 +330,25 @@ impl<R: Read> Read for TarReader<R> {
 }
 
 fn header_mtime(header: &Header) -> Result<(i64, u32), Error> {
-    let seconds = header.mtime().map_err(Error::Number)?;
-    Ok((i64::try_from(seconds).unwrap_or(0), 0))
+    let seconds = numeric(&header.as_old().mtime)?;
+    Ok((i64::try_from(seconds).map_err(|_| Error::Damaged("time out of range"))?, 0))
+}
+
+/// A number of a header: octal, GNU's base 256, or blank for zero, as several writers leave it.
+fn numeric(field: &[u8]) -> Result<u64, Error> {
+    let bad = || Error::Damaged("bad number in a header");
+    if field[0] & 0x80 != 0 {
+        let (high, low) = field[1..].split_at((field.len() - 1).saturating_sub(8));
+        if field[0] != 0x80 || high.iter().any(|byte| *byte != 0) {
+            return Err(bad());
+        }
+        return Ok(low.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)));
+    }
+    let text = std::str::from_utf8(until_nul(field)).map_err(|_| bad())?.trim_matches(' ');
+    if text.is_empty() {
+        return Ok(0);
+    }
+    u64::from_str_radix(text, 8).map_err(|_| bad())
 }
 
 fn add_pieces(from: &[tar::GnuSparseHeader], to: &mut Vec<(u64, u64)>) -> Result<(), Error> {
@@ -386,5 +406,28 @@ fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
 impl<R> std::fmt::Debug for TarReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TarReader").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numeric;
+
+    #[test]
+    fn numbers_are_octal_binary_or_blank() {
+        for (field, expected) in [
+            (&b"0000644\0"[..], Some(0o644)),
+            (b"   644 \0", Some(0o644)),
+            (b"\0\0\0\0\0\0\0\0", Some(0)),
+            (b"        ", Some(0)),
+            (b"\x80\0\0\0\0\x2d\xc6\xc0", Some(3_000_000)),
+            (b"\x80\0\0\0\0\0\0\0\0\0\x01\0", Some(256)),
+            (b"\x80\x01\0\0\0\0\0\0\0\0\x01\0", None),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff", None),
+            (b"12x4567\0", None),
+            (b"-1\0\0\0\0\0\0", None),
+        ] {
+            assert_eq!(numeric(field).ok(), expected, "{field:?}");
+        }
     }
 }

@@ -127,11 +127,9 @@ mod tests {
 
     #[test]
     fn reads_what_matters() {
-        let pax =
-            parsed(b"9 path=b\n17 mtime=-1.25xx\n".strip_suffix(b"17 mtime=-1.25xx\n").unwrap())
-                .unwrap();
+        let pax = parsed(b"9 path=b\n").unwrap();
         assert_eq!(pax.path.as_deref(), Some(&b"b"[..]));
-        let pax = parsed(b"15 mtime=-1.25\n28 SCHILY.xattr.user.a=\0\n=b\n\n").unwrap();
+        let pax = parsed(b"15 mtime=-1.25\n29 SCHILY.xattr.user.a=\0\n=b\n\n").unwrap();
         assert_eq!(pax.mtime, Some((-2, 750_000_000)));
         assert_eq!(pax.xattrs, [(b"user.a".to_vec(), b"\0\n=b\n".to_vec())]);
         let pax = parsed(b"26 GNU.sparse.map=0,1,4,2\n").unwrap();
