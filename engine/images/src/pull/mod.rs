@@ -71,8 +71,8 @@ impl Transfers {
             }
         };
         let mut pulled = Vec::new();
+        let wanted = request.platform.as_ref();
         for reference in references {
-            let wanted = request.platform.as_ref();
             pulled.push(self.pull_one(&repository, reference, wanted, events).await?);
         }
         let shown = match request.scope {
@@ -86,6 +86,9 @@ impl Transfers {
             Event::UpToDate { reference: shown }
         };
         emit(events, status).await;
+        for warning in pulled.iter().filter_map(|pulled| differs(pulled, wanted?)) {
+            emit(events, warning).await;
+        }
         sweep.armed = false;
         Ok(pulled)
     }
@@ -125,12 +128,6 @@ impl Transfers {
         };
         let changed = self.name(&reference, top_digest, image.id).await?;
         emit(events, Event::Digest(top_digest)).await;
-        if let Some(wanted) = wanted.filter(|wanted| !platform::satisfies(&config.platform, wanted))
-        {
-            let (wanted, actual) = (wanted.clone(), config.platform.clone());
-            let reference = reference.familiar();
-            emit(events, Event::PlatformDiffers { reference, wanted, actual }).await;
-        }
         let image = self.shared.images.get(image.id).unwrap_or(image);
         Ok(Pulled { image, reference, changed })
     }
@@ -278,6 +275,16 @@ impl Transfers {
         })
         .await
     }
+}
+
+/// The warning that an image is for another platform than the one asked for.
+fn differs(pulled: &Pulled, wanted: &Platform) -> Option<Event> {
+    let actual = &pulled.image.config.platform;
+    (!platform::satisfies(actual, wanted)).then(|| Event::PlatformDiffers {
+        reference: pulled.reference.familiar(),
+        wanted: wanted.clone(),
+        actual: actual.clone(),
+    })
 }
 
 /// Layers of a manifest with the diff ids of its config.
