@@ -117,6 +117,13 @@ impl Bench {
             .unwrap();
         std::fs::write(path("layer/etc/group"), "root:x:0:\nwww:x:34:\nadm:x:4:web\n").unwrap();
         std::fs::write(path("layer/bin/data"), "no program").unwrap();
+        // SHOAL_TEST_RUNTIME=/usr/sbin/runc runs the same tests on that runtime.
+        let runtime = match std::env::var_os("SHOAL_TEST_RUNTIME") {
+            None => Runtime::Own,
+            Some(program) => {
+                Runtime::Oci { path: program.into(), args: Vec::new(), root: path("runtime") }
+            }
+        };
         let config = ShimConfig {
             format: CONFIG_FORMAT,
             container: id.clone(),
@@ -133,7 +140,7 @@ impl Bench {
                 file: LogFile { path: path("json.log"), max_bytes: None, max_files: 1 },
                 attributes: std::collections::BTreeMap::new(),
             }],
-            runtime: Runtime::Own,
+            runtime,
             cgroup_driver: CgroupDriver::Cgroupfs,
             seccomp: None,
             init: None,
