@@ -22,6 +22,16 @@ pub(crate) struct Bench {
     pub(crate) shim: Option<Child>,
 }
 
+/// The shim under test; SHOAL_TEST_SHIM names another build, e.g. the static one that is shipped.
+pub(crate) fn program() -> PathBuf {
+    let other = std::env::var_os("SHOAL_TEST_SHIM");
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_shoal-shim").into()).into()
+}
+
+pub(crate) fn is_foreign() -> bool {
+    std::env::var_os("SHOAL_TEST_RUNTIME").is_some()
+}
+
 fn text(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
@@ -182,7 +192,7 @@ impl Bench {
         json(&self.path("bundle/config.json"), serde_json::to_vec(&self.spec).unwrap());
         let listener = UnixListener::bind(self.socket()).unwrap();
         #[allow(clippy::disallowed_methods, reason = "a test drives the program itself")]
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-shim"));
+        let mut command = std::process::Command::new(program());
         let child = command
             .arg("--dir")
             .arg(self.path("run"))
