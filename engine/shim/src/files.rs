@@ -72,6 +72,10 @@ pub(crate) fn remove_run_directory(directory: &Path) {
     for name in [SOCKET_FILE, CONFIG_FILE, STATE_FILE] {
         let _absent = fs::remove_file(directory.join(name));
     }
-    let _absent = fs::remove_dir(directory.join(ROOTFS));
+    let _absent = fs::remove_dir_all(directory.join("oci"));
+    // A foreign runtime's root is mounted there in this process's namespace only.
+    let rootfs = directory.join(ROOTFS);
+    let _not_mounted = rustix::mount::unmount(&rootfs, rustix::mount::UnmountFlags::DETACH);
+    let _absent = fs::remove_dir(rootfs);
     let _kept = fs::remove_dir(directory);
 }
