@@ -11,7 +11,6 @@ pub mod exec;
 pub mod files;
 pub mod image_source;
 pub mod logs;
-pub(crate) mod beneath;
 pub mod mounts;
 pub mod names;
 pub mod networking;
