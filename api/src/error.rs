@@ -164,10 +164,48 @@ fn words(fact: &Fact, verb: Verb<'_>) -> String {
             "error while removing network: network {network} has active endpoints ({})",
             endpoints.join(", ")
         ),
+        Fact::PullDenied { .. }
+        | Fact::ManifestUnknown { .. }
+        | Fact::RepositoryUnknown { .. }
+        | Fact::RegistryRefused { .. }
+        | Fact::NoRegistryCredentials { .. }
+        | Fact::SearchStatus { .. }
+        | Fact::NoMatchingPlatform { .. }
+        | Fact::NoSuchTag { .. }
+        | Fact::NoLocalTags { .. } => registry(fact),
         Fact::InvalidFilter { key, value: None } => format!("invalid filter '{key}'"),
         Fact::InvalidFilter { key, value: Some(value) } => {
             format!("invalid filter '{key}=[{value}]'")
         }
+    }
+}
+
+/// Source: moby `distribution/errors.go`, `distribution/push.go`, `daemon/pkg/registry/search_session.go`.
+fn registry(fact: &Fact) -> String {
+    match fact {
+        Fact::PullDenied { repository, cause } => format!(
+            "pull access denied for {repository}, repository does not exist or may require 'docker login': \
+             {cause}"
+        ),
+        Fact::ManifestUnknown { reference, cause } => {
+            format!("manifest for {reference} not found: {cause}")
+        }
+        Fact::RepositoryUnknown { repository, cause } => {
+            format!("repository {repository} not found: {cause}")
+        }
+        Fact::RegistryRefused { cause } => cause.clone(),
+        Fact::NoRegistryCredentials { request } => format!("{request}: no basic auth credentials"),
+        Fact::SearchStatus { status } => format!("Unexpected status code {status}"),
+        Fact::NoMatchingPlatform { platform } => {
+            format!("no matching manifest for {platform} in the manifest list entries")
+        }
+        Fact::NoSuchTag { reference } => {
+            format!("An image does not exist locally with the tag: {reference}")
+        }
+        Fact::NoLocalTags { repository } => {
+            format!("An image does not exist locally with the tag: {repository}")
+        }
+        _ => String::new(),
     }
 }
 

@@ -48,14 +48,17 @@ pub(crate) fn load(flags: Options) -> anyhow::Result<Config> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
+        }
     };
     let file = text.map_or_else(|| Ok(Options::default()), |text| parse(&path, &text))?;
     complete(merge(flags, file)?)
 }
 
 fn parse(path: &Path, text: &str) -> anyhow::Result<Options> {
-    serde_json::from_str(text).with_context(|| format!("invalid configuration file `{}`", path.display()))
+    serde_json::from_str(text)
+        .with_context(|| format!("invalid configuration file `{}`", path.display()))
 }
 
 /// Takes each value from where it is given.
@@ -81,8 +84,25 @@ fn merge(flags: Options, file: Options) -> anyhow::Result<Options> {
         )*};
     }
     optional!(
-        group, data_root, exec_root, pidfile, log_level, cgroup_parent, default_runtime, shim, log_driver, certs_dir,
-        max_concurrent_downloads, max_concurrent_uploads, bip, bridge, mtu, default_shm_size, tlscacert, tlscert, tlskey
+        group,
+        data_root,
+        exec_root,
+        pidfile,
+        log_level,
+        cgroup_parent,
+        default_runtime,
+        shim,
+        log_driver,
+        certs_dir,
+        max_concurrent_downloads,
+        max_concurrent_uploads,
+        bip,
+        bridge,
+        mtu,
+        default_shm_size,
+        tlscacert,
+        tlscert,
+        tlskey
     );
     list!(hosts, labels, registry_mirrors, insecure_registries, dns, dns_opts, dns_search);
     merged.debug |= file.debug;
@@ -104,18 +124,26 @@ fn complete(options: Options) -> anyhow::Result<Config> {
     let exec_root = options.exec_root.clone().unwrap_or_else(|| EXEC_ROOT.into());
     let mut runtimes = options.runtimes.clone();
     for text in &options.add_runtimes {
-        let (name, path) = text.split_once('=').with_context(|| format!("--add-runtime `{text}`: write NAME=PATH"))?;
-        runtimes.insert(name.to_owned(), RuntimeEntry { path: path.into(), runtime_args: Vec::new() });
+        let (name, path) = text
+            .split_once('=')
+            .with_context(|| format!("--add-runtime `{text}`: write NAME=PATH"))?;
+        runtimes
+            .insert(name.to_owned(), RuntimeEntry { path: path.into(), runtime_args: Vec::new() });
     }
     let mut log_opts = options.log_opts.clone();
     for text in &options.log_opt {
-        let (key, value) = text.split_once('=').with_context(|| format!("--log-opt `{text}`: write KEY=VALUE"))?;
+        let (key, value) =
+            text.split_once('=').with_context(|| format!("--log-opt `{text}`: write KEY=VALUE"))?;
         log_opts.insert(key.to_owned(), value.to_owned());
     }
     let mut pools: Vec<(String, u8)> =
         options.default_address_pools.iter().map(|pool| (pool.base.clone(), pool.size)).collect();
     for text in &options.default_address_pool {
-        pools.push(pool(text).with_context(|| format!("--default-address-pool `{text}`: write base=CIDR,size=N"))?);
+        pools.push(
+            pool(text).with_context(|| {
+                format!("--default-address-pool `{text}`: write base=CIDR,size=N")
+            })?,
+        );
     }
     let hosts = hosts(&options.hosts, &exec_root)?;
     let data_root = options.data_root.clone().unwrap_or_else(|| DATA_ROOT.into());
@@ -123,7 +151,8 @@ fn complete(options: Options) -> anyhow::Result<Config> {
 }
 
 fn pool(text: &str) -> Option<(String, u8)> {
-    let fields: BTreeMap<&str, &str> = text.split(',').filter_map(|field| field.split_once('=')).collect();
+    let fields: BTreeMap<&str, &str> =
+        text.split(',').filter_map(|field| field.split_once('=')).collect();
     Some(((*fields.get("base")?).to_owned(), fields.get("size")?.parse().ok()?))
 }
 
@@ -159,8 +188,14 @@ mod tests {
 
     #[test]
     fn file_and_flags_complete_each_other() {
-        let file = parse(Path::new("f"), r#"{"mtu": 1400, "runtimes": {"crun": {"path": "/usr/bin/crun"}}}"#).unwrap();
-        let merged = merge(flags(&["--bip", "10.1.0.1/16", "--add-runtime", "runc=/usr/bin/runc"]), file).unwrap();
+        let file = parse(
+            Path::new("f"),
+            r#"{"mtu": 1400, "runtimes": {"crun": {"path": "/usr/bin/crun"}}}"#,
+        )
+        .unwrap();
+        let merged =
+            merge(flags(&["--bip", "10.1.0.1/16", "--add-runtime", "runc=/usr/bin/runc"]), file)
+                .unwrap();
         let config = complete(merged).unwrap();
         assert_eq!(config.options.mtu, Some(1400));
         assert_eq!(config.options.bip.as_deref(), Some("10.1.0.1/16"));
@@ -185,7 +220,13 @@ mod tests {
 
     #[test]
     fn pools_and_hosts_are_read() {
-        let config = complete(flags(&["--default-address-pool", "base=10.9.0.0/16,size=24", "-H", "tcp://127.0.0.1:1"])).unwrap();
+        let config = complete(flags(&[
+            "--default-address-pool",
+            "base=10.9.0.0/16,size=24",
+            "-H",
+            "tcp://127.0.0.1:1",
+        ]))
+        .unwrap();
         assert_eq!(config.pools, [("10.9.0.0/16".to_owned(), 24)]);
         assert_eq!(config.hosts, [Host::Tcp("127.0.0.1:1".to_owned())]);
         assert!(complete(flags(&["-H", "http://x"])).is_err());

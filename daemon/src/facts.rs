@@ -26,12 +26,14 @@ impl HostFacts {
             .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
             .unwrap_or_default();
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let cgroup_version = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { 2 } else { 1 };
+        let cgroup_version =
+            if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { 2 } else { 1 };
         Self {
             kernel: uname.release().to_string_lossy().into_owned(),
             architecture: uname.machine().to_string_lossy().into_owned(),
             hostname: uname.nodename().to_string_lossy().into_owned(),
-            operating_system: os_field(&release, "PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned()),
+            operating_system: os_field(&release, "PRETTY_NAME")
+                .unwrap_or_else(|| "Linux".to_owned()),
             os_version: os_field(&release, "VERSION_ID").unwrap_or_default(),
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             memory: memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default()),

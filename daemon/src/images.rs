@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use shoal_base::blocking;
 use shoal_engine::image_source::{ImageFacts, ImageSource};
-use shoal_engine_images::archive::ChangeKind;
+use shoal_engine_images::archive::diff::ChangeKind;
 use shoal_engine_images::image::Images;
 use shoal_engine_images::snapshot::WritableLayer;
 use shoal_model::container::{ContainerSize, PathChange, PathChangeKind};
@@ -36,7 +36,12 @@ impl HostImageSource {
 }
 
 fn rootfs(layer: WritableLayer) -> Rootfs {
-    Rootfs::Overlay { lower: layer.lowers, upper: layer.upper, work: layer.work, options: Vec::new() }
+    Rootfs::Overlay {
+        lower: layer.lowers,
+        upper: layer.upper,
+        work: layer.work,
+        options: Vec::new(),
+    }
 }
 
 #[async_trait]
@@ -48,7 +53,10 @@ impl ImageSource for HostImageSource {
         {
             let message = format!(
                 "image with reference {image} was found but its platform ({}/{}) does not match the specified platform ({}/{})",
-                found.config.platform.os, found.config.platform.architecture, wanted.os, wanted.architecture
+                found.config.platform.os,
+                found.config.platform.architecture,
+                wanted.os,
+                wanted.architecture
             );
             return Err(Failure::new(ErrorKind::NotFound, message));
         }
@@ -81,7 +89,8 @@ impl ImageSource for HostImageSource {
 
     async fn changes(&self, container: &ContainerId) -> Result<Vec<PathChange>, Failure> {
         let container = container.clone();
-        let changes = self.run("compare with the image", move |images| images.changes(&container)).await?;
+        let changes =
+            self.run("compare with the image", move |images| images.changes(&container)).await?;
         let changes = changes.into_iter().map(|change| PathChange {
             path: change.path,
             kind: match change.kind {
@@ -110,12 +119,23 @@ impl ImageSource for HostImageSource {
     async fn layers(&self, image: &str) -> Result<Vec<PathBuf>, Failure> {
         let found = self.0.resolve(image)?;
         let snapshots = self.0.snapshots();
-        Ok(found.config.diff_ids.iter().rev().map(|diff_id| snapshots.layer_path(*diff_id)).collect())
+        Ok(found
+            .config
+            .diff_ids
+            .iter()
+            .rev()
+            .map(|diff_id| snapshots.layer_path(*diff_id))
+            .collect())
     }
 
     fn graph(&self, container: &ContainerId) -> GraphDriver {
         // A container that is being removed has no layer any more: it is shown without paths.
-        let data = self.0.snapshots().writable(container).map(|layer| graph_data(&layer)).unwrap_or_default();
+        let data = self
+            .0
+            .snapshots()
+            .writable(container)
+            .map(|layer| graph_data(&layer))
+            .unwrap_or_default();
         GraphDriver { name: super::STORAGE_DRIVER.to_owned(), data }
     }
 
@@ -140,5 +160,7 @@ fn graph_data(layer: &WritableLayer) -> std::collections::BTreeMap<String, Strin
 fn fits(wanted: &Platform, actual: &Platform) -> bool {
     wanted.os == actual.os
         && wanted.architecture == actual.architecture
-        && (wanted.variant.is_empty() || actual.variant.is_empty() || wanted.variant == actual.variant)
+        && (wanted.variant.is_empty()
+            || actual.variant.is_empty()
+            || wanted.variant == actual.variant)
 }

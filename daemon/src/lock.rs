@@ -28,7 +28,10 @@ impl Lock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                bail!("another daemon uses the data root `{}`; give this one its own --data-root", data_root.display())
+                bail!(
+                    "another daemon uses the data root `{}`; give this one its own --data-root",
+                    data_root.display()
+                )
             }
             Err(error) => Err(error).with_context(|| format!("cannot lock `{}`", path.display())),
         }

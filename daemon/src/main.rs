@@ -23,6 +23,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::options::Options;
 
+/// Storage driver as docker calls it.
+const STORAGE_DRIVER: &str = "overlay2";
 /// Threads for asynchronous work. The work is short; what blocks has threads of its own.
 const WORKERS: usize = 2;
 
@@ -32,7 +34,8 @@ fn main() -> anyhow::Result<()> {
     make_directory(&config.data_root, 0o711)?;
     make_directory(&config.exec_root, 0o711)?;
     let _lock = lock::Lock::take(&config.data_root)?;
-    let pidfile = config.options.pidfile.clone().unwrap_or_else(|| config.exec_root.join("shoald.pid"));
+    let pidfile =
+        config.options.pidfile.clone().unwrap_or_else(|| config.exec_root.join("shoald.pid"));
     let _pidfile = lock::PidFile::write(&pidfile)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -51,7 +54,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let tls = tls::server_config(&config.options)?;
     let ports = compose::compose(&config, &tasks).await?;
-    serve::start(&config, tls, shoal_api::router(ports), &tasks)?;
+    serve::start(&config, tls, shoal_api::router(ports), &tasks).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: leaving, containers stay"),
@@ -65,9 +68,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(options: &Options) {
-    let level = if options.debug { "debug" } else { options.log_level.as_deref().unwrap_or("info") };
+    let level =
+        if options.debug { "debug" } else { options.log_level.as_deref().unwrap_or("info") };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }
 
 fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {

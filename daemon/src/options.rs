@@ -10,7 +10,11 @@ use serde::Deserialize;
 
 /// Flags, and the keys of the configuration file: both have the same names.
 #[derive(Debug, Clone, Default, Parser, Deserialize)]
-#[command(name = "shoald", version, about = "The Shoal daemon: container engine behind the Docker Engine API")]
+#[command(
+    name = "shoald",
+    version,
+    about = "The Shoal daemon: container engine behind the Docker Engine API"
+)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Options {
     /// Configuration file; absent is fine unless it is named here.

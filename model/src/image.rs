@@ -202,8 +202,8 @@ pub struct HistoryEntry {
 /// One thing an image removal did, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageRemoval {
-    /// A name went away.
-    Untagged(Reference),
+    /// A name went away, as users write it.
+    Untagged(String),
     /// An image or a layer (by chain id) went away.
     Deleted(Digest),
 }

@@ -160,8 +160,8 @@ pub(crate) fn history(entry: &HistoryEntry) -> wire::HistoryItem {
 
 pub(crate) fn removal(removal: &ImageRemoval) -> wire::DeleteItem {
     match removal {
-        ImageRemoval::Untagged(reference) => {
-            wire::DeleteItem { untagged: reference.familiar(), deleted: String::new() }
+        ImageRemoval::Untagged(name) => {
+            wire::DeleteItem { untagged: name.clone(), deleted: String::new() }
         }
         ImageRemoval::Deleted(id) => {
             wire::DeleteItem { deleted: id.to_string(), untagged: String::new() }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use shoal_engine::networking::{AttachRequest, DnsSettings, EndpointRequest, EndpointSettings, PublishedPort};
+use shoal_engine::networking::{
+    AttachRequest, DnsSettings, EndpointRequest, EndpointSettings, PublishedPort,
+};
 use shoal_model::container::{EndpointSpec, PortBinding};
 use shoal_model::{Failure, NetworkId};
 use shoal_netoverlay::endpoint;
@@ -14,7 +16,10 @@ use shoal_netoverlay::subnet::Subnet;
 pub(super) fn endpoint_request(spec: &EndpointSpec) -> Result<endpoint::EndpointRequest, Failure> {
     let mac = match spec.mac_address.as_str() {
         "" => None,
-        text => Some(text.parse().map_err(|error: endpoint::InvalidMac| Failure::invalid(error.to_string()))?),
+        text => Some(
+            text.parse()
+                .map_err(|error: endpoint::InvalidMac| Failure::invalid(error.to_string()))?,
+        ),
     };
     Ok(endpoint::EndpointRequest {
         ipv4: spec.ipv4,
@@ -35,7 +40,12 @@ pub(super) fn port_requests(
         let (container_port, protocol) = port(key)?;
         for binding in bindings {
             let host_ports = range(&binding.host_port)?;
-            requests.push(PortRequest { protocol, container_port, host_ip: binding.host_ip, host_ports });
+            requests.push(PortRequest {
+                protocol,
+                container_port,
+                host_ip: binding.host_ip,
+                host_ports,
+            });
         }
     }
     let unbound = exposed.iter().filter(|key| all && !bound.contains_key(*key));
@@ -49,7 +59,11 @@ pub(super) fn port_requests(
 /// `80/tcp`; without a protocol it is TCP.
 fn port(key: &str) -> Result<(u16, Protocol), Failure> {
     let (number, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
-    let invalid = || Failure::invalid(format!("invalid port `{key}`: expected a number, a slash and tcp, udp or sctp"));
+    let invalid = || {
+        Failure::invalid(format!(
+            "invalid port `{key}`: expected a number, a slash and tcp, udp or sctp"
+        ))
+    };
     Ok((number.parse().map_err(|_| invalid())?, protocol.parse().map_err(|_| invalid())?))
 }
 
@@ -61,7 +75,9 @@ fn range(text: &str) -> Result<Option<(u16, u16)>, Failure> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last => Ok(Some((first, last))),
-        _ => Err(Failure::invalid(format!("invalid host port `{text}`: expected a number or FIRST-LAST"))),
+        _ => Err(Failure::invalid(format!(
+            "invalid host port `{text}`: expected a number or FIRST-LAST"
+        ))),
     }
 }
 
@@ -130,7 +146,8 @@ pub(super) fn ports(
         exposed.iter().map(|key| (key.clone(), Vec::new())).collect();
     for port in sandbox.into_iter().flat_map(|sandbox| &sandbox.ports) {
         let published = PublishedPort { host_ip: port.host.ip(), host_port: port.host.port() };
-        let bindings = ports.entry(format!("{}/{}", port.container.port(), port.protocol)).or_default();
+        let bindings =
+            ports.entry(format!("{}/{}", port.container.port(), port.protocol)).or_default();
         if !bindings.contains(&published) {
             bindings.push(published);
         }
@@ -165,9 +182,15 @@ mod tests {
 
     #[test]
     fn ports_are_bound_as_asked_and_the_rest_with_publish_all() {
-        let bound = BTreeMap::from([("80/tcp".to_owned(), vec![binding("8080"), binding("9000-9010")])]);
+        let bound =
+            BTreeMap::from([("80/tcp".to_owned(), vec![binding("8080"), binding("9000-9010")])]);
         let exposed = BTreeSet::from(["80/tcp".to_owned(), "53/udp".to_owned()]);
-        let request = |protocol, container_port, host_ports| PortRequest { protocol, container_port, host_ip: None, host_ports };
+        let request = |protocol, container_port, host_ports| PortRequest {
+            protocol,
+            container_port,
+            host_ip: None,
+            host_ports,
+        };
         let two = vec![
             request(Protocol::Tcp, 80, Some((8080, 8080))),
             request(Protocol::Tcp, 80, Some((9000, 9010))),
@@ -179,7 +202,12 @@ mod tests {
 
     #[test]
     fn malformed_ports_are_named() {
-        for (key, host, named) in [("x/tcp", "1", "x/tcp"), ("1/ip", "1", "1/ip"), ("1/tcp", "9-8", "9-8"), ("1/tcp", "y", "`y`")] {
+        for (key, host, named) in [
+            ("x/tcp", "1", "x/tcp"),
+            ("1/ip", "1", "1/ip"),
+            ("1/tcp", "9-8", "9-8"),
+            ("1/tcp", "y", "`y`"),
+        ] {
             let bound = BTreeMap::from([(key.to_owned(), vec![binding(host)])]);
             let error = port_requests(&bound, false, &BTreeSet::new()).unwrap_err();
             assert!(error.chain().contains(named), "{error}");

@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use shoal_engine::networking::{
-    AttachRequest, Attached, Disconnected, DnsSettings, EndpointRequest, KeptDescriptor, NetworkReference,
-    NetworkSettings, Networking, PublishedPort, RestoreSandbox, SandboxKind,
+    AttachRequest, Attached, Disconnected, DnsSettings, EndpointRequest, KeptDescriptor,
+    NetworkReference, NetworkSettings, Networking, PublishedPort, RestoreSandbox, SandboxKind,
 };
 use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
 use shoal_netoverlay::Networks;
@@ -54,7 +54,8 @@ impl HostNetworking {
     }
 
     fn wish(&self, container: &ContainerId) -> Result<Wish, Failure> {
-        let missing = || Failure::new(ErrorKind::NotFound, format!("container `{container}` has no network"));
+        let missing =
+            || Failure::new(ErrorKind::NotFound, format!("container `{container}` has no network"));
         self.wishes().get(container).cloned().ok_or_else(missing)
     }
 
@@ -79,7 +80,11 @@ impl HostNetworking {
     }
 
     /// Settings of a container whose sandbox is `sandbox`; `None`: it has none of its own.
-    fn settings(&self, request: &AttachRequest, sandbox: Option<&Sandbox>) -> Result<NetworkSettings, Failure> {
+    fn settings(
+        &self,
+        request: &AttachRequest,
+        sandbox: Option<&Sandbox>,
+    ) -> Result<NetworkSettings, Failure> {
         let mut settings = NetworkSettings {
             sandbox: sandbox.map(|sandbox| sandbox.path.clone()),
             sandbox_id: request.container.as_str().to_owned(),
@@ -90,7 +95,8 @@ impl HostNetworking {
         for wish in &request.endpoints {
             let network = self.networks.resolve(&wish.network)?;
             let joined = sandbox.and_then(|s| s.endpoints.iter().find(|e| e.network == network.id));
-            let plain = network.spec.name == DEFAULT_NETWORK || network.spec.driver != Driver::Bridge;
+            let plain =
+                network.spec.name == DEFAULT_NETWORK || network.spec.driver != Driver::Bridge;
             settings.endpoints.insert(
                 network.spec.name.clone(),
                 convert::endpoint_settings(request, wish, &network.id, joined, plain),
@@ -156,7 +162,8 @@ impl Networking for HostNetworking {
         let mut requests = Vec::new();
         for sandbox in sandboxes {
             if sandbox.request.kind == SandboxKind::Private {
-                let ports = sandbox.descriptors.into_iter().filter(|kept| kept.name.starts_with("port/"));
+                let ports =
+                    sandbox.descriptors.into_iter().filter(|kept| kept.name.starts_with("port/"));
                 let id = SandboxId::parse(sandbox.request.container.as_str())?;
                 live.insert(id, ports.map(|kept| kept.descriptor).collect());
             }
@@ -178,7 +185,11 @@ impl Networking for HostNetworking {
         Ok(results)
     }
 
-    async fn connect(&self, container: &ContainerId, endpoint: EndpointRequest) -> Result<Attached, Failure> {
+    async fn connect(
+        &self,
+        container: &ContainerId,
+        endpoint: EndpointRequest,
+    ) -> Result<Attached, Failure> {
         let Wish { mut request, .. } = self.wish(container)?;
         let network = self.networks.resolve(&endpoint.network)?;
         if request.kind == SandboxKind::Host || network.spec.driver != Driver::Bridge {
@@ -194,13 +205,18 @@ impl Networking for HostNetworking {
         Ok(Attached { settings, descriptors: self.kept(&sandbox).await? })
     }
 
-    async fn disconnect(&self, container: &ContainerId, network: &NetworkId) -> Result<Disconnected, Failure> {
+    async fn disconnect(
+        &self,
+        container: &ContainerId,
+        network: &NetworkId,
+    ) -> Result<Disconnected, Failure> {
         let Wish { mut request, ports: before } = self.wish(container)?;
         let id = SandboxId::parse(container.as_str())?;
         let sandbox = self.networks.disconnect(id, network.clone()).await?;
         let name = self.networks.resolve(network.as_str())?.spec.name.clone();
         request.endpoints.retain(|wish| {
-            wish.network != name && self.networks.resolve(&wish.network).is_ok_and(|found| found.id != *network)
+            wish.network != name
+                && self.networks.resolve(&wish.network).is_ok_and(|found| found.id != *network)
         });
         let settings = self.settings(&request, Some(&sandbox))?;
         self.remember(request, &settings);

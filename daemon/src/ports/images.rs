@@ -17,9 +17,9 @@ use shoal_engine_images::image::{self, Image};
 use shoal_engine_images::pull::Transfers;
 use shoal_model::filters::{ImageFilters, LabelFilter, PruneFilters};
 use shoal_model::image::{
-    Credentials, DistributionDetails, GraphDriver, HistoryEntry, ImageDetails, ImageListOptions, ImagePruned,
-    ImageRemoval, ImageRemoveOptions, ImageSummary, ImportRequest, LoginOutcome, ManifestRef, Platform,
-    PullRequest, PushRequest, SearchHit, SearchRequest,
+    Credentials, DistributionDetails, GraphDriver, HistoryEntry, ImageDetails, ImageListOptions,
+    ImagePruned, ImageRemoval, ImageRemoveOptions, ImageSummary, ImportRequest, LoginOutcome,
+    ManifestRef, Platform, PullRequest, PushRequest, SearchHit, SearchRequest,
 };
 use shoal_model::progress::LayerStep;
 use shoal_model::{Digest, ErrorKind, EventKind, Failure, Progress, Reference};
@@ -76,7 +76,9 @@ impl HostImages {
     /// Runs a job that tells its steps, in a task; the stream ends with the job's failure, if it fails.
     fn told<F>(&self, name: &'static str, job: F) -> Stream<Progress>
     where
-        F: FnOnce(&image::Images, &(dyn Fn(Progress) + Sync)) -> Result<(), Failure> + Send + 'static,
+        F: FnOnce(&image::Images, &(dyn Fn(Progress) + Sync)) -> Result<(), Failure>
+            + Send
+            + 'static,
     {
         let (sender, steps) = mpsc::channel(STEPS);
         let images = self.images.clone();
@@ -114,7 +116,9 @@ impl HostImages {
 fn users(engine: &Engine) -> impl Fn(Digest) -> Vec<User> {
     move |id| {
         let users = engine.users_of_image(&id).into_iter();
-        users.map(|(container, running)| User { container: container.short().to_owned(), running }).collect()
+        users
+            .map(|(container, running)| User { container: container.short().to_owned(), running })
+            .collect()
     }
 }
 
@@ -124,7 +128,8 @@ impl Images for HostImages {
         let intermediate = if options.all { Intermediate::Show } else { Intermediate::Hide };
         let shared = if options.shared_size { Some(self.usage().await?.shared) } else { None };
         let filter = filter(options.filters);
-        let listed = self.run("list images", move |images| images.list(&filter, intermediate)).await?;
+        let listed =
+            self.run("list images", move |images| images.list(&filter, intermediate)).await?;
         let summaries = listed.into_iter().map(|one| ImageSummary {
             id: one.image.id,
             parent: one.image.parent,
@@ -132,20 +137,32 @@ impl Images for HostImages {
             digests: one.repo_digests,
             created: one.image.config.created,
             size: one.image.size,
-            shared_size: shared.as_ref().map(|shared: &HashMap<Digest, u64>| shared.get(&one.image.id).copied().unwrap_or(0)),
+            shared_size: shared.as_ref().map(|shared: &HashMap<Digest, u64>| {
+                shared.get(&one.image.id).copied().unwrap_or(0)
+            }),
             labels: one.image.config.defaults.labels.clone(),
-            containers: options.shared_size.then(|| self.engine.users_of_image(&one.image.id).len() as u64),
+            containers: options
+                .shared_size
+                .then(|| self.engine.users_of_image(&one.image.id).len() as u64),
         });
         Ok(summaries.collect())
     }
 
-    async fn inspect(&self, name: &str, platform: Option<Platform>) -> Result<ImageDetails, Failure> {
+    async fn inspect(
+        &self,
+        name: &str,
+        platform: Option<Platform>,
+    ) -> Result<ImageDetails, Failure> {
         let image = self.images.resolve(name)?;
         only_platform(&image, name, platform.as_ref())?;
         Ok(details(&self.images, &image))
     }
 
-    async fn history(&self, name: &str, platform: Option<Platform>) -> Result<Vec<HistoryEntry>, Failure> {
+    async fn history(
+        &self,
+        name: &str,
+        platform: Option<Platform>,
+    ) -> Result<Vec<HistoryEntry>, Failure> {
         let image = self.images.resolve(name)?;
         only_platform(&image, name, platform.as_ref())?;
         let lines = self.run("read a history", move |images| images.history(&image)).await?;
@@ -163,17 +180,23 @@ impl Images for HostImages {
     async fn tag(&self, name: &str, target: Reference) -> Result<(), Failure> {
         let image = self.images.resolve(name)?;
         let familiar = target.familiar();
-        self.run("tag an image", move |images| images.tag(&target, image.id)).await?;
-        self.publish("tag", &image.id.to_string(), &familiar);
+        let id = image.id;
+        self.run("tag an image", move |images| images.tag(&target, id)).await?;
+        self.publish("tag", &id.to_string(), &familiar);
         Ok(())
     }
 
-    async fn remove(&self, name: &str, options: ImageRemoveOptions) -> Result<Vec<ImageRemoval>, Failure> {
+    async fn remove(
+        &self,
+        name: &str,
+        options: ImageRemoveOptions,
+    ) -> Result<Vec<ImageRemoval>, Failure> {
         if !options.platforms.is_empty() {
             let message = "removing single platforms of an image is not implemented: Shoal keeps one platform per image";
             return Err(Failure::new(ErrorKind::NotImplemented, message));
         }
-        let options = remove::RemoveOptions { force: options.force, keep_parents: options.no_prune };
+        let options =
+            remove::RemoveOptions { force: options.force, keep_parents: options.no_prune };
         let (name, engine) = (name.to_owned(), self.engine.clone());
         let removed = self
             .run("remove an image", move |images| images.remove(&name, options, &users(&engine)))
@@ -191,11 +214,15 @@ impl Images for HostImages {
             ..Filter::default()
         };
         let engine = self.engine.clone();
-        let pruned = self.run("prune images", move |images| images.prune(&filter, &users(&engine))).await?;
+        let pruned =
+            self.run("prune images", move |images| images.prune(&filter, &users(&engine))).await?;
         self.publish_removals(&pruned.removed);
         let reclaimed = BTreeMap::from([("reclaimed".to_owned(), pruned.freed.to_string())]);
         self.engine.events().publish(EventKind::Image, "prune", "", reclaimed);
-        Ok(ImagePruned { removed: pruned.removed.into_iter().map(removal).collect(), reclaimed: pruned.freed })
+        Ok(ImagePruned {
+            removed: pruned.removed.into_iter().map(removal).collect(),
+            reclaimed: pruned.freed,
+        })
     }
 
     async fn pull(&self, request: PullRequest) -> Result<Stream<Progress>, Failure> {
@@ -224,7 +251,11 @@ impl Images for HostImages {
             .boxed())
     }
 
-    async fn load(&self, archive: ByteStream, platforms: Vec<Platform>) -> Result<Stream<Progress>, Failure> {
+    async fn load(
+        &self,
+        archive: ByteStream,
+        platforms: Vec<Platform>,
+    ) -> Result<Stream<Progress>, Failure> {
         let platform = single(platforms)?;
         let input = reader(archive);
         let owner = self.clone();
@@ -251,16 +282,23 @@ impl Images for HostImages {
         }))
     }
 
-    async fn save(&self, names: Vec<String>, platforms: Vec<Platform>) -> Result<ByteStream, Failure> {
+    async fn save(
+        &self,
+        names: Vec<String>,
+        platforms: Vec<Platform>,
+    ) -> Result<ByteStream, Failure> {
         for name in &names {
             // A bare repository is resolved by `save` itself.
             if let Ok(image) = self.images.resolve(name) {
-                platforms.iter().try_for_each(|platform| only_platform(&image, name, Some(platform)))?;
+                platforms
+                    .iter()
+                    .try_for_each(|platform| only_platform(&image, name, Some(platform)))?;
                 self.publish("save", &image.id.to_string(), &image.id.to_string());
             }
         }
         let images = self.images.clone();
-        let mut written = written(&self.tasks, "save images", move |out| Ok(images.save(&names, out)?));
+        let mut written =
+            written(&self.tasks, "save images", move |out| Ok(images.save(&names, out)?));
         // What fails before the first byte is the call's own failure: the client then gets a status.
         match written.next().await {
             Some(Err(failure)) => Err(failure),
@@ -269,7 +307,11 @@ impl Images for HostImages {
         }
     }
 
-    async fn import(&self, request: ImportRequest, archive: ByteStream) -> Result<Stream<Progress>, Failure> {
+    async fn import(
+        &self,
+        request: ImportRequest,
+        archive: ByteStream,
+    ) -> Result<Stream<Progress>, Failure> {
         let input = reader(archive);
         let owner = self.clone();
         Ok(self.told("import an archive", move |images, tell| {
@@ -341,7 +383,10 @@ fn removal(removed: Removed) -> ImageRemoval {
 }
 
 fn labels(filters: &[LabelFilter]) -> Vec<Label> {
-    filters.iter().map(|label| Label { key: label.key.clone(), value: label.value.clone() }).collect()
+    filters
+        .iter()
+        .map(|label| Label { key: label.key.clone(), value: label.value.clone() })
+        .collect()
 }
 
 fn filter(filters: ImageFilters) -> Filter {

@@ -12,6 +12,7 @@ mod volumes;
 
 pub(crate) use containers::HostContainers;
 pub(crate) use execs::HostExecs;
+pub(crate) use files::Files;
 pub(crate) use images::HostImages;
 pub(crate) use networks::HostNetworks;
 pub(crate) use system::HostSystem;

@@ -44,7 +44,8 @@ impl Networks for HostNetworks {
         let fits = |network: &&std::sync::Arc<network::Network>| {
             fits(&filters, network)
                 && filters.dangling.is_none_or(|dangling| {
-                    !PREDEFINED.contains(&network.spec.name.as_str()) && dangling != self.is_used(network)
+                    !PREDEFINED.contains(&network.spec.name.as_str())
+                        && dangling != self.is_used(network)
                 })
         };
         Ok(networks.iter().filter(fits).map(|network| to_model(network)).collect())
@@ -60,7 +61,9 @@ impl Networks for HostNetworks {
         let network = self.networks.resolve(name)?;
         let mut members = BTreeMap::new();
         for container in self.engine.members_of_network(&network.spec.name) {
-            let Some(endpoint) = container.network.endpoints.get(&network.spec.name) else { continue };
+            let Some(endpoint) = container.network.endpoints.get(&network.spec.name) else {
+                continue;
+            };
             members.insert(
                 container.id.as_str().to_owned(),
                 NetworkMember {
@@ -82,7 +85,12 @@ impl Networks for HostNetworks {
         Ok(())
     }
 
-    async fn connect(&self, network: &str, container: &str, endpoint: EndpointSpec) -> Result<(), Failure> {
+    async fn connect(
+        &self,
+        network: &str,
+        container: &str,
+        endpoint: EndpointSpec,
+    ) -> Result<(), Failure> {
         Ok(self.engine.connect(network, container, endpoint).await?)
     }
 
@@ -137,7 +145,11 @@ fn to_model(network: &network::Network) -> Network {
         subnet: pool.subnet.to_string(),
         ip_range: pool.range.map(|range| range.to_string()).unwrap_or_default(),
         gateway: Some(pool.gateway),
-        auxiliary: pool.auxiliary.iter().map(|(name, address)| (name.clone(), address.to_string())).collect(),
+        auxiliary: pool
+            .auxiliary
+            .iter()
+            .map(|(name, address)| (name.clone(), address.to_string()))
+            .collect(),
     });
     Network {
         id: network.id.clone(),
@@ -178,7 +190,10 @@ fn from_model(spec: NetworkSpec) -> Result<network::NetworkSpec, Failure> {
         ));
     }
     if !matches!(spec.ipam.driver.as_str(), "" | "default") {
-        return Err(Failure::invalid(format!("invalid IPAM driver `{}`: only `default` exists", spec.ipam.driver)));
+        return Err(Failure::invalid(format!(
+            "invalid IPAM driver `{}`: only `default` exists",
+            spec.ipam.driver
+        )));
     }
     Ok(network::NetworkSpec {
         name: spec.name,
@@ -199,14 +214,21 @@ fn pool(pool: IpamPool) -> Result<PoolSpec, Failure> {
         if text.is_empty() {
             return Ok(None);
         }
-        text.parse().map(Some).map_err(|error: shoal_netoverlay::subnet::Invalid| Failure::invalid(error.to_string()))
+        text.parse()
+            .map(Some)
+            .map_err(|error: shoal_netoverlay::subnet::Invalid| Failure::invalid(error.to_string()))
     };
     let mut auxiliary = BTreeMap::new();
     for (name, address) in pool.auxiliary {
-        let parsed = address
-            .parse()
-            .map_err(|_| Failure::invalid(format!("invalid auxiliary address `{address}` of `{name}`")))?;
+        let parsed = address.parse().map_err(|_| {
+            Failure::invalid(format!("invalid auxiliary address `{address}` of `{name}`"))
+        })?;
         auxiliary.insert(name, parsed);
     }
-    Ok(PoolSpec { subnet: subnet(&pool.subnet)?, range: subnet(&pool.ip_range)?, gateway: pool.gateway, auxiliary })
+    Ok(PoolSpec {
+        subnet: subnet(&pool.subnet)?,
+        range: subnet(&pool.ip_range)?,
+        gateway: pool.gateway,
+        auxiliary,
+    })
 }

@@ -1,7 +1,6 @@
 //! The API's port to the daemon itself.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -29,7 +28,6 @@ pub(crate) struct HostSystem {
     pub(crate) facts: HostFacts,
     /// What the configuration says; the rest of `info` is asked for each time.
     pub(crate) fixed: SystemInfo,
-    pub(crate) data_root: PathBuf,
 }
 
 impl HostSystem {
@@ -43,8 +41,10 @@ impl HostSystem {
         let measured = blocking::run("measure volumes", move || {
             let all = volumes.list(&shoal_engine::volumes::Filter::default()).into_iter();
             // A volume that goes away while it is measured is left out.
-            all.filter_map(|(volume, _)| volumes.usage(&volume.name).ok().map(|usage| (volume, usage)))
-                .collect()
+            all.filter_map(|(volume, _)| {
+                volumes.usage(&volume.name).ok().map(|usage| (volume, usage))
+            })
+            .collect()
         });
         measured.await.map_err(lost)
     }
@@ -58,17 +58,22 @@ impl System for HostSystem {
             match container.state.phase {
                 Phase::Running | Phase::Restarting => counts.running += 1,
                 Phase::Paused => counts.paused += 1,
-                Phase::Created | Phase::Removing | Phase::Exited | Phase::Dead => counts.stopped += 1,
+                Phase::Created | Phase::Removing | Phase::Exited | Phase::Dead => {
+                    counts.stopped += 1
+                }
             }
         }
-        let count = |directory: &str| std::fs::read_dir(directory).map_or(0, |entries| entries.count() as u64);
+        let count = |directory: &str| {
+            std::fs::read_dir(directory).map_or(0, |entries| entries.count() as u64)
+        };
         Ok(SystemInfo {
             containers: counts,
             images: self.images.count(),
             time: Some(self.clock.now()),
             file_descriptors: count("/proc/self/fd"),
             tasks: count("/proc/self/task"),
-            ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|v| v.trim() == "1"),
+            ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+                .is_ok_and(|v| v.trim() == "1"),
             ..self.fixed.clone()
         })
     }
@@ -89,7 +94,8 @@ impl System for HostSystem {
     }
 
     async fn disk_usage(&self, parts: DiskUsageParts) -> Result<DiskUsage, Failure> {
-        let options = ImageListOptions { all: true, shared_size: true, ..ImageListOptions::default() };
+        let options =
+            ImageListOptions { all: true, shared_size: true, ..ImageListOptions::default() };
         Ok(DiskUsage {
             layers: self.images.layer_bytes().await?,
             images: if parts.images { Some(self.images.list(options).await?) } else { None },

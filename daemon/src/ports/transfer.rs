@@ -2,11 +2,13 @@
 
 use futures_util::StreamExt as _;
 use shoal_base::tasks::{TaskKind, Tasks};
-use shoal_engine_images::pull::{Error, Event, Events, PullStep, PushStep, Request, Scope, Transfers};
+use shoal_engine_images::pull::{
+    Error, Event, Events, PullStep, PushStep, Request, Scope, Transfers,
+};
 use shoal_engine_registry as registry;
 use shoal_model::image::{
-    Credentials, DistributionDetails, LoginOutcome, ManifestRef, Platform, PullRequest, PushRequest, SearchHit,
-    SearchRequest,
+    Credentials, DistributionDetails, LoginOutcome, ManifestRef, Platform, PullRequest,
+    PushRequest, SearchHit, SearchRequest,
 };
 use shoal_model::progress::LayerStep;
 use shoal_model::{Failure, Progress, Reference};
@@ -66,17 +68,25 @@ where
 
 fn progress(event: Event) -> Progress {
     match event {
-        Event::PullingFrom { repository, target } => Progress::PullingFrom { repository, tag: target },
+        Event::PullingFrom { repository, target } => {
+            Progress::PullingFrom { repository, tag: target }
+        }
         Event::Pull { id, step } => Progress::Layer { id, step: pull_step(step) },
         Event::Digest(digest) => Progress::Digest(digest),
-        Event::Downloaded { reference } => Progress::Note(format!("Status: Downloaded newer image for {reference}")),
-        Event::UpToDate { reference } => Progress::Note(format!("Status: Image is up to date for {reference}")),
+        Event::Downloaded { reference } => {
+            Progress::Note(format!("Status: Downloaded newer image for {reference}"))
+        }
+        Event::UpToDate { reference } => {
+            Progress::Note(format!("Status: Image is up to date for {reference}"))
+        }
         Event::PlatformDiffers { reference, wanted, actual } => Progress::Note(format!(
             "WARNING: image with reference {reference} was found but its platform ({}) does not match the specified platform ({})",
             show(&actual),
             show(&wanted)
         )),
-        Event::PushTo { repository } => Progress::Note(format!("The push refers to repository [{repository}]")),
+        Event::PushTo { repository } => {
+            Progress::Note(format!("The push refers to repository [{repository}]"))
+        }
         Event::Push { id, step } => push_step(id, step),
         Event::Pushed { tag, digest, size } => Progress::Pushed { tag, digest, size },
     }
@@ -84,7 +94,11 @@ fn progress(event: Event) -> Progress {
 
 fn show(platform: &Platform) -> String {
     let Platform { os, architecture, variant } = platform;
-    if variant.is_empty() { format!("{os}/{architecture}") } else { format!("{os}/{architecture}/{variant}") }
+    if variant.is_empty() {
+        format!("{os}/{architecture}")
+    } else {
+        format!("{os}/{architecture}/{variant}")
+    }
 }
 
 fn pull_step(step: PullStep) -> LayerStep {
@@ -132,15 +146,24 @@ pub(super) async fn distribution(
     })
 }
 
-pub(super) async fn login(transfers: &Transfers, user: Credentials) -> Result<LoginOutcome, Failure> {
+pub(super) async fn login(
+    transfers: &Transfers,
+    user: Credentials,
+) -> Result<LoginOutcome, Failure> {
     let server = user.server.clone();
     let login = transfers.client().login(&server, &credentials(Some(user))).await?;
     Ok(LoginOutcome { identity_token: login.identity_token })
 }
 
-pub(super) async fn search(transfers: &Transfers, request: SearchRequest) -> Result<Vec<SearchHit>, Failure> {
+pub(super) async fn search(
+    transfers: &Transfers,
+    request: SearchRequest,
+) -> Result<Vec<SearchHit>, Failure> {
     let limit = request.limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-    let found = transfers.client().search(&request.term, limit, &credentials(request.credentials.clone())).await?;
+    let found = transfers
+        .client()
+        .search(&request.term, limit, &credentials(request.credentials.clone()))
+        .await?;
     let hits = found.into_iter().map(|found| SearchHit {
         name: found.name,
         description: found.description,

@@ -75,7 +75,8 @@ impl Volumes for HostVolumes {
         let lacks = filters.without_labels.iter().map(|label| LabelFilter::Lacks(text(label)));
         let labels = has(&filters.labels).into_iter().chain(lacks).collect();
         let filter = Filter { labels, ..Filter::default() };
-        let pruned = self.run("prune volumes", move |volumes| Ok(volumes.prune(&filter, scope))).await?;
+        let pruned =
+            self.run("prune volumes", move |volumes| Ok(volumes.prune(&filter, scope))).await?;
         pruned.volumes.iter().for_each(|volume| self.publish("destroy", volume));
         let reclaimed = BTreeMap::from([("reclaimed".to_owned(), pruned.bytes.to_string())]);
         self.events.publish(EventKind::Volume, "prune", "", reclaimed);

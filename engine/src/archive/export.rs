@@ -12,7 +12,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use tar::{Builder, EntryType, Header};
 
 use super::stat::{describe, open};
-use super::{Error, PathStat, Wanted};
+use shoal_model::container::PathStat;
+
+use super::{Error, Wanted};
 use crate::beneath;
 
 const NAME_BYTES_MAX: usize = 100;

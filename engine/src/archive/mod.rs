@@ -14,7 +14,7 @@ mod stat;
 pub use error::Error;
 pub use export::export;
 pub use import::{ImportOptions, Overwrite, Owner, RootAccess, import};
-pub use stat::{PathStat, stat};
+pub use stat::stat;
 
 /// An absolute path in a container, as the client wrote it: a trailing `/` or `/.` means the directory
 /// that a link leads to.

@@ -6,23 +6,10 @@ use std::path::Path;
 use rustix::fs::{FileType, OFlags, Stat};
 use shoal_model::Timestamp;
 
+use shoal_model::container::PathStat;
+
 use super::{Error, Wanted};
 use crate::beneath;
-
-/// Header `X-Docker-Container-Path-Stat`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathStat {
-    /// Last component.
-    pub name: String,
-    /// Bytes.
-    pub size: i64,
-    /// Bits of Go's `os.FileMode`, which are not the kernel's.
-    pub mode: u32,
-    /// Modification.
-    pub mtime: Timestamp,
-    /// Of a link: the path in the container that it leads to in the end. Else empty.
-    pub link_target: String,
-}
 
 /// Says what `path` is, the last component not followed.
 ///
@@ -41,8 +28,8 @@ pub(super) fn describe(wanted: &Wanted, meta: &Stat, link_target: String) -> Pat
     PathStat {
         name: wanted.base().to_owned(),
         size: meta.st_size,
-        mode: go_mode(meta.st_mode),
-        mtime: Timestamp::from_parts(meta.st_mtime, nanos),
+        mode: meta.st_mode,
+        modified: Timestamp::from_parts(meta.st_mtime, nanos),
         link_target,
     }
 }
@@ -91,21 +78,4 @@ fn final_target(root: BorrowedFd<'_>, wanted: &Wanted) -> Result<String, Error> 
         todo.extend(target.split('/').rev().map(str::to_owned));
     }
     Ok(format!("/{}", done.join("/")))
-}
-
-/// Go's bits for the kernel's.
-pub(super) fn go_mode(mode: u32) -> u32 {
-    let kind = match FileType::from_raw_mode(mode) {
-        FileType::Directory => 1 << 31,
-        FileType::Symlink => 1 << 27,
-        FileType::BlockDevice => 1 << 26,
-        FileType::CharacterDevice => 1 << 26 | 1 << 21,
-        FileType::Fifo => 1 << 25,
-        FileType::Socket => 1 << 24,
-        FileType::RegularFile => 0,
-        _ => 1 << 19,
-    };
-    let special = [(0o4000, 1 << 23), (0o2000, 1 << 22), (0o1000, 1 << 20)];
-    let special = special.into_iter().filter(|(bit, _)| mode & bit != 0);
-    special.fold(kind | (mode & 0o777), |bits, (_, go)| bits | go)
 }

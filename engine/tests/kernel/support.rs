@@ -286,10 +286,8 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// Waits until `check` holds, by looking at the engine's own events rather than by time.
 pub async fn until(host: &Host, check: impl Fn(&Event) -> bool) -> Event {
-    let query = EventQuery {
-        since: Some(shoal_model::Timestamp::from_nanos(0)),
-        ..EventQuery::default()
-    };
+    let query =
+        EventQuery { since: Some(shoal_model::Timestamp::from_nanos(0)), ..EventQuery::default() };
     let mut events = std::pin::pin!(host.engine.events().follow(query));
     within(async {
         loop {

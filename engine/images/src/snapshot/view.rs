@@ -1,7 +1,7 @@
 //! Read-only views of stacked layers: mounts without a mount point, which end with their descriptor.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -45,22 +45,47 @@ impl Snapshots {
         self.view(self.lowers(diff_ids))
     }
 
+    /// The file system of a stopped container, to be written: changes land in its writable layer. The
+    /// caller sees to it that the container does not start meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], or the kernel's.
+    pub fn open_container(&self, container: &ContainerId) -> Result<View, Error> {
+        let layer = self.writable(container)?;
+        Self::mount(&layer.lowers, Some((&layer.upper, &layer.work)))
+    }
+
     fn view(&self, mut lowers: Vec<PathBuf>) -> Result<View, Error> {
         if lowers.len() == 1 {
             // Overlayfs without an upper directory wants two.
             lowers.push(self.inner.root.join("empty-below"));
         }
+        Self::mount(&lowers, None)
+    }
+
+    fn mount(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<View, Error> {
         let fail = |step| move |errno: Errno| Error::View { step, source: errno.into() };
         let context =
             rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail("begin"))?;
         rustix::mount::fsconfig_set_string(context.as_fd(), "source", "shoal-view")
             .map_err(fail("name"))?;
-        for lower in &lowers {
+        for lower in lowers {
             rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", lower)
                 .map_err(fail("stack layers for"))?;
         }
+        for (key, path) in
+            writable.into_iter().flat_map(|(upper, work)| [("upperdir", upper), ("workdir", work)])
+        {
+            rustix::mount::fsconfig_set_string(context.as_fd(), key, path)
+                .map_err(fail("put the writable layer on"))?;
+        }
         rustix::mount::fsconfig_create(context.as_fd()).map_err(fail("create"))?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        let read_only = if writable.is_some() {
+            MountAttrFlags::empty()
+        } else {
+            MountAttrFlags::MOUNT_ATTR_RDONLY
+        };
+        let attributes = read_only
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;

@@ -1,0 +1,138 @@
+//! The API's port to containers.
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use shoal_api::ports::{ByteStream, Containers, Exit, Logs, Session, Stream};
+use shoal_engine::Engine;
+use shoal_engine::container::session;
+use shoal_model::container::{
+    ArchivePutOptions, AttachOptions, CommitRequest, ContainerDetails, ContainerSummary,
+    CreateRequest, Created, ListOptions, LogOptions, PathChange, PathStat, Pruned, RemoveOptions,
+    StatsSample, StopOptions, TopResult, UpdateRequest, WaitCondition,
+};
+use shoal_model::filters::PruneFilters;
+use shoal_model::{Digest, Failure};
+
+use super::files::Files;
+
+/// Containers of the engine.
+#[derive(Debug)]
+pub(crate) struct HostContainers {
+    pub(crate) engine: Engine,
+    pub(crate) files: Files,
+}
+
+/// The engine's session as the API's.
+pub(super) fn session(session: session::Session) -> Session {
+    Session { output: session.output, input: session.input, tty: session.tty }
+}
+
+#[async_trait]
+impl Containers for HostContainers {
+    async fn list(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, Failure> {
+        Ok(self.engine.list(options).await?)
+    }
+
+    async fn create(&self, request: CreateRequest) -> Result<Created, Failure> {
+        Ok(self.engine.create(request).await?)
+    }
+
+    async fn inspect(&self, name: &str, size: bool) -> Result<ContainerDetails, Failure> {
+        Ok(self.engine.inspect(name, size).await?)
+    }
+
+    async fn start(&self, name: &str) -> Result<(), Failure> {
+        Ok(self.engine.start(name).await?)
+    }
+
+    async fn stop(&self, name: &str, options: StopOptions) -> Result<(), Failure> {
+        Ok(self.engine.stop(name, options).await?)
+    }
+
+    async fn restart(&self, name: &str, options: StopOptions) -> Result<(), Failure> {
+        Ok(self.engine.restart(name, options).await?)
+    }
+
+    async fn kill(&self, name: &str, signal: &str) -> Result<(), Failure> {
+        Ok(self.engine.kill(name, signal).await?)
+    }
+
+    async fn pause(&self, name: &str) -> Result<(), Failure> {
+        Ok(self.engine.pause(name).await?)
+    }
+
+    async fn unpause(&self, name: &str) -> Result<(), Failure> {
+        Ok(self.engine.unpause(name).await?)
+    }
+
+    async fn rename(&self, name: &str, to: &str) -> Result<(), Failure> {
+        Ok(self.engine.rename(name, to).await?)
+    }
+
+    async fn update(&self, name: &str, request: UpdateRequest) -> Result<Vec<String>, Failure> {
+        Ok(self.engine.update(name, request).await?)
+    }
+
+    async fn remove(&self, name: &str, options: RemoveOptions) -> Result<(), Failure> {
+        Ok(self.engine.remove(name, options).await?)
+    }
+
+    async fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Failure> {
+        Ok(self.engine.wait(name, condition)?.map(Ok).boxed())
+    }
+
+    async fn attach(&self, name: &str, options: AttachOptions) -> Result<Session, Failure> {
+        Ok(session(self.engine.attach(name, options).await?))
+    }
+
+    async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure> {
+        Ok(self.engine.resize(name, rows, columns).await?)
+    }
+
+    async fn logs(&self, name: &str, options: LogOptions) -> Result<Logs, Failure> {
+        let logs = self.engine.logs(name, options).await?;
+        Ok(Logs { tty: logs.tty, records: logs.records })
+    }
+
+    async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure> {
+        self.files.stats(name).await
+    }
+
+    async fn top(&self, name: &str, ps_args: &[String]) -> Result<TopResult, Failure> {
+        self.files.top(name, ps_args).await
+    }
+
+    async fn changes(&self, name: &str) -> Result<Vec<PathChange>, Failure> {
+        Ok(self.engine.changes(name).await?)
+    }
+
+    async fn export(&self, name: &str) -> Result<ByteStream, Failure> {
+        self.files.export(name).await
+    }
+
+    async fn commit(&self, request: CommitRequest) -> Result<Digest, Failure> {
+        self.files.commit(request).await
+    }
+
+    async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure> {
+        self.files.path_stat(name, path).await
+    }
+
+    async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure> {
+        self.files.archive(name, path).await
+    }
+
+    async fn unarchive(
+        &self,
+        name: &str,
+        path: &str,
+        options: ArchivePutOptions,
+        archive: ByteStream,
+    ) -> Result<(), Failure> {
+        self.files.unarchive(name, path, options, archive).await
+    }
+
+    async fn prune(&self, filters: PruneFilters) -> Result<Pruned, Failure> {
+        Ok(self.engine.prune(filters).await?)
+    }
+}
