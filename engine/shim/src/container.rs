@@ -239,7 +239,16 @@ impl Container {
         if let Some(watch) = &self.oom_watch {
             let _none = rustix::io::read(watch, &mut [0; 512]);
         }
-        let kills = self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
+        let count = || self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
+        let mut kills = count();
+        // Version 1 tells of the shortage, a moment before it counts the kill.
+        for _ in 0..5 {
+            if kills > self.oom_kills || self.init.is_none() {
+                break;
+            }
+            sys::sleep_ms(1);
+            kills = count();
+        }
         let struck = kills > self.oom_kills;
         self.oom_kills = self.oom_kills.max(kills);
         struck.then_some(Event::Oom)
