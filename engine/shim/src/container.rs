@@ -1,5 +1,6 @@
 //! The container of this shim: its phases and what is done in each. Effects.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use shoal_shim_protocol::STATE_FILE;
@@ -29,6 +30,8 @@ pub(crate) struct Container {
     started_at_ns: Option<i64>,
     cgroups: Option<Cgroups>,
     foreign: Option<Foreign>,
+    pub(crate) oom_watch: Option<OwnedFd>,
+    oom_kills: u64,
     pub(crate) streams: Option<Streams>,
     pub(crate) logs: Option<Logs>,
     pub(crate) execs: Vec<Execution>,
@@ -62,6 +65,8 @@ impl Container {
             started_at_ns: None,
             cgroups: None,
             foreign,
+            oom_watch: None,
+            oom_kills: 0,
             streams: None,
             logs: None,
             execs: Vec::new(),
@@ -157,6 +162,7 @@ impl Container {
         match self.release() {
             Ok(pid) => {
                 let now = sys::now_ns();
+                self.oom_watch = self.cgroups.as_ref().and_then(Cgroups::watch_oom);
                 self.phase = Phase::Running;
                 self.started_at_ns = Some(now);
                 self.save_state()?;
@@ -217,9 +223,8 @@ impl Container {
         if self.init == Some(pid) {
             let oom_killed = self.cgroups.as_ref().is_some_and(|groups| groups.oom_kills() > 0);
             let exit = exit(self.started_at_ns.unwrap_or(0), oom_killed);
-            if oom_killed {
-                events.push(Event::Oom);
-            }
+            events.extend(self.take_oom());
+            self.oom_watch = None;
             self.exited(exit, events);
         } else if let Some(exec) = self.execs.iter_mut().find(|exec| exec.pid == pid) {
             let exit = exit(exec.started_at_ns, false);
@@ -227,6 +232,26 @@ impl Container {
             exec.streams = None;
             events.push(Event::ExecExited { exec: exec.id.clone(), exit });
         }
+    }
+
+    /// The memory killer struck since the last call.
+    pub(crate) fn take_oom(&mut self) -> Option<Event> {
+        if let Some(watch) = &self.oom_watch {
+            let _none = rustix::io::read(watch, &mut [0; 512]);
+        }
+        let count = || self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
+        let mut kills = count();
+        // Version 1 tells of the shortage, a moment before it counts the kill.
+        for _ in 0..5 {
+            if kills > self.oom_kills || self.init.is_none() {
+                break;
+            }
+            sys::sleep_ms(1);
+            kills = count();
+        }
+        let struck = kills > self.oom_kills;
+        self.oom_kills = self.oom_kills.max(kills);
+        struck.then_some(Event::Oom)
     }
 
     fn exited(&mut self, exit: Exit, events: &mut Vec<Event>) {
