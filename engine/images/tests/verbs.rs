@@ -1,5 +1,7 @@
 //! Containers' layers, commit, diff, export, removal: with real overlay mounts. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation of a test is a panic")]
+
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
