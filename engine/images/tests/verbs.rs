@@ -1,5 +1,7 @@
 //! Containers' layers, commit, diff, export, removal: with real overlay mounts. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation of a test is a panic")]
+
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -326,4 +328,44 @@ fn a_retagged_name_leaves_its_old_image_dangling() {
     };
     check(images);
     check(&Images::open(fixture.directory.path(), Arc::new(SystemClock)).unwrap());
+}
+
+#[test]
+fn after_the_machine_went_down_doubtful_data_is_made_again_or_dropped() {
+    use std::os::unix::fs::MetadataExt;
+    let fixture = fixture();
+    let root = fixture.directory.path();
+    let layered = |name: &str| {
+        let layer = testing::files_layer(&[("f", name.as_bytes())]).unwrap();
+        TestImage::empty().with_layer(layer).named(name)
+    };
+    let sealed = load(&fixture.images, &layered("sealed"));
+    fixture.images.seal().unwrap();
+    let good = load(&fixture.images, &layered("good"));
+    let torn = load(&fixture.images, &layered("torn"));
+    let file =
+        |image: &Image| fixture.images.snapshots().layer_path(image.config.diff_ids[0]).join("f");
+    let inode = |image: &Image| file(image).metadata().unwrap().ino();
+    let before = (inode(&sealed), inode(&good));
+    std::fs::write(file(&good), b"").unwrap(); // as an unsynced file may be found
+    std::fs::write(fixture.images.content().path(torn.layers[0].digest), b"").unwrap();
+    std::fs::write(root.join("images/boot"), b"an earlier boot").unwrap();
+    let reopened = Images::open(root, Arc::new(SystemClock)).unwrap();
+    assert_eq!(inode(&sealed), before.0);
+    assert_eq!(std::fs::read(file(&good)).unwrap(), b"good");
+    assert_eq!(reopened.resolve("torn").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(reopened.all().len(), 2);
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(std::fs::read(root.join("images/boot")).unwrap(), boot);
+}
+
+#[test]
+fn records_of_a_newer_release_are_refused() {
+    let fixture = fixture();
+    let image = load(&fixture.images, &TestImage::empty().named("n"));
+    let path = fixture.directory.path().join(format!("images/{}.json", image.id.hex()));
+    let record = std::fs::read_to_string(&path).unwrap().replace("\"format\":1", "\"format\":2");
+    std::fs::write(&path, record).unwrap();
+    let error = Images::open(fixture.directory.path(), Arc::new(SystemClock)).unwrap_err();
+    assert!(error.to_string().contains("has format 2, this release knows up to 1"), "{error}");
 }
