@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use hyper_util::client::proxy::matcher::Matcher;
 use shoal_base::SharedClock;
 use shoal_model::Reference;
 
 use crate::credentials::Credentials;
 use crate::endpoint::{self, Access, Endpoint, Insecure, Mirror};
 use crate::error::Error;
+use crate::proxy::Proxy;
 use crate::repository::Repository;
 use crate::session::Session;
 use crate::token::Cache;
@@ -25,6 +27,8 @@ pub struct Settings {
     pub insecure: Insecure,
     /// Directory with one directory of certificates per `host[:port]`.
     pub certs_dir: PathBuf,
+    /// Proxies on the way to registries.
+    pub proxy: Proxy,
     /// Names the daemon to registries.
     pub user_agent: String,
     /// Deadlines of requests.
@@ -43,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) clock: SharedClock,
     user_agent: HeaderValue,
+    proxies: Arc<Matcher>,
     cache: Arc<Cache>,
 }
 
@@ -58,7 +63,8 @@ impl Client {
         let user_agent = HeaderValue::from_str(&settings.user_agent)
             .unwrap_or_else(|_| HeaderValue::from_static("shoal"));
         let cache = Arc::new(Cache::default());
-        Self { shared: Arc::new(Shared { settings, clock, user_agent, cache }) }
+        let proxies = Arc::new(settings.proxy.matcher());
+        Self { shared: Arc::new(Shared { settings, clock, user_agent, proxies, cache }) }
     }
 
     /// The settings.
@@ -112,6 +118,7 @@ impl Client {
             shared.clock.clone(),
             shared.settings.timeouts,
             shared.user_agent.clone(),
+            Arc::clone(&shared.proxies),
         )
         .await?;
         let credentials = match endpoint.role {

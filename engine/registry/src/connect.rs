@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -19,12 +20,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::url;
+use crate::{proxy, url};
 
 /// Opens connections for one registry.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) proxies: Arc<Matcher>,
     pub(crate) clock: SharedClock,
     /// For name, TCP and TLS together.
     pub(crate) timeout: Duration,
@@ -54,10 +56,18 @@ impl Connector {
     async fn open(&self, uri: &Uri) -> io::Result<Stream> {
         let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let tcp = TcpStream::connect((host, url::port(uri))).await?;
+        let secure = uri.scheme_str() != Some("http");
+        let proxy = proxy::for_url(&self.proxies, uri);
+        let mut tcp = match &proxy {
+            Some(proxy) => proxy::connect(proxy).await?,
+            None => TcpStream::connect((host, url::port(uri))).await?,
+        };
         tcp.set_nodelay(true)?;
-        if uri.scheme_str() == Some("http") {
-            return Ok(Stream::Plain(tcp));
+        if !secure {
+            return Ok(if proxy.is_some() { Stream::Proxied(tcp) } else { Stream::Plain(tcp) });
+        }
+        if let Some(proxy) = &proxy {
+            proxy::tunnel(&mut tcp, uri, proxy.basic_auth()).await?;
         }
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let tls = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await?;
@@ -65,15 +75,17 @@ impl Connector {
     }
 }
 
-/// A connection of either sort.
+/// A connection of any sort.
 pub(crate) enum Stream {
     Plain(TcpStream),
+    /// To a proxy that takes whole URLs.
+    Proxied(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(matches!(self, Self::Proxied(_)))
     }
 }
 
@@ -84,7 +96,7 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -97,21 +109,21 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream) | Self::Proxied(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -12,12 +12,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION, USER_AGENT};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::client::legacy;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use shoal_base::SharedClock;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -26,7 +29,7 @@ use tokio_util::io::ReaderStream;
 use crate::connect::{Connector, unless_silent};
 use crate::endpoint::Trust;
 use crate::error::Error;
-use crate::{certs, url};
+use crate::{certs, proxy, url};
 
 const REDIRECTS_MAX: usize = 10;
 const UPLOAD_CHUNK: usize = 256 << 10;
@@ -96,6 +99,7 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 #[derive(Clone)]
 pub(crate) struct Transport {
     client: legacy::Client<Connector, Body>,
+    proxies: Arc<Matcher>,
     clock: SharedClock,
     timeouts: Timeouts,
     user_agent: HeaderValue,
@@ -121,6 +125,7 @@ impl Transport {
         clock: SharedClock,
         timeouts: Timeouts,
         user_agent: HeaderValue,
+        proxies: Arc<Matcher>,
     ) -> Result<Self, Error> {
         let tls = shoal_base::blocking::run("registry certificates", move || {
             certs::client_config(&directory, trust)
@@ -128,14 +133,18 @@ impl Transport {
         .await
         .map_err(|lost| Error::Connect { host: host.to_owned(), source: Box::new(lost) })?
         .map_err(|source| Error::Certificates { host: host.to_owned(), source })?;
-        let connector =
-            Connector { tls: Arc::new(tls), clock: clock.clone(), timeout: timeouts.connect };
+        let connector = Connector {
+            tls: Arc::new(tls),
+            proxies: Arc::clone(&proxies),
+            clock: clock.clone(),
+            timeout: timeouts.connect,
+        };
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_CONNECTION)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(connector);
-        Ok(Self { client, clock, timeouts, user_agent })
+        Ok(Self { client, proxies, clock, timeouts, user_agent })
     }
 
     /// Sends a request and follows redirects of GET and HEAD. Credentials stay at the origin they are for.
@@ -166,6 +175,13 @@ impl Transport {
         if let Some(headers) = builder.headers_mut() {
             headers.extend(request.headers.clone());
             headers.insert(USER_AGENT, self.user_agent.clone());
+            // Inside a tunnel the proxy sees no headers; CONNECT carries this one there.
+            let plain = request.url.scheme_str() == Some("http");
+            if let Some(proxy) = proxy::for_url(&self.proxies, &request.url).filter(|_| plain)
+                && let Some(value) = proxy.basic_auth()
+            {
+                headers.insert(PROXY_AUTHORIZATION, value.clone());
+            }
             if let Payload::Part { length, .. } = &request.payload {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(*length));
             }

@@ -30,7 +30,7 @@ const QUEUE: usize = 8;
 const BUSY_WAIT: Duration = Duration::from_millis(50);
 const BUSY_ATTEMPTS: u32 = 200;
 
-/// How far a flight is. Later stages compare greater, but for a retry.
+/// How far a flight is.
 #[derive(Debug, Clone)]
 pub(super) enum Stage {
     Queued,
@@ -43,6 +43,37 @@ pub(super) enum Stage {
     Done(Result<(), Arc<Error>>),
 }
 
+/// What passengers see of a flight. They may miss stages, but not that there was a download.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    pub(super) stage: Stage,
+    /// Whether bytes came from the registry.
+    pub(super) fetched: bool,
+}
+
+/// The pilot's end of a flight's progress.
+struct Log(watch::Sender<Progress>);
+
+impl Log {
+    fn enter(&self, stage: Stage) {
+        self.0.send_modify(|progress| {
+            progress.fetched |= matches!(stage, Stage::Downloading { .. } | Stage::Verifying);
+            progress.stage = stage;
+        });
+    }
+
+    /// Counts bytes of the extraction, if that is where the flight is.
+    fn extracted(&self, bytes: u64) {
+        self.0.send_if_modified(|progress| match &mut progress.stage {
+            Stage::Extracting { current } => {
+                *current = bytes;
+                true
+            }
+            _ => false,
+        });
+    }
+}
+
 /// Flights by blob and diff id.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
@@ -51,7 +82,7 @@ pub(super) struct Flights {
 
 #[derive(Debug)]
 struct Entry {
-    stage: watch::Receiver<Stage>,
+    progress: watch::Receiver<Progress>,
     passengers: usize,
     stop: CancellationToken,
 }
@@ -64,7 +95,7 @@ impl Flights {
 
 /// A pull that waits for a flight. The last one to leave stops it.
 pub(super) struct Passenger {
-    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) progress: watch::Receiver<Progress>,
     transfers: Transfers,
     key: (Digest, Digest),
     stop: CancellationToken,
@@ -75,7 +106,7 @@ impl Drop for Passenger {
         let mut flights = self.transfers.shared.flights.lock();
         // A flight that ended is no longer listed, or another one of the same layer is.
         let Some(entry) = flights.get_mut(&self.key) else { return };
-        if !entry.stage.same_channel(&self.stage) {
+        if !entry.progress.same_channel(&self.progress) {
             return;
         }
         entry.passengers -= 1;
@@ -93,41 +124,43 @@ impl Transfers {
         let mut flights = self.shared.flights.lock();
         if let Some(entry) = flights.get_mut(&key) {
             entry.passengers += 1;
-            let (stage, stop) = (entry.stage.clone(), entry.stop.clone());
-            return Passenger { stage, transfers: self.clone(), key, stop };
+            let (progress, stop) = (entry.progress.clone(), entry.stop.clone());
+            return Passenger { progress, transfers: self.clone(), key, stop };
         }
-        let (sender, stage) = watch::channel(Stage::Queued);
+        let start = Progress { stage: Stage::Queued, fetched: false };
+        let (sender, progress) = watch::channel(start);
+        let log = Log(sender);
         let stop = CancellationToken::new();
-        let entry = Entry { stage: stage.clone(), passengers: 1, stop: stop.clone() };
+        let entry = Entry { progress: progress.clone(), passengers: 1, stop: stop.clone() };
         flights.insert(key, entry);
         let (this, repository, layer) = (self.clone(), Arc::clone(repository), layer.clone());
         let stopped = stop.clone();
-        let own_stage = stage.clone();
+        let own = progress.clone();
         self.shared.tasks.spawn(TaskKind::ImageTransfer, async move {
-            let flown = stopped.run_until_cancelled(this.fly(&repository, &layer, &sender)).await;
+            let flown = stopped.run_until_cancelled(this.fly(&repository, &layer, &log)).await;
             let result = flown.unwrap_or(Err(Error::Stopped { digest: layer.digest }));
             let mut flights = this.shared.flights.lock();
-            if flights.get(&key).is_some_and(|entry| entry.stage.same_channel(&own_stage)) {
+            if flights.get(&key).is_some_and(|entry| entry.progress.same_channel(&own)) {
                 flights.remove(&key);
             }
             drop(flights);
-            sender.send_replace(Stage::Done(result.map_err(Arc::new)));
+            log.enter(Stage::Done(result.map_err(Arc::new)));
         });
-        Passenger { stage, transfers: self.clone(), key, stop }
+        Passenger { progress, transfers: self.clone(), key, stop }
     }
 
     async fn fly(
         &self,
         repository: &Arc<Repository>,
         layer: &LayerBlob,
-        stage: &watch::Sender<Stage>,
+        log: &Log,
     ) -> Result<(), Error> {
         let flight = Flight {
             transfers: self,
             repository,
             layer,
             lease: Arc::new(self.shared.images.lease()),
-            stage,
+            log,
         };
         flight.lease.hold(layer.digest);
         flight.lease.hold(layer.diff_id);
@@ -141,7 +174,7 @@ struct Flight<'a> {
     repository: &'a Arc<Repository>,
     layer: &'a LayerBlob,
     lease: Arc<Lease>,
-    stage: &'a watch::Sender<Stage>,
+    log: &'a Log,
 }
 
 impl Flight<'_> {
@@ -152,7 +185,7 @@ impl Flight<'_> {
             let _permit = match shared.downloads.try_acquire() {
                 Ok(permit) => permit,
                 Err(_) => {
-                    self.stage.send_replace(Stage::Waiting);
+                    self.log.enter(Stage::Waiting);
                     shared.downloads.acquire().await.expect("is never closed")
                 }
             };
@@ -162,12 +195,12 @@ impl Flight<'_> {
             }
             self.receive(ingest, None).await?;
         }
-        self.stage.send_replace(Stage::Downloaded);
+        self.log.enter(Stage::Downloaded);
         if self.is_unpacked()? {
             return Ok(());
         }
         let _permit = shared.unpacks.acquire().await.expect("is never closed");
-        self.stage.send_replace(Stage::Extracting { current: 0 });
+        self.log.enter(Stage::Extracting { current: 0 });
         let blob = shared.images.content().open_blob(self.layer.digest)?;
         // A verified blob that is its own diff id is a plain tar whose digest is known already.
         let known = (self.layer.digest == self.layer.diff_id).then_some(self.layer.diff_id);
@@ -186,8 +219,8 @@ impl Flight<'_> {
         let (inlet, outlet) = pipe::open();
         let receive = async {
             self.receive(ingest, Some(inlet)).await?;
-            self.stage.send_replace(Stage::Downloaded);
-            self.stage.send_replace(Stage::Extracting { current: 0 });
+            self.log.enter(Stage::Downloaded);
+            self.log.enter(Stage::Extracting { current: 0 });
             Ok::<_, Error>(())
         };
         let (received, unpacked) = tokio::join!(receive, self.unpack(outlet, None));
@@ -217,13 +250,7 @@ impl Flight<'_> {
                 done = &mut work => return done,
                 () = clock.sleep(PERIOD) => {}
             }
-            self.stage.send_if_modified(|stage| match stage {
-                Stage::Extracting { current } => {
-                    *current = counter.load(Ordering::Relaxed);
-                    true
-                }
-                _ => false,
-            });
+            self.log.extracted(counter.load(Ordering::Relaxed));
         }
     }
 
@@ -233,7 +260,7 @@ impl Flight<'_> {
         loop {
             let resumed = ingest.offset() > 0;
             let filled = self.fill(ingest, inlet.take()).await?;
-            self.stage.send_replace(Stage::Verifying);
+            self.log.enter(Stage::Verifying);
             let layer = self.layer;
             let expected = Expected { digest: Some(layer.digest), size: Some(layer.size) };
             let lease = Arc::clone(&self.lease);
@@ -291,12 +318,12 @@ impl Flight<'_> {
                 let piece = match next {
                     None => None,
                     Some(Piece::Retry { after }) => {
-                        self.stage.send_replace(Stage::Retrying { after });
+                        self.log.enter(Stage::Retrying { after });
                         continue;
                     }
                     Some(Piece::Bytes(bytes)) => {
                         let current = download.position();
-                        self.stage.send_replace(Stage::Downloading { current });
+                        self.log.enter(Stage::Downloading { current });
                         Some(bytes)
                     }
                 };

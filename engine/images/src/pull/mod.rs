@@ -222,15 +222,15 @@ impl Transfers {
         let mut passenger = self.board(repository, layer);
         let mut seen = Seen::default();
         loop {
-            let stage = passenger.stage.borrow_and_update().clone();
-            for step in seen.steps(&stage, layer.size, clock.monotonic()) {
+            let progress = passenger.progress.borrow_and_update().clone();
+            for step in seen.steps(&progress, layer.size, clock.monotonic()) {
                 emit(events, Event::Pull { id: layer.digest.short(), step }).await;
             }
-            if let Stage::Done(result) = stage {
+            if let Stage::Done(result) = progress.stage {
                 return result.map_err(|source| Error::Layer { digest: layer.digest, source });
             }
             tokio::select! {
-                changed = passenger.stage.changed() => {
+                changed = passenger.progress.changed() => {
                     changed.map_err(|_| Error::Stopped { digest: layer.digest })?;
                 }
                 () = clock.sleep(steps::PERIOD), if seen.withholds() => {}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::event::PullStep;
-use super::flight::Stage;
+use super::flight::{Progress, Stage};
 
 /// Least time between two byte counts of one layer.
 pub(super) const PERIOD: Duration = Duration::from_millis(100);
@@ -13,7 +13,6 @@ pub(super) const PERIOD: Duration = Duration::from_millis(100);
 pub(super) struct Seen {
     rank: u8,
     counted: Option<Duration>,
-    downloads: bool,
     withheld: bool,
 }
 
@@ -23,12 +22,17 @@ impl Seen {
         self.withheld
     }
 
-    /// The steps to show for `stage` at `now`, including those that were passed unseen.
-    pub(super) fn steps(&mut self, stage: &Stage, total: u64, now: Duration) -> Vec<PullStep> {
+    /// The steps to show at `now`, including those that were passed unseen.
+    pub(super) fn steps(
+        &mut self,
+        progress: &Progress,
+        total: u64,
+        now: Duration,
+    ) -> Vec<PullStep> {
+        let stage = &progress.stage;
         let rank = rank(stage);
         let mut steps = Vec::new();
-        self.downloads |= matches!(rank, 1..=4);
-        if self.downloads {
+        if progress.fetched {
             let extracted = PullStep::Extracting { current: total, total };
             for (passed, step) in
                 [(4, PullStep::VerifyingChecksum), (5, PullStep::DownloadComplete), (6, extracted)]
@@ -92,8 +96,18 @@ mod tests {
 
     fn shown(stages: &[(u64, Stage)]) -> Vec<PullStep> {
         let mut seen = Seen::default();
-        let at = |ms: u64| Duration::from_millis(ms);
-        stages.iter().flat_map(|(ms, stage)| seen.steps(stage, 9, at(*ms))).collect()
+        let mut fetched = false;
+        let mut shown = Vec::new();
+        for (ms, stage) in stages {
+            fetched |= matches!(stage, Stage::Downloading { .. });
+            let progress = Progress { stage: stage.clone(), fetched };
+            shown.extend(seen.steps(&progress, 9, Duration::from_millis(*ms)));
+        }
+        shown
+    }
+
+    fn downloading(current: u64) -> Progress {
+        Progress { stage: Stage::Downloading { current }, fetched: true }
     }
 
     #[test]
@@ -124,13 +138,10 @@ mod tests {
             ]
         );
         let mut seen = Seen::default();
-        seen.steps(&Stage::Downloading { current: 1 }, 9, Duration::ZERO);
-        seen.steps(&Stage::Downloading { current: 2 }, 9, Duration::ZERO);
+        seen.steps(&downloading(1), 9, Duration::ZERO);
+        seen.steps(&downloading(2), 9, Duration::ZERO);
         assert!(seen.withholds());
-        assert_eq!(
-            seen.steps(&Stage::Downloading { current: 2 }, 9, PERIOD),
-            [Downloading { current: 2, total: 9 }]
-        );
+        assert_eq!(seen.steps(&downloading(2), 9, PERIOD), [Downloading { current: 2, total: 9 }]);
         assert!(!seen.withholds());
         // Too fast to be seen.
         let fast = [(0, Stage::Downloading { current: 9 }), (1, Stage::Done(Ok(())))];

@@ -103,8 +103,9 @@ async fn a_client_that_leaves_costs_nothing_but_time() {
 
     let (events, pulled) = host.pull(&name).await;
     pulled.unwrap();
-    let steps = pull_steps(&events, &digest_of(&layer).short());
-    assert_eq!(steps, ["fs", "down", "verify", "downloaded", "extract", "complete"]);
+    let mut steps = pull_steps(&events, &digest_of(&layer).short());
+    steps.retain(|step| *step != "down");
+    assert_eq!(steps, ["fs", "verify", "downloaded", "extract", "complete"]);
     let ranges = layer_requests(&server, &layer);
     assert_eq!(ranges.len(), 2);
     assert!(ranges[1].is_some(), "{ranges:?}");

@@ -22,7 +22,7 @@ use shoal_base::tasks::Tasks;
 use shoal_engine_images::image::{Images, LayerBlob, NewImage};
 use shoal_engine_images::pull::{Concurrency, Error, Event, PullStep, Request, Scope, Transfers};
 use shoal_engine_images::unpack::Limits;
-use shoal_engine_registry::{Client, Credentials, Insecure, Settings, Timeouts};
+use shoal_engine_registry::{Client, Credentials, Insecure, Proxy, Settings, Timeouts};
 use shoal_model::Digest;
 use tokio::sync::mpsc;
 
@@ -42,6 +42,7 @@ impl Host {
             mirrors: Vec::new(),
             insecure: Insecure::with_loopback(&none).unwrap(),
             certs_dir: Path::new("/nonexistent").to_owned(),
+            proxy: Proxy::default(),
             user_agent: "shoal-test".to_owned(),
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),

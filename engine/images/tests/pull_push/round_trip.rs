@@ -44,10 +44,10 @@ async fn an_image_survives_push_and_pull() {
     let path = "team/app".to_owned();
     assert_eq!(events[0], Event::PullingFrom { repository: path, target: "1.0".to_owned() });
     for layer in &image.layers {
-        assert_eq!(
-            pull_steps(&events, &layer.digest.short()),
-            ["fs", "down", "verify", "downloaded", "extract", "complete"]
-        );
+        let mut steps = pull_steps(&events, &layer.digest.short());
+        // A small layer may be over before its first byte count is seen.
+        steps.retain(|step| *step != "down");
+        assert_eq!(steps, ["fs", "verify", "downloaded", "extract", "complete"]);
     }
     let last = [Event::Digest(digest), Event::Downloaded { reference: name.clone() }];
     assert_eq!(events[events.len() - 2..], last);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_base::SystemClock;
-use shoal_engine_registry::{Client, Insecure, Settings, Timeouts};
+use shoal_engine_registry::{Client, Insecure, Proxy, Settings, Timeouts};
 
 /// A client with loopback insecure, as daemons have it, and short deadlines.
 fn client(certs_dir: &Path, mirrors: &[&str]) -> Client {
@@ -21,10 +21,15 @@ fn client(certs_dir: &Path, mirrors: &[&str]) -> Client {
 }
 
 fn with_insecure(certs_dir: &Path, mirrors: &[&str], insecure: Insecure) -> Client {
-    let settings = Settings {
+    Client::new(settings(certs_dir, mirrors, insecure), Arc::new(SystemClock))
+}
+
+fn settings(certs_dir: &Path, mirrors: &[&str], insecure: Insecure) -> Settings {
+    Settings {
         mirrors: mirrors.iter().map(|mirror| mirror.parse().unwrap()).collect(),
         insecure,
         certs_dir: certs_dir.to_owned(),
+        proxy: Proxy::default(),
         user_agent: "shoal-test".to_owned(),
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
@@ -32,6 +37,5 @@ fn with_insecure(certs_dir: &Path, mirrors: &[&str], insecure: Insecure) -> Clie
             idle: Duration::from_millis(400),
         },
         attempts: 3,
-    };
-    Client::new(settings, Arc::new(SystemClock))
+    }
 }

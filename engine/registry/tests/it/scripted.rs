@@ -1,9 +1,10 @@
 //! A registry that breaks, lies, dawdles and demands.
 
 use sha2::{Digest as _, Sha256};
+use shoal_base::SystemClock;
 use shoal_engine_registry::{
-    Access, Client, Code, Credentials, Descriptor, Download, Error, Piece, Repository, Target,
-    manifest::media,
+    Access, Client, Code, Credentials, Descriptor, Download, Error, Insecure, Piece, Proxy,
+    Repository, Target, manifest::media,
 };
 use shoal_model::{Classified as _, Digest, ErrorKind, Reference};
 use std::sync::Arc;
@@ -390,4 +391,31 @@ async fn a_failing_mirror_is_followed_by_the_next() {
     assert_eq!(broken.lines(), ["GET /v2/library/busybox/manifests/latest"]);
     assert_eq!(good.lines().len(), 2);
     assert!(good.seen().iter().all(|seen| seen.header("authorization").is_none()));
+}
+
+#[tokio::test]
+async fn a_proxy_gets_whole_urls_and_tunnels() {
+    let server = Server::start(|_, seen| match seen.line.split(' ').next().unwrap() {
+        "CONNECT" => reply("502 Bad Gateway", &[], b""),
+        _ => manifest_reply(),
+    });
+    let url = format!("http://ann:pw@{}", server.host());
+    let nowhere = std::path::Path::new("/nonexistent");
+    let mut settings = crate::settings(nowhere, &["http://m.example"], Insecure::none());
+    settings.proxy = Proxy { http: url.clone(), https: url, no: String::new() };
+    let client = Client::new(settings, Arc::new(SystemClock));
+    let nobody = Credentials::default();
+    let open = async |name: &str| {
+        client.repository(&name.parse().unwrap(), &nobody, Access::Pull).await.unwrap()
+    };
+    open("busybox").await.manifest(&Target::Tag("t".to_owned())).await.unwrap();
+    let error = open("r.example/a").await.tags().await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+    assert_eq!(
+        server.lines(),
+        ["GET http://m.example/v2/library/busybox/manifests/t", "CONNECT r.example:443"]
+    );
+    for seen in server.seen() {
+        assert_eq!(seen.header("proxy-authorization"), Some("Basic YW5uOnB3"));
+    }
 }
