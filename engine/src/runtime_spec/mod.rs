@@ -112,7 +112,8 @@ pub struct Inputs<'a> {
     pub mounts: &'a [crate::mounts::Resolved],
     /// Namespaces that exist already.
     pub namespaces: &'a NamespacePaths,
-    /// Shared /dev/shm of a shareable or joined IPC namespace: a tmpfs on the host.
+    /// Shared /dev/shm of a shareable or joined IPC namespace: a tmpfs on the host, made by
+    /// `mounts::shared_memory`. Without it a shareable container has its own and cannot be joined.
     pub shared_memory: Option<&'a Path>,
     /// `None`: the shim looks the user up, and adds `HOME`.
     pub user: Option<&'a ResolvedUser>,

@@ -395,6 +395,7 @@ fn namespace_modes() {
     case.namespaces.ipc = Some("/proc/7/ns/ipc".into());
     assert_eq!(names(&case), "mount pid=/proc/7/ns/pid ipc shm:- 0");
     case.spec.host.ipc_mode = IpcMode::Container("other".into());
+    assert_eq!(case.error(), "IPC namespace cannot be shared with container `other`");
     case.shared_memory = Some("/run/shoal/shm/7".into());
     assert_eq!(names(&case), "mount pid=/proc/7/ns/pid ipc=/proc/7/ns/ipc shm:/run/shoal/shm/7 0");
     case.spec.host.userns_mode = NamespaceMode::Private;
