@@ -33,7 +33,7 @@ impl Cgroups {
                 .iter()
                 .find_map(|controller| directories.get(*controller))
                 .or_else(|| directories.values().next())
-                .map_or(Path::new(""), PathBuf::as_path),
+                .map_or_else(|| Path::new(""), PathBuf::as_path),
             Self::V2(directory) => directory,
         }
     }
