@@ -2,11 +2,12 @@
 //!
 //! Source: openat2(2), `RESOLVE_IN_ROOT`, `RESOLVE_BENEATH`.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
 /// Opens a directory of ours as a root.
 ///
@@ -82,6 +83,28 @@ pub fn real_path(directory: &Path, path: &str) -> io::Result<PathBuf> {
     let root = root(directory)?;
     let opened = open_with(root.as_fd(), Path::new(path), OFlags::PATH, ResolveFlags::BENEATH)?;
     host_path(opened.as_fd())
+}
+
+/// Removes `name` from a directory with everything beneath it; never follows a link.
+///
+/// # Errors
+/// The operating system's; what is gone already is fine.
+pub fn remove_tree(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    use rustix::io::Errno;
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inner = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(&inner)? {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            remove_tree(inner.as_fd(), entry.file_name())?;
+        }
+    }
+    Ok(rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?)
 }
 
 /// Where an open file is on the host now.

@@ -1,12 +1,14 @@
 //! The container engine of one host: containers, their records, shims, logs, execs, health and events.
 
-pub(crate) mod beneath;
+pub mod archive;
+pub mod beneath;
 pub mod config;
 pub mod container;
 pub mod engine;
 pub mod error;
 pub mod events;
 pub mod exec;
+pub mod files;
 pub mod image_source;
 pub mod logs;
 pub mod mounts;
@@ -17,10 +19,14 @@ pub mod runtime_spec;
 pub mod seccomp;
 pub mod shim_client;
 pub mod signal;
+pub mod stats;
+pub mod top;
 pub mod volumes;
 
 mod core;
+mod etc_files;
 mod list;
+mod observe;
 mod prepare;
 
 pub use core::Parts;

@@ -7,7 +7,7 @@
 //!
 //! Source: moby `daemon/volumes.go registerMountPoints`, `volume/mounts/linux_parser.go`.
 
-// pub mod copy_up;
+pub mod copy_up;
 mod error;
 mod parse;
 mod plan;

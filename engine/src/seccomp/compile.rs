@@ -155,8 +155,8 @@ fn emit(leaf: &Leaf, default: u32, out: &mut Vec<Instruction>) {
     match leaf {
         Leaf::Return(action) => out.push(give(*action)),
         Leaf::Rules(rules) => {
-            if let Some((index, action, values)) = value_set(rules) {
-                emit_set(index, &values, action, default, out);
+            if let Some(set) = value_set(rules) {
+                emit_set(&set, default, out);
                 return;
             }
             for (conditions, action) in rules {
@@ -167,9 +167,17 @@ fn emit(leaf: &Leaf, default: u32, out: &mut Vec<Instruction>) {
     }
 }
 
-/// Rules that only compare one argument with small values become a tree over the values:
-/// index, action, first and last values. `None`: they are not of this form.
-fn value_set(rules: &[(Vec<Condition>, u32)]) -> Option<(u32, u32, Vec<(u32, u32)>)> {
+/// One action for some small values of one argument.
+struct ValueSet {
+    index: u32,
+    action: u32,
+    /// First and last values, sorted; they may overlap.
+    values: Vec<(u32, u32)>,
+}
+
+/// Rules that only compare one argument with small values become a tree over the values. `None`: they
+/// are not of this form.
+fn value_set(rules: &[(Vec<Condition>, u32)]) -> Option<ValueSet> {
     let (first, action) = rules.first()?;
     let index = first.first()?.index;
     let mut values = Vec::new();
@@ -187,32 +195,26 @@ fn value_set(rules: &[(Vec<Condition>, u32)]) -> Option<(u32, u32, Vec<(u32, u32
         }
     }
     values.sort_unstable();
-    Some((index, *action, values))
+    Some(ValueSet { index, action: *action, values })
 }
 
-fn emit_set(
-    index: u32,
-    values: &[(u32, u32)],
-    action: u32,
-    default: u32,
-    out: &mut Vec<Instruction>,
-) {
+fn emit_set(set: &ValueSet, default: u32, out: &mut Vec<Instruction>) {
     let mut ranges: Vec<(u32, Leaf)> = Vec::new();
     let mut free = Some(0);
-    for (first, last) in values {
+    for (first, last) in &set.values {
         let Some(from) = free else { break };
         if *first > from {
             push(&mut ranges, from, Leaf::Return(default));
         }
         if *last >= from {
-            push(&mut ranges, from.max(*first), Leaf::Return(action));
+            push(&mut ranges, from.max(*first), Leaf::Return(set.action));
             free = last.checked_add(1);
         }
     }
     if let Some(from) = free {
         push(&mut ranges, from, Leaf::Return(default));
     }
-    let (low, high) = offsets(index);
+    let (low, high) = offsets(set.index);
     out.extend([load(high), compare(op::JEQ, 0, 1, 0), give(default), load(low)]);
     tree(&ranges, default, out);
 }

@@ -76,7 +76,7 @@ impl Local {
     /// Opens the volumes in `root`, which is made when it is missing, and clears what a crash left.
     ///
     /// # Errors
-    /// When the disk fails or a record is damaged or newer than this program.
+    /// When the disk fails or a record is newer than this program.
     pub fn open(
         root: PathBuf,
         disk: SharedDisk,
@@ -95,8 +95,19 @@ impl Local {
                 fs::remove_dir_all(&directory).map_err(disk_error("remove", &directory))?;
                 continue;
             };
-            let volume = parse(&record, &bytes)?;
-            entries.insert(volume.name.clone(), Entry { volume, users: BTreeSet::new() });
+            match parse(&record, &bytes) {
+                Ok(volume) => {
+                    let entry = Entry { volume, users: BTreeSet::new() };
+                    entries.insert(entry.volume.name.clone(), entry);
+                }
+                // One damaged record must not hold up the others. Its data stays, and creating the
+                // volume again makes a new record for it.
+                Err(error @ Error::Damaged { .. }) => {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::error!(error, "volume is not available");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self { root, disk, clock, random, entries: Mutex::new(entries) })
     }
@@ -276,11 +287,11 @@ impl Local {
         let mut first = Ok(());
         if release == Release::RemoveAnonymous {
             for name in orphans {
-                let removed = self.remove(&name, Removal::Force);
-                first = first.and(removed.or_else(|error| match error {
-                    Error::InUse { .. } => Ok(()), // taken over meanwhile
-                    error => Err(error),
-                }));
+                let removed = match self.remove(&name, Removal::Force) {
+                    Err(Error::InUse { .. }) => Ok(()), // taken over meanwhile
+                    other => other,
+                };
+                first = first.and(removed);
             }
         }
         first

@@ -144,3 +144,17 @@ fn a_newer_record_is_refused() {
     fs::write(dir.path().join("data/volume.json"), r#"{"format":9}"#).unwrap();
     assert!(matches!(try_open(dir.path()), Err(Error::NewerFormat { format: 9, .. })));
 }
+
+#[test]
+fn a_damaged_record_leaves_the_data_to_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let volume = store.create(&named("data")).unwrap();
+    store.create(&named("other")).unwrap();
+    fs::write(Path::new(&volume.mountpoint).join("f"), "precious").unwrap();
+    fs::write(dir.path().join("data/volume.json"), "{").unwrap();
+    let again = open(dir.path());
+    assert_eq!(again.list(&Filter::default()).len(), 1);
+    let remade = again.create(&named("data")).unwrap();
+    assert_eq!(fs::read_to_string(Path::new(&remade.mountpoint).join("f")).unwrap(), "precious");
+}
