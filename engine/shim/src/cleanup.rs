@@ -9,6 +9,7 @@ use shoal_shim_protocol::state::{Exit, Outcome, StateFile};
 
 use crate::cgroup;
 use crate::failure::{Context, Result, failure};
+use crate::foreign::Foreign;
 use crate::{files, sys};
 
 /// Cleans up after the shim of `directory`.
@@ -33,6 +34,9 @@ pub(crate) fn run(directory: &Path) -> Result<()> {
             let _gone = sys::kill(init.pid, libc::SIGKILL);
             sys::sleep_ms(5);
         }
+    }
+    if let Some(foreign) = Foreign::of(&config, directory) {
+        let _absent = foreign.delete();
     }
     let mut removed = Ok(());
     for path in &state.cgroups {

@@ -1,15 +1,17 @@
 //! The container of this shim: its phases and what is done in each. Effects.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use shoal_shim_protocol::STATE_FILE;
-use shoal_shim_protocol::config::{CgroupDriver, Runtime, ShimConfig};
+use shoal_shim_protocol::config::{CgroupDriver, ShimConfig};
 use shoal_shim_protocol::message::{self, Event, ExecState, Failure, FailureKind, Phase, State};
 use shoal_shim_protocol::spec::Spec;
 use shoal_shim_protocol::state::{Exit, Outcome, STATE_FORMAT, StateFile};
 
 use crate::cgroup::{Cgroups, Frozen};
 use crate::failure::{Context, Result, failure};
+use crate::foreign::Foreign;
 use crate::logs::Logs;
 use crate::own::{self, Blocked, Made};
 use crate::stdio::Streams;
@@ -27,6 +29,9 @@ pub(crate) struct Container {
     made: Made,
     started_at_ns: Option<i64>,
     cgroups: Option<Cgroups>,
+    foreign: Option<Foreign>,
+    pub(crate) oom_watch: Option<OwnedFd>,
+    oom_kills: u64,
     pub(crate) streams: Option<Streams>,
     pub(crate) logs: Option<Logs>,
     pub(crate) execs: Vec<Execution>,
@@ -48,6 +53,7 @@ fn conflict(message: &str) -> Failure {
 
 impl Container {
     pub(crate) fn new(directory: PathBuf, config: ShimConfig) -> Self {
+        let foreign = Foreign::of(&config, &directory);
         Self {
             directory,
             config,
@@ -58,6 +64,9 @@ impl Container {
             made: Made::default(),
             started_at_ns: None,
             cgroups: None,
+            foreign,
+            oom_watch: None,
+            oom_kills: 0,
             streams: None,
             logs: None,
             execs: Vec::new(),
@@ -71,8 +80,8 @@ impl Container {
         }
         match self.try_create() {
             Ok(blocked) => {
-                let pid = blocked.pid;
-                self.blocked = Some(blocked);
+                self.blocked = blocked;
+                let pid = self.init.expect("a container that was made has a process");
                 self.phase = Phase::Created;
                 self.save_state()?;
                 Ok(pid)
@@ -81,17 +90,15 @@ impl Container {
         }
     }
 
-    fn try_create(&mut self) -> Result<Blocked> {
-        if let Runtime::Oci { path, .. } = &self.config.runtime {
-            let message = format!("runtime `{}` is not served by this shim", path.display());
-            return Err(failure(FailureKind::NotImplemented, message));
-        }
-        if self.config.cgroup_driver == CgroupDriver::Systemd {
+    fn try_create(&mut self) -> Result<Option<Blocked>> {
+        let systemd = self.config.cgroup_driver == CgroupDriver::Systemd;
+        if systemd && self.foreign.is_none() {
             let message = "the systemd cgroup driver is not served by this runtime";
             return Err(failure(FailureKind::NotImplemented, message));
         }
         let spec: Spec = files::read_json(&self.config.bundle.join("config.json"))?;
-        if spec.linux.seccomp.is_some() && self.config.seccomp.is_none() {
+        let own = self.foreign.is_none();
+        if own && spec.linux.seccomp.is_some() && self.config.seccomp.is_none() {
             let message = "linux.seccomp is given, but no compiled filter";
             return Err(failure(FailureKind::InvalidArgument, message));
         }
@@ -100,13 +107,20 @@ impl Container {
         let mount_point = self.directory.join(files::ROOTFS);
         std::fs::create_dir_all(&mount_point)
             .doing(|| format!("make `{}`", mount_point.display()))?;
-        if let Some(path) = &spec.linux.cgroups_path {
+        if let Some(path) = spec.linux.cgroups_path.as_ref().filter(|_| !systemd) {
             self.cgroups = Some(Cgroups::locate(path)?);
             self.save_state()?; // what is made next can be found after a kill
             let resources = spec.linux.resources.clone().unwrap_or_default();
-            if let Some(cgroups) = &self.cgroups {
+            if let Some(cgroups) = self.cgroups.as_ref().filter(|_| own) {
                 cgroups.make(&resources)?;
             }
+        }
+        if let Some(foreign) = &self.foreign {
+            let (pid, streams) = foreign.create(&self.config, spec, &mount_point)?;
+            self.init = Some(pid);
+            self.streams = Some(streams);
+            self.made = Made { own_pid_namespace: true, own_user_namespace: false };
+            return Ok(None);
         }
         let init = &mut self.init;
         let (blocked, made) = own::create(
@@ -118,7 +132,7 @@ impl Container {
             &mut |pid| *init = Some(pid),
         )?;
         self.made = made;
-        Ok(blocked)
+        Ok(Some(blocked))
     }
 
     /// Undoes a failed birth.
@@ -129,6 +143,9 @@ impl Container {
         }
         self.blocked = None;
         self.streams = None;
+        if let Some(foreign) = &self.foreign {
+            let _absent = foreign.delete();
+        }
         if let Some(cgroups) = &self.cgroups {
             let _kept = cgroups.remove();
         }
@@ -139,12 +156,13 @@ impl Container {
 
     /// Releases the container.
     pub(crate) fn start(&mut self) -> Result<(u32, i64)> {
-        let blocked =
-            self.blocked.take().ok_or_else(|| conflict("the container is not created"))?;
-        match blocked.release() {
-            Ok((pid, streams)) => {
+        if self.phase != Phase::Created {
+            return Err(conflict("the container is not created"));
+        }
+        match self.release() {
+            Ok(pid) => {
                 let now = sys::now_ns();
-                self.streams = Some(streams);
+                self.oom_watch = self.cgroups.as_ref().and_then(Cgroups::watch_oom);
                 self.phase = Phase::Running;
                 self.started_at_ns = Some(now);
                 self.save_state()?;
@@ -153,6 +171,17 @@ impl Container {
             }
             Err(failed) => Err(self.give_up(failed)),
         }
+    }
+
+    fn release(&mut self) -> Result<u32> {
+        let ended = || conflict("the container is not created");
+        if let Some(foreign) = &self.foreign {
+            foreign.start()?;
+            return self.init.ok_or_else(ended);
+        }
+        let (pid, streams) = self.blocked.take().ok_or_else(ended)?.release()?;
+        self.streams = Some(streams);
+        Ok(pid)
     }
 
     fn seccomp(&self) -> Result<Vec<libc::sock_filter>> {
@@ -194,9 +223,8 @@ impl Container {
         if self.init == Some(pid) {
             let oom_killed = self.cgroups.as_ref().is_some_and(|groups| groups.oom_kills() > 0);
             let exit = exit(self.started_at_ns.unwrap_or(0), oom_killed);
-            if oom_killed {
-                events.push(Event::Oom);
-            }
+            events.extend(self.take_oom());
+            self.oom_watch = None;
             self.exited(exit, events);
         } else if let Some(exec) = self.execs.iter_mut().find(|exec| exec.pid == pid) {
             let exit = exit(exec.started_at_ns, false);
@@ -204,6 +232,17 @@ impl Container {
             exec.streams = None;
             events.push(Event::ExecExited { exec: exec.id.clone(), exit });
         }
+    }
+
+    /// The memory killer struck since the last call.
+    pub(crate) fn take_oom(&mut self) -> Option<Event> {
+        if let Some(watch) = &self.oom_watch {
+            let _none = rustix::io::read(watch, &mut [0; 512]);
+        }
+        let kills = self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
+        let struck = kills > self.oom_kills;
+        self.oom_kills = self.oom_kills.max(kills);
+        struck.then_some(Event::Oom)
     }
 
     fn exited(&mut self, exit: Exit, events: &mut Vec<Event>) {
@@ -219,6 +258,9 @@ impl Container {
 
     /// After the exit was reported: kills what shared a pid namespace, removes the cgroups.
     pub(crate) fn remove_remains(&mut self) {
+        if let Some(foreign) = &self.foreign {
+            let _absent = foreign.delete();
+        }
         if let Some(cgroups) = &self.cgroups {
             if !self.made.own_pid_namespace {
                 cgroups.kill_all();
@@ -248,10 +290,15 @@ impl Container {
         if self.execs.iter().any(|exec| exec.id == request.id) {
             return Err(conflict("an exec of this id exists"));
         }
-        let filter = self.seccomp()?;
-        let flags = self.config.seccomp.as_ref().map_or(0, |program| program.flags);
-        let seccomp = (filter.as_slice(), flags);
-        let (pid, streams) = own::exec(request, init, &self.made, self.cgroups.as_ref(), seccomp)?;
+        let (pid, streams) = match &self.foreign {
+            Some(foreign) => foreign.exec(request, init)?,
+            None => {
+                let filter = self.seccomp()?;
+                let flags = self.config.seccomp.as_ref().map_or(0, |program| program.flags);
+                let seccomp = (filter.as_slice(), flags);
+                own::exec(request, init, &self.made, self.cgroups.as_ref(), seccomp)?
+            }
+        };
         self.execs.push(Execution {
             id: request.id.clone(),
             pid,
@@ -323,7 +370,10 @@ impl Container {
         if !self.is_alive() {
             return Err(conflict("the container is not running"));
         }
-        self.cgroups()?.apply(resources)
+        match &self.foreign {
+            Some(foreign) => foreign.update(resources),
+            None => self.cgroups()?.apply(resources),
+        }
     }
 
     /// Freezes or thaws all processes.
@@ -333,7 +383,11 @@ impl Container {
             let word = if self.paused { "already" } else { "not" };
             return Err(conflict(&format!("the container is {word} paused")));
         }
-        self.cgroups()?.freeze(frozen)?;
+        match (&self.foreign, frozen) {
+            (Some(foreign), Frozen::Yes) => foreign.pause()?,
+            (Some(foreign), Frozen::No) => foreign.resume()?,
+            (None, _) => self.cgroups()?.freeze(frozen)?,
+        }
         self.paused = frozen == Frozen::Yes;
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Files of the run directory and the outcome. Effects.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
@@ -38,18 +37,23 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
-/// Writes a JSON file, whole or not at all, and for good.
+/// Writes a JSON file, whole or not at all. It survives the death of any process; of the machine only
+/// after [`sync`].
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let failed = || format!("write `{}`", path.display());
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let bytes = serde_json::to_vec(value).map_err(std::io::Error::from).doing(failed)?;
-    let mut file = File::create(&temporary).doing(failed)?;
-    file.write_all(&bytes).doing(failed)?;
-    file.sync_all().doing(failed)?;
-    fs::rename(&temporary, path).doing(failed)?;
+    fs::write(&temporary, bytes).doing(failed)?;
+    fs::rename(&temporary, path).doing(failed)
+}
+
+/// Brings a written file to the disk. Called after the exit was reported, because it takes long.
+pub(crate) fn sync(path: &Path) {
     let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-    File::open(directory).and_then(|directory| directory.sync_all()).doing(failed)
+    for path in [path, directory] {
+        let _unsynced = File::open(path).and_then(|file| file.sync_all());
+    }
 }
 
 /// Writes how the container ended.
@@ -72,6 +76,10 @@ pub(crate) fn remove_run_directory(directory: &Path) {
     for name in [SOCKET_FILE, CONFIG_FILE, STATE_FILE] {
         let _absent = fs::remove_file(directory.join(name));
     }
-    let _absent = fs::remove_dir(directory.join(ROOTFS));
+    let _absent = fs::remove_dir_all(directory.join("oci"));
+    // A foreign runtime's root is mounted there in this process's namespace only.
+    let rootfs = directory.join(ROOTFS);
+    let _not_mounted = rustix::mount::unmount(&rootfs, rustix::mount::UnmountFlags::DETACH);
+    let _absent = fs::remove_dir(rootfs);
     let _kept = fs::remove_dir(directory);
 }

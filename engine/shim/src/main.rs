@@ -13,6 +13,7 @@ mod foreign;
 mod init;
 mod init_mode;
 mod logs;
+mod oom;
 mod own;
 mod reaper;
 mod requests;

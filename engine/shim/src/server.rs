@@ -31,6 +31,7 @@ pub(crate) struct Server {
 enum Token {
     Listener,
     Signals,
+    Oom,
     Output(Option<usize>),
     Input(Option<usize>),
     Client(usize),
@@ -71,6 +72,10 @@ impl Server {
             PollFd::new(&self.listener, PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
         ];
+        if let Some(watch) = &self.container.oom_watch {
+            tokens.push(Token::Oom);
+            fds.push(PollFd::new(watch, PollFlags::IN));
+        }
         let execs = self.container.execs.iter().enumerate();
         let execs =
             execs.map(|(place, exec)| (Some(place), Some(exec.id.as_str()), exec.streams.as_ref()));
@@ -140,6 +145,11 @@ impl Server {
                 }
             }
             Token::Signals => self.reap(),
+            Token::Oom => {
+                if let Some(event) = self.container.take_oom() {
+                    self.publish(&event);
+                }
+            }
             Token::Output(place) => self.pump(place, 4),
             Token::Input(place) => {
                 if let Some(streams) = self.streams_at(place) {
@@ -219,6 +229,7 @@ impl Server {
                 place.and_then(|place| self.container.execs.get(place)).map(|exec| exec.id.clone());
             self.close_streams(id.as_deref());
             if is_init {
+                files::sync(&self.container.config.outcome_file);
                 self.container.remove_remains();
             }
         }

@@ -218,6 +218,12 @@ impl Cgroups {
         count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// A descriptor that tells of the memory killer.
+    pub(crate) fn watch_oom(&self) -> Option<OwnedFd> {
+        let group = self.find("memory")?;
+        crate::oom::watch(&group.path, self.version == Version::V2)
+    }
+
     /// Kills what is left and removes the directories. Tries every step.
     pub(crate) fn remove(&self) -> Result<()> {
         let mut first = Ok(());

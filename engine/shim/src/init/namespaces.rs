@@ -21,7 +21,7 @@ pub(crate) struct Plan {
     pub(crate) join_pid: Option<OwnedFd>,
 }
 
-const fn flag(kind: NamespaceKind) -> u64 {
+fn flag(kind: NamespaceKind) -> u64 {
     let flag = match kind {
         NamespaceKind::Pid => libc::CLONE_NEWPID,
         NamespaceKind::Network => libc::CLONE_NEWNET,

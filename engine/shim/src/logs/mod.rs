@@ -2,14 +2,15 @@
 //! Effects; `lines`, `json_file::line` and `rotation` decisions are pure.
 
 pub(crate) mod file;
+pub(crate) mod journald;
 pub(crate) mod json_file;
 pub(crate) mod lines;
+pub(crate) mod syslog;
 
 use shoal_shim_protocol::config::LogSink;
 use shoal_shim_protocol::local_log::{self, Record};
-use shoal_shim_protocol::message::FailureKind;
 
-use crate::failure::{Result, failure};
+use crate::failure::Result;
 use file::RotatedFile;
 
 /// All sinks of a container.
@@ -24,6 +25,8 @@ pub(crate) struct Logs {
 enum Sink {
     Json(RotatedFile, String),
     Local(RotatedFile),
+    Syslog(syslog::Syslog),
+    Journald(journald::Journald),
 }
 
 impl Logs {
@@ -34,10 +37,19 @@ impl Logs {
                 Ok(Sink::Json(RotatedFile::open(file, b"")?, json_file::attributes(attributes)))
             }
             LogSink::Local { file } => Ok(Sink::Local(RotatedFile::open(file, &local_log::MAGIC)?)),
-            LogSink::Syslog { .. } | LogSink::Journald { .. } => Err(failure(
-                FailureKind::NotImplemented,
-                "log drivers syslog and journald are not served by this shim",
-            )),
+            LogSink::Syslog { address, format, facility, tag, hostname } => {
+                let style = syslog::Style {
+                    format: *format,
+                    facility: *facility,
+                    tag: tag.clone(),
+                    hostname: hostname.clone(),
+                    pid: std::process::id(),
+                };
+                Ok(Sink::Syslog(syslog::Syslog::open(address, style)?))
+            }
+            LogSink::Journald { socket, fields } => {
+                Ok(Sink::Journald(journald::Journald::open(socket, fields)?))
+            }
         };
         let sinks = sinks.iter().map(open).collect::<Result<_>>()?;
         Ok(Self { sinks, dropped: 0, encoded: Vec::new() })
@@ -47,17 +59,19 @@ impl Logs {
     pub(crate) fn write(&mut self, record: &Record<'_>) {
         for sink in &mut self.sinks {
             self.encoded.clear();
-            let file = match sink {
+            let written = match sink {
                 Sink::Json(file, attributes) => {
                     json_file::line(record, attributes, &mut self.encoded);
-                    file
+                    file.append(&self.encoded)
                 }
                 Sink::Local(file) => {
                     local_log::encode(record, &mut self.encoded);
-                    file
+                    file.append(&self.encoded)
                 }
+                Sink::Syslog(server) => server.send(record),
+                Sink::Journald(journal) => journal.send(record),
             };
-            if file.append(&self.encoded).is_err() {
+            if written.is_err() {
                 self.dropped += 1;
             }
         }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod budget;
+mod features;
 mod support;
 
 use std::io::{Read, Write};
@@ -48,7 +50,10 @@ fn programs_that_cannot_run() {
         let mut bench = Bench::new(&[program]);
         let mut client = bench.spawn();
         let failure = refused(client.call(&Request::Run));
-        assert_eq!((failure.kind, failure.message.as_str()), (kind, message));
+        assert_eq!(failure.kind, kind, "{failure}");
+        if !support::is_foreign() {
+            assert_eq!(failure.message, message);
+        }
         bench.finish();
     }
 }
@@ -295,7 +300,7 @@ fn a_killed_shim_takes_its_container_along() {
     shim.kill().unwrap();
     shim.wait().unwrap();
     #[allow(clippy::disallowed_methods, reason = "a test drives the program itself")]
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-shim"));
+    let mut command = std::process::Command::new(support::program());
     let cleaned = command.args(["--cleanup", "--dir"]).arg(bench.path("run")).status().unwrap();
     assert!(cleaned.success());
     assert!(!std::path::Path::new(&format!("/proc/{pid}/root")).exists() || is_zombie(pid));

@@ -22,6 +22,16 @@ pub(crate) struct Bench {
     pub(crate) shim: Option<Child>,
 }
 
+/// The shim under test; SHOAL_TEST_SHIM names another build, e.g. the static one that is shipped.
+pub(crate) fn program() -> PathBuf {
+    let other = std::env::var_os("SHOAL_TEST_SHIM");
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_shoal-shim").into()).into()
+}
+
+pub(crate) fn is_foreign() -> bool {
+    std::env::var_os("SHOAL_TEST_RUNTIME").is_some()
+}
+
 fn text(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
@@ -117,6 +127,13 @@ impl Bench {
             .unwrap();
         std::fs::write(path("layer/etc/group"), "root:x:0:\nwww:x:34:\nadm:x:4:web\n").unwrap();
         std::fs::write(path("layer/bin/data"), "no program").unwrap();
+        // SHOAL_TEST_RUNTIME=/usr/sbin/runc runs the same tests on that runtime.
+        let runtime = match std::env::var_os("SHOAL_TEST_RUNTIME") {
+            None => Runtime::Own,
+            Some(program) => {
+                Runtime::Oci { path: program.into(), args: Vec::new(), root: path("runtime") }
+            }
+        };
         let config = ShimConfig {
             format: CONFIG_FORMAT,
             container: id.clone(),
@@ -133,7 +150,7 @@ impl Bench {
                 file: LogFile { path: path("json.log"), max_bytes: None, max_files: 1 },
                 attributes: std::collections::BTreeMap::new(),
             }],
-            runtime: Runtime::Own,
+            runtime,
             cgroup_driver: CgroupDriver::Cgroupfs,
             seccomp: None,
             init: None,
@@ -175,7 +192,7 @@ impl Bench {
         json(&self.path("bundle/config.json"), serde_json::to_vec(&self.spec).unwrap());
         let listener = UnixListener::bind(self.socket()).unwrap();
         #[allow(clippy::disallowed_methods, reason = "a test drives the program itself")]
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-shim"));
+        let mut command = std::process::Command::new(program());
         let child = command
             .arg("--dir")
             .arg(self.path("run"))
