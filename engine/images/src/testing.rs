@@ -138,7 +138,7 @@ pub fn busybox_layer() -> io::Result<Vec<u8>> {
     }
     append_file(&mut tar, "bin/busybox", 0o755, &std::fs::read(BUSYBOX)?)?;
     for applet in applets()? {
-        append_symlink(&mut tar, &format!("bin/{applet}"), "busybox")?;
+        append_symlink(&mut tar, format!("bin/{applet}"), "busybox")?;
     }
     let users = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n\
                  www-data:x:33:33:www-data:/var/www:/bin/false\n\

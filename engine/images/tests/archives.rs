@@ -1,5 +1,7 @@
 //! Load, save and unpack on a real file system. Needs root: devices, owners and overlay mounts.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation of a test is a panic")]
+
 use std::io::{Cursor, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::{Arc, Mutex};
@@ -112,7 +114,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
     flipped[100_000] ^= 1; // within the layer
     let mut squashed = gzip(&good);
     squashed.truncate(squashed.len() / 2);
-    let lying = TestImage { layers: vec![b"no tar at all".repeat(100)], ..image.clone() };
+    let lying = TestImage { layers: vec![b"no tar at all".repeat(100)], ..image };
     for (bytes, expected) in [
         (good[..good.len() / 2].to_vec(), "failed to read the content being stored"),
         (flipped, "layer unpacks to `sha256:"),

@@ -178,7 +178,8 @@ impl Images {
             let helpers: Vec<_> = (1..WORKERS).map(|_| scope.spawn(work)).collect();
             let mut result = work();
             for helper in helpers {
-                result = result.and(helper.join().expect("unpacking does not panic"));
+                let helped = helper.join().expect("unpacking does not panic");
+                result = result.and(helped);
             }
             result
         })

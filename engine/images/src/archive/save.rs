@@ -17,6 +17,11 @@ use super::stage::JSON_BYTES_MAX;
 use crate::content::Lease;
 use crate::image::{Image, Images};
 
+/// An image with the names to write.
+type Chosen = (Arc<Image>, BTreeSet<Reference>);
+/// An image with the tag it was found by.
+type Meant = (Arc<Image>, Option<Reference>);
+
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 1 << 20;
 
@@ -48,12 +53,8 @@ impl Images {
     }
 
     /// The images in the order asked for, each once, with the names to write.
-    fn choose_for_save(
-        &self,
-        names: &[String],
-        lease: &Lease,
-    ) -> Result<Vec<(Arc<Image>, BTreeSet<Reference>)>, Error> {
-        let mut chosen: Vec<(Arc<Image>, BTreeSet<Reference>)> = Vec::new();
+    fn choose_for_save(&self, names: &[String], lease: &Lease) -> Result<Vec<Chosen>, Error> {
+        let mut chosen: Vec<Chosen> = Vec::new();
         for name in names {
             for (image, reference) in self.meant(name)? {
                 image.blobs().for_each(|digest| lease.hold(digest));
@@ -67,7 +68,7 @@ impl Images {
     }
 
     /// The images that a name means, with the tag it was found by.
-    fn meant(&self, name: &str) -> Result<Vec<(Arc<Image>, Option<Reference>)>, Error> {
+    fn meant(&self, name: &str) -> Result<Vec<Meant>, Error> {
         let reference = name.parse::<Reference>().ok();
         if let Some(reference) = &reference
             && reference.tag().is_none()

@@ -112,3 +112,73 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_model::Timestamp;
+
+    use super::*;
+    use crate::image::ImageConfig;
+
+    /// An image whose id begins with `prefix`.
+    fn image(prefix: &str, references: &[&str], repo_digests: &[&str]) -> Arc<Image> {
+        let config = br#"{"rootfs":{"type":"layers"}}"#;
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        Arc::new(Image {
+            id: Digest::from_hex(&format!("{prefix:0<64}")).unwrap(),
+            config_json: String::new(),
+            config: ImageConfig::parse(config).unwrap(),
+            layers: Vec::new(),
+            manifests: Vec::new(),
+            references: names(references),
+            repo_digests: names(repo_digests),
+            parent: None,
+            last_tagged: None,
+            added: Timestamp::from_nanos(0),
+            size: 0,
+        })
+    }
+
+    #[test]
+    fn names_win_over_prefixes_and_whole_ids_over_names() {
+        let manifest = format!("sha256:{}", "ab".repeat(32));
+        let mut index = Index::default();
+        index.put(image("aaa1", &["busybox:latest", "aaa2:latest"], &[]));
+        index.put(image("aaa2", &[], &[&format!("busybox@{manifest}")]));
+        index.put(image("b", &["host:5000/x:1"], &[]));
+        let id = |prefix: &str| format!("{prefix:0<64}");
+        for (name, expected) in [
+            ("busybox", Ok("aaa1")),
+            ("docker.io/library/busybox:latest", Ok("aaa1")),
+            ("aaa2", Ok("aaa1")),
+            ("sha256:aaa2", Ok("aaa2")),
+            (&id("aaa2"), Ok("aaa2")),
+            (&format!("sha256:{}", id("aaa2")), Ok("aaa2")),
+            (&format!("busybox@{manifest}"), Ok("aaa2")),
+            (&format!("busybox:other@{manifest}"), Ok("aaa2")),
+            (&format!("busybox@sha256:{}", id("aaa1")), Ok("aaa1")),
+            ("aaa1", Ok("aaa1")),
+            ("host:5000/x:1", Ok("b")),
+            ("aaa", Err("image id prefix `aaa` fits several images")),
+            ("host:5000/x", Err("no such image: `host:5000/x`")),
+            ("c", Err("no such image: `c`")),
+            ("", Err("no such image: ``")),
+            (&id("c"), Err(&format!("no such image: `{}`", id("c")))),
+        ] {
+            let found = index.resolve(name).map(|image| image.id.hex());
+            let found = found.map_err(|error| error.to_string());
+            assert_eq!(found, expected.map(&id).map_err(str::to_owned), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_moves_with_its_last_owner() {
+        let mut index = Index::default();
+        index.put(image("a", &["x:1"], &[]));
+        index.put(image("b", &["x:1"], &[]));
+        assert_eq!(index.resolve("x:1").unwrap().id.hex()[..1], *"b");
+        assert!(index.resolve("a").unwrap().references.is_empty());
+        index.remove(image("b", &[], &[]).id);
+        assert!(index.resolve("x:1").is_err());
+    }
+}

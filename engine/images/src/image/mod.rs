@@ -7,6 +7,7 @@
 //! layers unpacked; what an image needs is swept only after its record is gone.
 
 pub mod config;
+pub mod describe;
 mod error;
 pub mod filter;
 mod index;
@@ -18,11 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use shoal_base::{Disk as _, SharedClock, SystemDisk};
-use shoal_model::{Digest, Reference};
+use shoal_model::{ContainerId, Digest, Reference};
 
 use crate::boot::Boot;
 use crate::content::{ContentStore, Lease, Leases};
-use crate::snapshot::{LayerInfo, Snapshots};
+use crate::snapshot::{LayerInfo, Snapshots, WritableLayer};
 use crate::unpack::Limits;
 
 pub use config::{HistoryEntry, ImageConfig};
@@ -71,9 +72,8 @@ impl Images {
         let disk = |verb, source| Error::Disk { verb, path: directory.clone(), source };
         std::fs::create_dir_all(&directory).map_err(|e| disk("create", e))?;
         let boot = Boot::compare(&directory).map_err(|e| disk("compare boot id of", e))?;
-        let leases = Leases::default();
-        let content = ContentStore::open(&root.join("content"), leases.clone(), boot)?;
-        let snapshots = Snapshots::open(&root.join("snapshots"), leases, boot)?;
+        let content = ContentStore::open(&root.join("content"), Leases::default(), boot)?;
+        let snapshots = Snapshots::open(&root.join("snapshots"), boot)?;
         let index = load_records(&directory)?;
         let inner = Inner {
             directory: directory.clone(),
@@ -153,6 +153,17 @@ impl Images {
         // A verified blob that is its own diff id is a plain tar whose digest is known already.
         let known = (layer.digest == layer.diff_id).then_some(layer.diff_id);
         Ok(self.inner.snapshots.unpack(layer.diff_id, Box::new(blob), known, limits)?)
+    }
+
+    /// Makes the writable layer of a container on an image. No sweep can take the layers meanwhile.
+    ///
+    /// # Errors
+    /// When the image is gone, the container has a layer already, or the disk fails.
+    pub fn prepare(&self, container: &ContainerId, image: Digest) -> Result<WritableLayer, Error> {
+        let lease = self.lease();
+        let image = self.require(image)?;
+        image.config.diff_ids.iter().for_each(|diff_id| lease.hold(*diff_id));
+        Ok(self.inner.snapshots.prepare(container, &image.config.diff_ids)?)
     }
 
     /// Records an image whose layers have been unpacked under `lease`; an image that is there already gets

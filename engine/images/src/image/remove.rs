@@ -65,7 +65,7 @@ impl Images {
                 Some(reference) => {
                     self.remove_name(&image, &reference, options, users, &mut removed)?;
                 }
-                None => self.remove_by_id(name, &image, options, users, &mut removed)?,
+                None => self.remove_by_id(&image, options, users, &mut removed)?,
             }
         }
         self.sweep()?;
@@ -83,8 +83,12 @@ impl Images {
         let last = image.references.iter().filter(|name| *name != reference).count() == 0
             && (reference.tag().is_some() || image.repo_digests.len() == 1);
         if last && !options.force {
-            // Removing the last name removes the image: a container may need it.
-            self.refuse_when_used(&reference.familiar(), image, options, users)?;
+            // Removing the last name removes the image, and a container may need it.
+            if let Some(user) = users(image.id).first() {
+                let (by, id) = (&user.container, image.id.short());
+                let why = format!("container {by} is using its referenced image {id}");
+                return Err(in_use(reference.familiar(), why, true));
+            }
         }
         let mut names = BTreeSet::from([reference.clone()]);
         if reference.tag().is_some() {
@@ -95,7 +99,7 @@ impl Images {
             }
         }
         let image = self.untag(image, &names, removed)?;
-        if !image.is_dangling() || (users(image.id).iter().any(|_| true) && options.force) {
+        if !image.is_dangling() || users(image.id).iter().any(|user| user.running) {
             return Ok(());
         }
         self.delete(&image, options, users, removed)
@@ -103,7 +107,6 @@ impl Images {
 
     fn remove_by_id(
         &self,
-        name: &str,
         image: &Image,
         options: RemoveOptions,
         users: &dyn Fn(Digest) -> Vec<User>,
@@ -115,38 +118,10 @@ impl Images {
             let why = "image is referenced in multiple repositories".to_owned();
             return Err(in_use(image.id.short(), why, true));
         }
-        self.refuse_when_used(&short_of(name, image), image, options, users)?;
+        refuse_when_used(image, options, &users(image.id))?;
         let names = image.references.iter().chain(&image.repo_digests).cloned().collect();
         let image = self.untag(image, &names, removed)?;
         self.delete(&image, options, users, removed)
-    }
-
-    /// Refuses removal that containers or children forbid.
-    fn refuse_when_used(
-        &self,
-        name: &str,
-        image: &Image,
-        options: RemoveOptions,
-        users: &dyn Fn(Digest) -> Vec<User>,
-    ) -> Result<(), Error> {
-        let users = users(image.id);
-        if let Some(user) = users.iter().find(|user| user.running) {
-            let why = format!("image is being used by running container {}", user.container);
-            return Err(in_use(name.to_owned(), why, false));
-        }
-        if options.force {
-            return Ok(());
-        }
-        if let Some(user) = users.first() {
-            let by = &user.container;
-            let why = if name.contains(':') || name.parse::<Reference>().is_ok() {
-                format!("container {by} is using its referenced image {}", image.id.short())
-            } else {
-                format!("image is being used by stopped container {by}")
-            };
-            return Err(in_use(name.to_owned(), why, true));
-        }
-        Ok(())
     }
 
     /// Takes names away and writes the record. The caller holds `writing`.
@@ -250,11 +225,16 @@ fn by_name(text: &str, image: &Image) -> Option<Reference> {
     (has && !(bare.len() == 64 && image.id.hex() == bare)).then_some(reference)
 }
 
-fn short_of(name: &str, image: &Image) -> String {
-    if image.id.hex().starts_with(name.strip_prefix("sha256:").unwrap_or(name)) {
-        image.id.short()
-    } else {
-        name.to_owned()
+/// Refuses removal by id that containers forbid.
+fn refuse_when_used(image: &Image, options: RemoveOptions, users: &[User]) -> Result<(), Error> {
+    let refuse = |what, user: &User, must_force| {
+        let why = format!("image is being used by {what} container {}", user.container);
+        Err(in_use(image.id.short(), why, must_force))
+    };
+    match (users.iter().find(|user| user.running), users.first()) {
+        (Some(user), _) => refuse("running", user, false),
+        (None, Some(user)) if !options.force => refuse("stopped", user, true),
+        _ => Ok(()),
     }
 }
 

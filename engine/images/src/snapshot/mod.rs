@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shoal_model::Digest;
 
 use crate::boot::Boot;
-use crate::content::{Leases, Sweep};
+use crate::content::Sweep;
 use crate::unpack::{self, Limits};
 
 pub use error::Error;
@@ -46,8 +46,6 @@ pub struct Snapshots {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
-    #[expect(dead_code, reason = "keeps the registry alive with the layers it protects")]
-    leases: Leases,
     trash: Trash,
     layers: Mutex<HashMap<Digest, Layer>>,
 }
@@ -63,14 +61,14 @@ impl Snapshots {
     ///
     /// # Errors
     /// When the disk fails, or a record was written by a newer release.
-    pub fn open(root: &Path, leases: Leases, boot: Boot) -> Result<Self, Error> {
+    pub fn open(root: &Path, boot: Boot) -> Result<Self, Error> {
         for directory in ["containers", "new", "empty", "empty-below"] {
             let path = root.join(directory);
             std::fs::create_dir_all(&path).map_err(|e| disk("create", &path, e))?;
         }
         let path = root.join("trash");
         let trash = Trash::open(path.clone()).map_err(|e| disk("open", &path, e))?;
-        let inner = Inner { root: root.to_owned(), leases, trash, layers: Mutex::default() };
+        let inner = Inner { root: root.to_owned(), trash, layers: Mutex::default() };
         let store = Self { inner: Arc::new(inner) };
         for path in store.list("new")? {
             store.discard(&path)?;
