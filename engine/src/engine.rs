@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use shoal_model::container::{
     AttachOptions, ContainerDetails, ContainerSummary, CreateRequest, Created, EndpointSpec,
-    ListOptions, LogOptions, LogRecord, PathChange, Pruned, RemoveOptions, StopOptions,
-    UpdateRequest, WaitCondition, WaitOutcome,
+    ListOptions, LogOptions, LogRecord, PathChange, Pruned, RemoveOptions, StatsSample,
+    StopOptions, TopResult, UpdateRequest, WaitCondition, WaitOutcome,
 };
 use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use shoal_model::filters::PruneFilters;
@@ -25,7 +25,7 @@ use crate::names::Register;
 use crate::runtime_spec::facts;
 use crate::seccomp::Cache;
 use crate::volumes::Local;
-use crate::{exec, list, logs, resolve};
+use crate::{exec, list, logs, observe, resolve};
 
 /// The containers of one host. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -258,6 +258,25 @@ impl Engine {
         let container = self.find(name)?;
         let changes = self.core.images.changes(&container.id).await;
         changes.map_err(Error::part("compare", container.view().name()))
+    }
+
+    /// Its processes, as `ps` shows them with these arguments.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn top(&self, name: &str, ps_args: &[String]) -> Result<TopResult, Error> {
+        observe::list_processes(&self.core, &self.find(name)?, ps_args).await
+    }
+
+    /// One sample at once, then one each second until dropped. Ends when the container is removed.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn stats(
+        &self,
+        name: &str,
+    ) -> Result<BoxStream<'static, Result<StatsSample, Failure>>, Error> {
+        Ok(observe::follow(&self.core, &self.find(name)?))
     }
 
     /// Pids of all its processes on the host.

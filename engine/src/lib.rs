@@ -24,7 +24,9 @@ pub mod top;
 pub mod volumes;
 
 mod core;
+mod etc_files;
 mod list;
+mod observe;
 mod prepare;
 
 pub use core::Parts;

@@ -18,6 +18,8 @@ use crate::container::record::Record;
 use crate::container::view::View;
 use crate::core::Core;
 use crate::error::Error;
+use crate::etc_files;
+use crate::files;
 use crate::logs::sinks;
 use crate::mounts;
 use crate::networking::{
@@ -172,6 +174,7 @@ pub(crate) async fn prepare(
     let rootfs =
         core.images.rootfs(&container.id).await.map_err(Error::part("start", view.name()))?;
     let namespaces = namespaces(core, view, network)?;
+    etc_files::write(core, container, view, network)?;
     build(core, container, view, &namespaces, rootfs)
 }
 
@@ -185,7 +188,9 @@ fn build(
     let record = &view.record;
     let spec = &record.spec;
     let name = view.name();
-    let mounts = mounts::prepare(&record.mounts).map_err(Error::part("start", name))?;
+    let mut mounts = mounts::prepare(&record.mounts).map_err(Error::part("start", name))?;
+    let own = files::mounts(&container.paths.directory, &mounts, spec.host.readonly_rootfs);
+    mounts.extend(own);
     let devices = devices::gather(&spec.host).map_err(Error::part("start", name))?;
     let built = runtime_spec::build(&Inputs {
         id: &record.id,
@@ -424,18 +429,6 @@ pub(crate) fn limits(
     serde_json::to_value(&resources)
         .and_then(serde_json::from_value)
         .map_err(|source| Error::Encode { what, source })
-}
-
-/// Rewrites the files that depend on the network, in place, because a running container has them mounted.
-///
-/// # Errors
-/// When the disk fails.
-pub(crate) fn rewrite_files(
-    _container: &Container,
-    _view: &View,
-    _settings: &NetworkSettings,
-) -> Result<(), Error> {
-    Ok(())
 }
 
 /// Every capability that a process may have.

@@ -89,10 +89,16 @@ impl Owner {
 
     /// The shim's connection ended without an exit: it was killed, and its container with it.
     pub(crate) async fn shim_died(&mut self) {
-        let Some(run) = self.run.take() else { return };
+        let Some(mut run) = self.run.take() else { return };
         run.ended.cancel();
         let paths = self.container.paths.clone();
-        if let Err(error) = shim::clean_up_after_killed(&self.core.config.shim, &paths.run).await {
+        // A zombie would still count as a living shim.
+        if let Some(mut child) = run.child.take()
+            && let Err(error) = child.wait().await
+        {
+            tracing::warn!(container = %self.container.id, %error, "a shim cannot be waited for");
+        }
+        if let Err(error) = shim::clean_up_after_killed(&self.core, &paths.run).await {
             tracing::error!(container = %self.container.id, error = %Causes(&error),
                 "failed to clean up after a killed shim");
         }

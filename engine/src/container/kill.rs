@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use shoal_model::container::Phase;
-use shoal_shim_protocol::message::Request;
+use shoal_shim_protocol::message::{FailureKind, Request};
 
 use super::lifecycle::Verb;
 use super::owner::Owner;
 use super::{Container, permit};
 use crate::error::Error;
+use crate::shim_client;
 use crate::signal::{self, Signal};
 
 /// Sends a signal (name with or without `SIG`, or number) to the init process.
@@ -51,6 +52,11 @@ impl Wish {
     }
 }
 
+/// Whether the shim says that its container does not run any more.
+fn ended_already(error: &shim_client::Error) -> bool {
+    error.refusal().is_some_and(|failure| failure.kind == FailureKind::Conflict)
+}
+
 impl Owner {
     /// Sends a signal. A container that waits for its restart just stays down.
     pub(crate) async fn kill(&mut self, signal: Signal, wish: Wish) -> Result<(), Error> {
@@ -69,7 +75,7 @@ impl Owner {
         match sent {
             Ok(()) => {}
             // It ended in this moment: the exit is about to be heard.
-            Err(error) if error.is_gone() => {}
+            Err(error) if error.is_gone() || ended_already(&error) => {}
             Err(error) => return Err(self.shim_error()(error)),
         }
         if phase == Phase::Paused && signal == crate::signal::KILL {

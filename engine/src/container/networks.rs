@@ -10,7 +10,7 @@ use super::owner::Owner;
 use crate::core::Core;
 use crate::error::Error;
 use crate::networking::{Attached, EndpointRequest, NetworkReference, NetworkSettings};
-use crate::prepare;
+use crate::etc_files;
 
 /// Joins a container to a network.
 ///
@@ -128,7 +128,7 @@ impl Owner {
     /// Shows and remembers the new settings, and rewrites the files that depend on them.
     fn network_changed(&self, settings: NetworkSettings) -> Result<(), Error> {
         self.remember_network(&settings)?;
-        prepare::rewrite_files(&self.container, &self.view(), &settings)?;
+        etc_files::write(&self.core, &self.container, &self.view(), Some(&settings))?;
         self.change(|view| view.network = Some(Arc::new(settings)));
         Ok(())
     }

@@ -133,7 +133,7 @@ async fn ask_shim(core: &Arc<Core>, paths: &Paths) -> Life {
         },
         Err(error) => {
             tracing::warn!(run = %paths.run.display(), error = %Causes(&error), "a shim is gone");
-            if let Err(error) = shim::clean_up_after_killed(&core.config.shim, &paths.run).await {
+            if let Err(error) = shim::clean_up_after_killed(core, &paths.run).await {
                 tracing::error!(error = %Causes(&error), "failed to clean up after a shim");
             }
             let ended = match exit::read_outcome(&paths.outcome()) {
@@ -234,7 +234,7 @@ async fn remove_leftovers(core: &Arc<Core>, known: &BTreeSet<ContainerId>) {
         }
         let client = Client::new(path.join(shoal_shim_protocol::SOCKET_FILE));
         if shim::shut_down(&client).await.is_err() || path.exists() {
-            let cleaned = shim::clean_up_after_killed(&core.config.shim, &path).await;
+            let cleaned = shim::clean_up_after_killed(core, &path).await;
             if let Err(error) = cleaned {
                 tracing::error!(error = %Causes(&error), "a leftover of a shim stays");
             }

@@ -66,22 +66,31 @@ impl Session {
         streams: Streams,
         tty: bool,
     ) -> Self {
-        let (write_sender, write_half) = oneshot::channel();
-        let input = streams.stdin.then(|| {
+        let (read_sender, read_half) = oneshot::channel();
+        let (input, receiver) = if streams.stdin {
             let (sender, receiver) = mpsc::channel(INPUT_QUEUE);
-            tasks.spawn(TaskKind::Stream, pump_input(receiver, write_half));
-            sender
+            (Some(sender), Some(receiver))
+        } else {
+            (None, None)
+        };
+        // Input flows whether or not anybody reads the output.
+        tasks.spawn(TaskKind::Stream, async move {
+            let Some(connection) = connection.await else { return };
+            let (rest, read, write) = split(connection);
+            let (pumped, idle) =
+                if receiver.is_some() { (Some(write), None) } else { (None, Some(write)) };
+            if let Err(reader) = read_sender.send(Reader::new(read, rest, tty, idle)) {
+                // Nobody wants the output: it is dropped, the input may go on.
+                drop(reader);
+            }
+            if let (Some(receiver), Some(write)) = (receiver, pumped) {
+                pump_input(receiver, write).await;
+            }
         });
-        let output = stream::once(async move {
-            let (rest, read, write) = split(connection.await?);
-            // A session without input keeps the write half alive with its output: closing it would tell
-            // the shim that stdin ended.
-            let idle = write_sender.send(write).err();
-            Some(Reader { read, rest, at: 0, left: None, tty, idle, done: false })
-        })
-        .filter_map(std::future::ready)
-        .flat_map(Reader::into_stream)
-        .boxed();
+        let output = stream::once(async move { read_half.await.ok() })
+            .filter_map(std::future::ready)
+            .flat_map(Reader::into_stream)
+            .boxed();
         Self { output, input, tty }
     }
 }
@@ -93,11 +102,7 @@ fn split(connection: Connection) -> (Vec<u8>, OwnedReadHalf, OwnedWriteHalf) {
 }
 
 /// Writes a client's input until it ends, detaches or vanishes, or the process closes its side.
-async fn pump_input(
-    mut receiver: mpsc::Receiver<Input>,
-    write_half: oneshot::Receiver<OwnedWriteHalf>,
-) {
-    let Ok(mut write) = write_half.await else { return };
+async fn pump_input(mut receiver: mpsc::Receiver<Input>, mut write: OwnedWriteHalf) {
     while let Some(input) = receiver.recv().await {
         match input {
             Input::Data(bytes) => {
@@ -131,6 +136,12 @@ struct Reader {
 }
 
 impl Reader {
+    /// `idle` is the write half of a session without input: it stays open with the output, because
+    /// closing it would tell the shim that stdin ended.
+    fn new(read: OwnedReadHalf, rest: Vec<u8>, tty: bool, idle: Option<OwnedWriteHalf>) -> Self {
+        Self { read, rest, at: 0, left: None, tty, idle, done: false }
+    }
+
     fn into_stream(self) -> BoxStream<'static, Result<Output, Failure>> {
         stream::unfold(self, |mut reader| async move {
             if reader.done {

@@ -4,16 +4,22 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use shoal_shim_protocol::CONFIG_FILE;
 use shoal_shim_protocol::message::Request;
 
 use super::record::Paths;
+use crate::core::Core;
 use crate::error::Error;
 use crate::shim_client::Client;
 
 /// File name of a shim's own log in its run directory.
 const LOG_FILE: &str = "shim.log";
+
+/// How often the clean-up after a killed shim is tried, and the pause between.
+const CLEANUP_TRIES: u32 = 10;
+const CLEANUP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes the run directory, writes the shim's configuration and the runtime spec into it, and spawns the
 /// program with its listening socket as standard input. Nothing here is fsynced: a crash of the host ends
@@ -50,17 +56,23 @@ pub(crate) async fn shut_down(client: &Client) -> Result<(), crate::shim_client:
     }
 }
 
-/// Removes what a killed shim left (cgroups, mounts) and waits for it; then its run directory.
-pub(crate) async fn clean_up_after_killed(program: &Path, run: &Path) -> Result<(), Error> {
-    let mut command = shoal_base::command::new(program);
-    command.arg("--cleanup").arg("--dir").arg(run);
-    let status = tokio::process::Command::from(command)
-        .status()
-        .await
-        .map_err(|source| Error::SpawnShim { program: program.to_owned(), source })?;
-    if !status.success() {
-        tracing::warn!(run = %run.display(), %status, "clean-up after a killed shim failed");
+/// Removes what a killed shim left (processes, cgroups) and then its run directory. Tried again for a
+/// moment, because a killed shim counts as living until its parent has reaped it.
+pub(crate) async fn clean_up_after_killed(core: &Core, run: &Path) -> Result<(), Error> {
+    let program = &core.config.shim;
+    for _ in 0..CLEANUP_TRIES {
+        let mut command = shoal_base::command::new(program);
+        command.arg("--cleanup").arg("--dir").arg(run);
+        let status = tokio::process::Command::from(command)
+            .status()
+            .await
+            .map_err(|source| Error::SpawnShim { program: program.clone(), source })?;
+        if status.success() {
+            return remove_run_directory(run);
+        }
+        core.clock.sleep(CLEANUP_PAUSE).await;
     }
+    tracing::warn!(run = %run.display(), "clean-up after a killed shim failed");
     remove_run_directory(run)
 }
 

@@ -69,6 +69,13 @@ impl Owner {
         let paths = self.container.paths.clone();
         // A leftover directory would make the new shim's socket impossible to bind.
         shim::remove_run_directory(&paths.run)?;
+        // The end of an earlier run must not be taken for that of this one.
+        match std::fs::remove_file(paths.outcome()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", paths.outcome())(error));
+            }
+            _ => {}
+        }
         std::fs::create_dir_all(&paths.run).map_err(Error::file("create", &paths.run))?;
         let attached = match prepare::attach_request(&view)? {
             None => None,

@@ -25,15 +25,16 @@ use shoal_model::container::{
     ContainerSpec, CreateRequest, LogOptions, LogSpec, NetworkMode, OutputKind, RemoveOptions,
     WaitCondition, WaitOutcome,
 };
-use shoal_model::{ContainerId, Event, EventQuery, Failure, NetworkId};
+use shoal_model::exec::{ExecSpec, ExecStart};
+use shoal_model::{ContainerId, Event, EventQuery, ExecId, Failure, NetworkId};
 
 /// The name of the test image.
-pub const IMAGE: &str = "busybox:latest";
+pub(crate) const IMAGE: &str = "busybox:latest";
 
 /// Networking that gives every container an empty stack of its own.
 #[derive(Debug, Default)]
-pub struct Loopback {
-    pub attached: std::sync::Mutex<std::collections::BTreeSet<ContainerId>>,
+pub(crate) struct Loopback {
+    pub(crate) attached: std::sync::Mutex<std::collections::BTreeSet<ContainerId>>,
 }
 
 #[async_trait]
@@ -102,18 +103,18 @@ fn shim() -> PathBuf {
 }
 
 /// One host.
-pub struct Host {
-    pub engine: Engine,
-    pub networking: Arc<Loopback>,
-    pub root: tempfile::TempDir,
-    pub exec_root: tempfile::TempDir,
-    pub cgroup: String,
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) networking: Arc<Loopback>,
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) exec_root: tempfile::TempDir,
+    pub(crate) cgroup: String,
     tasks: Tasks,
 }
 
 impl Host {
     /// An engine with the test image and no containers.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let exec_root = tempfile::Builder::new().tempdir_in("/run").unwrap();
         let unique = root.path().file_name().unwrap().to_string_lossy().replace('.', "");
@@ -130,16 +131,16 @@ impl Host {
     }
 
     /// The daemon goes down, as far as its containers can tell, and comes up again.
-    pub async fn restart_daemon(&mut self) {
+    pub(crate) async fn restart_daemon(&mut self) {
         self.stop_daemon().await;
         self.start_daemon().await;
     }
 
-    pub async fn stop_daemon(&mut self) {
+    pub(crate) async fn stop_daemon(&mut self) {
         self.tasks.shut_down().await;
     }
 
-    pub async fn start_daemon(&mut self) {
+    pub(crate) async fn start_daemon(&mut self) {
         self.networking = Arc::new(Loopback::default());
         let (engine, tasks) =
             open(self.root.path(), self.exec_root.path(), &self.cgroup, &self.networking).await;
@@ -148,7 +149,7 @@ impl Host {
     }
 
     /// Creates a container that runs a shell script; `change` changes its spec.
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         name: &str,
         script: &str,
@@ -166,14 +167,14 @@ impl Host {
     }
 
     /// Starts a container and waits for its end.
-    pub async fn run_to_end(&self, name: &str) -> WaitOutcome {
+    pub(crate) async fn run_to_end(&self, name: &str) -> WaitOutcome {
         let exit = self.engine.wait(name, WaitCondition::NextExit).unwrap();
         self.engine.start(name).await.unwrap();
         within(exit).await
     }
 
     /// All of a container's log, `1:` before lines of stdout and `2:` before those of stderr.
-    pub async fn log(&self, name: &str) -> String {
+    pub(crate) async fn log(&self, name: &str) -> String {
         let options = LogOptions { stdout: true, stderr: true, ..LogOptions::default() };
         let logs = self.engine.logs(name, options).await.unwrap();
         let lines: Vec<String> = logs
@@ -188,13 +189,60 @@ impl Host {
         lines.concat()
     }
 
-    pub async fn remove(&self, name: &str) {
+    /// Runs a program in a container and gives its standard output.
+    pub(crate) async fn exec(&self, name: &str, words: &[&str]) -> String {
+        let spec = ExecSpec {
+            command: words.iter().map(|word| (*word).to_owned()).collect(),
+            attach_stdout: true,
+            ..ExecSpec::default()
+        };
+        let id = self.engine.exec_create(name, spec).unwrap();
+        let session = self.engine.exec_start(id.as_str(), ExecStart::default()).await.unwrap();
+        crate::streams::collect(session.unwrap()).await.0
+    }
+
+    /// Waits until a container has logged `text`.
+    pub(crate) async fn wait_for_log(&self, name: &str, text: &str) {
+        let options =
+            LogOptions { stdout: true, stderr: true, follow: true, ..LogOptions::default() };
+        let mut records = self.engine.logs(name, options).await.unwrap().records;
+        within(async {
+            while let Some(record) = records.next().await {
+                if String::from_utf8(record.unwrap().line).unwrap().contains(text) {
+                    return;
+                }
+            }
+            panic!("`{name}` ended without `{text}`");
+        })
+        .await;
+    }
+
+    /// Waits until the engine has heard of an exec's end.
+    pub(crate) async fn until_exec_ended(&self, id: &ExecId) {
+        until(self, |event| {
+            event.action == "exec_die" && event.attributes["execID"] == id.as_str()
+        })
+        .await;
+    }
+
+    /// Waits until a file exists, without an engine that could tell.
+    pub(crate) async fn until_exists(&self, path: &Path) {
+        let clock: Arc<dyn shoal_base::Clock> = Arc::new(SystemClock);
+        within(async {
+            while !path.exists() {
+                clock.sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    pub(crate) async fn remove(&self, name: &str) {
         let options = RemoveOptions { force: true, volumes: true, link: false };
         self.engine.remove(name, options).await.unwrap();
     }
 
     /// Events so far, as `action` words of containers.
-    pub async fn events(&self) -> Vec<Event> {
+    pub(crate) async fn events(&self) -> Vec<Event> {
         let query = EventQuery {
             since: Some(shoal_model::Timestamp::from_nanos(0)),
             until: Some(shoal_base::Clock::now(&SystemClock)),
@@ -203,7 +251,7 @@ impl Host {
         self.engine.events().follow(query).collect().await
     }
 
-    pub async fn actions(&self) -> String {
+    pub(crate) async fn actions(&self) -> String {
         let events = self.events().await;
         let words: Vec<&str> = events.iter().map(|event| event.action.as_str()).collect();
         words.join(" ")
@@ -211,7 +259,7 @@ impl Host {
 
     /// Everything must be gone: shims, run directories, container directories, layers, cgroups, mounts,
     /// sandboxes.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         for container in self.engine.list(everything()).await.unwrap() {
             self.remove(&container.name).await;
         }
@@ -228,7 +276,7 @@ impl Host {
     }
 }
 
-pub fn everything() -> shoal_model::container::ListOptions {
+pub(crate) fn everything() -> shoal_model::container::ListOptions {
     shoal_model::container::ListOptions { all: true, ..Default::default() }
 }
 
@@ -280,12 +328,12 @@ async fn open(
 }
 
 /// Bounds every wait of a test.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("in time")
 }
 
 /// Waits until `check` holds, by looking at the engine's own events rather than by time.
-pub async fn until(host: &Host, check: impl Fn(&Event) -> bool) -> Event {
+pub(crate) async fn until(host: &Host, check: impl Fn(&Event) -> bool) -> Event {
     let query =
         EventQuery { since: Some(shoal_model::Timestamp::from_nanos(0)), ..EventQuery::default() };
     let mut events = std::pin::pin!(host.engine.events().follow(query));
