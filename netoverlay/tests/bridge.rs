@@ -146,16 +146,32 @@ fn applying_twice_changes_nothing_and_a_flush_is_repaired() {
             before.contains("oifname != \"shoal0\" ip saddr 172.17.0.0/16 masquerade"),
             "{before}"
         );
-        sh("nft flush table inet shoal");
-        assert!(!pings(&sandbox.path, lab::NEIGHBOUR));
-        assert_ne!(networks.repair().await.unwrap(), 0);
-        assert_eq!(rules(), before);
-        sh("nft flush ruleset; nft add table ip other");
-        assert_ne!(networks.repair().await.unwrap(), 0);
-        sh("nft delete table ip other");
-        assert_eq!(rules(), before);
+        for damage in [
+            "nft flush table inet shoal",
+            "nft flush ruleset",
+            "nft delete element inet shoal nat-from { shoal0 }",
+            "nft insert rule inet shoal forward drop",
+        ] {
+            sh(damage);
+            restored(&before, damage);
+            assert!(pings(&sandbox.path, lab::NEIGHBOUR));
+        }
+        sh("nft add table ip other");
+        assert_eq!(networks.repair().await.unwrap(), 0);
+        sh("nft list table ip other");
         assert!(pings(&sandbox.path, lab::NEIGHBOUR));
     });
+}
+
+#[track_caller]
+fn restored(before: &str, damage: &str) {
+    for _ in 0..100 {
+        if rules() == before {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("not restored after `{damage}`: {}", rules());
 }
 
 #[test]

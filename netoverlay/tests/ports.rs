@@ -95,7 +95,8 @@ fn neighbours_reach_neither_loopback_nor_unpublished_ports() {
             assert_eq!(refused(ask(&neighbour, address)), "timed out", "{address}");
         }
         assert_eq!(refused(ask(&neighbour, &format!("{HOST}:8081"))), "connection refused");
-        // The test can fail: without our rules the loopback service is open.
+        // The test can fail: without our rules the loopback service is open. Nobody repairs meanwhile.
+        lab.tasks.shut_down().await;
         sh("nft flush chain inet shoal raw-prerouting");
         assert!(ask(&neighbour, "127.0.0.1:7000").is_ok());
         networks.repair().await.unwrap();

@@ -90,6 +90,28 @@ fn networks_are_isolated_and_sandboxes_move_between_them() {
 }
 
 #[test]
+fn a_connection_that_was_cut_short_is_completed_by_the_restart() {
+    lab::run(|lab| async move {
+        let networks = lab.start().await;
+        let back = networks.create_network(with_subnet("back", "10.77.0.0/24")).await.unwrap();
+        let one = attach(&networks, "one", &["bridge"]).await;
+        let two = attach(&networks, "two", &["back"]).await;
+        let one = networks.connect(one.id, back.id.clone(), EndpointRequest::default()).await;
+        let one = one.unwrap();
+        drop(networks);
+        // Killed before the pair was made; and, for the other, before it was configured.
+        sh(&format!("ip link del {}", one.endpoints[1].host_interface()));
+        inside(&two.path, "ip link set eth0 down; ip addr flush dev eth0");
+        let networks = lab.open().await;
+        let live = [(id("one"), vec![]), (id("two"), vec![])];
+        let restored = networks.restore(live.into()).await.unwrap();
+        assert_eq!(restored[&id("one")].as_ref().unwrap(), &one);
+        assert!(pings(&one.path, "10.77.0.2") && pings(&two.path, "10.77.0.3"));
+        assert!(pings(&one.path, lab::NEIGHBOUR) && pings(&two.path, lab::NEIGHBOUR));
+    });
+}
+
+#[test]
 fn internal_networks_and_those_without_icc() {
     lab::run(|lab| async move {
         let networks = lab.start().await;

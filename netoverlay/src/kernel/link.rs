@@ -6,6 +6,7 @@ use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    State,
 };
 
 use super::socket::{Acknowledge, Error, Message, Socket, flag};
@@ -61,6 +62,8 @@ pub struct Link {
     pub mac: Option<MacAddress>,
     /// Administratively up.
     pub up: bool,
+    /// Carries packets: it has a carrier, and the kernel has taken note of it.
+    pub operational: bool,
 }
 
 fn message(kind: u16, flags: u16, link: &LinkMessage) -> Message {
@@ -175,7 +178,13 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Link>, Error> {
 /// # Errors
 /// The kernel's refusal.
 pub fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, Error> {
-    Ok(list(socket)?.into_iter().find(|link| link.name == name))
+    let mut link = empty(0);
+    link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    match socket.ask(&message(GET_LINK, 0, &link)) {
+        Ok(reply) => parse(&reply.payload).map(Some),
+        Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes a link by name; absent is fine.
@@ -200,12 +209,14 @@ fn parse(payload: &[u8]) -> Result<Link, Error> {
         mtu: 0,
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        operational: false,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::OperState(state) => link.operational = state == State::Up,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddress),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {

@@ -16,3 +16,4 @@ pub mod port;
 pub mod route;
 pub mod socket;
 pub mod sysctl;
+pub mod watch;

@@ -150,6 +150,7 @@ impl Socket {
         sockopt::set_socket_send_buffer_size_force(&descriptor, BUFFER_BYTES)?;
         sockopt::set_socket_recv_buffer_size_force(&descriptor, BUFFER_BYTES)?;
         let socket = Self { descriptor, sequence: 1 };
+        socket.bind()?;
         // Acknowledgements then carry the request's header only, not the whole request.
         socket.set_option(libc::NETLINK_CAP_ACK, 1)?;
         Ok(socket)
@@ -161,6 +162,45 @@ impl Socket {
     /// The operating system's.
     pub fn join(&self, group: i32) -> io::Result<()> {
         self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group)
+    }
+
+    /// From now on receiving does not wait.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.descriptor, true)?)
+    }
+
+    /// The port by which the kernel names this socket in notifications of what it changed.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn port(&self) -> io::Result<u32> {
+        // SAFETY: all bytes of the struct may be zero.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        let mut length = libc::socklen_t::try_from(size_of_val(&address)).expect("a small struct");
+        // SAFETY: the descriptor is open; address and length live until the call returns, and the length
+        // is that of the address.
+        let code = unsafe {
+            libc::getsockname(
+                self.descriptor.as_raw_fd(),
+                (&raw mut address).cast(),
+                &raw mut length,
+            )
+        };
+        if code == 0 { Ok(address.nl_pid) } else { Err(io::Error::last_os_error()) }
+    }
+
+    fn bind(&self) -> io::Result<()> {
+        // SAFETY: all bytes of the struct may be zero.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = u16::try_from(libc::AF_NETLINK).expect("families are small");
+        let length = libc::socklen_t::try_from(size_of_val(&address)).expect("a small struct");
+        // SAFETY: the descriptor is open; the address lives until the call returns and its length is given.
+        let code =
+            unsafe { libc::bind(self.descriptor.as_raw_fd(), (&raw const address).cast(), length) };
+        if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     fn set_option(&self, option: i32, value: libc::c_int) -> io::Result<()> {
@@ -228,6 +268,33 @@ impl Socket {
                 if index == last {
                     return refused.map_or(Ok(()), Err);
                 }
+            }
+        }
+    }
+
+    /// Asks for one object.
+    ///
+    /// # Errors
+    /// The kernel's refusal, for instance because there is none.
+    pub fn ask(&mut self, message: &Message) -> Result<Reply, Error> {
+        let sequence = self.take_sequence(1);
+        let mut datagram = Vec::new();
+        encode(&mut datagram, message, message.flags | flag::REQUEST, sequence);
+        self.send(&datagram)?;
+        let mut buffer = vec![0; RECEIVE_LEN];
+        loop {
+            let length = self.receive(&mut buffer)?;
+            for frame in frames(&buffer[..length]) {
+                let frame = frame?;
+                if frame.sequence != sequence {
+                    continue;
+                }
+                if frame.kind != ERROR {
+                    return Ok(frame.reply());
+                }
+                let source = errno_of(frame.payload)?;
+                let source = source.unwrap_or_else(|| io::ErrorKind::Other.into());
+                return Err(Error::Refused { index: 0, count: 1, source });
             }
         }
     }
@@ -308,6 +375,12 @@ impl Socket {
             return Err(Error::Malformed { what: "datagram longer than the buffer" });
         }
         Ok(length)
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> i32 {
+        self.descriptor.as_raw_fd()
     }
 }
 

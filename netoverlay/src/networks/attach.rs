@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shoal_model::NetworkId;
 
@@ -17,6 +18,11 @@ use crate::kernel::socket::{Acknowledge, Message};
 use crate::kernel::sysctl;
 use crate::network::{BridgeOptions, Driver};
 use crate::sandbox::{Sandbox, SandboxId, SandboxRequest};
+
+/// Longest wait for links to come up.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
+/// Before the second look; each further wait is twice as long, because looking takes the rtnl lock too.
+const SETTLE_LOOK: Duration = Duration::from_micros(250);
 
 impl Inner {
     pub(super) fn attach(
@@ -78,7 +84,7 @@ impl Inner {
         if !sandbox.ports.is_empty() {
             self.publish(&sandbox.id, &sandbox.ports)?;
         }
-        Ok(())
+        self.settle(sandbox, &sandbox.endpoints, &mut namespace)
     }
 
     /// Gives addresses on a network. `None`: the network needs no endpoint in the kernel.
@@ -105,7 +111,7 @@ impl Inner {
 
     /// Makes the veth pairs of `endpoints` and configures their ends: one datagram on the host's side,
     /// one inside.
-    fn wire(
+    pub(super) fn wire(
         &self,
         sandbox: &Sandbox,
         endpoints: &[&Endpoint],
@@ -129,6 +135,17 @@ impl Inner {
         }
         let created = self.host.route().transact(&create, Acknowledge::Each);
         created.map_err(fail("create the veth pairs"))?;
+        self.configure(sandbox, endpoints, namespace)
+    }
+
+    /// Gives the interfaces inside their addresses and sets them up; doing it again changes nothing.
+    pub(super) fn configure(
+        &self,
+        sandbox: &Sandbox,
+        endpoints: &[&Endpoint],
+        namespace: &mut Namespace,
+    ) -> Result<(), Error> {
+        let fail = |step| move |source| Error::Link { sandbox: sandbox.id.clone(), step, source };
         if endpoints.iter().any(|endpoint| endpoint.ipv6.is_some()) {
             enable_ipv6(sandbox, endpoints, namespace)?;
         }
@@ -136,15 +153,53 @@ impl Inner {
         let mut configure = Vec::new();
         for endpoint in endpoints {
             let found = links.iter().find(|link| link.name == endpoint.interface);
-            let index = found.map_or(0, |link| link.index);
+            let found = found.ok_or_else(|| Error::EndpointLost {
+                sandbox: sandbox.id.clone(),
+                network: endpoint.network_name.clone(),
+            })?;
             for address in endpoint.ipv4.iter().chain(&endpoint.ipv6) {
-                configure.push(route::add_address(index, *address));
+                configure.push(route::add_address(found.index, *address));
             }
-            configure.push(link::set_up(index));
+            configure.push(link::set_up(found.index));
         }
         let configured = namespace.route().transact(&configure, Acknowledge::Each);
         configured.map_err(fail("configure the interfaces"))?;
         self.set_hairpin(sandbox, endpoints)
+    }
+
+    /// Waits until both ends of the veth pairs carry packets. The kernel takes note of a carrier in the
+    /// background; before, the bridge drops what comes from the port and IPv6 addresses do not work, so
+    /// that a program's first packet would be lost, and with it a second.
+    pub(super) fn settle(
+        &self,
+        sandbox: &Sandbox,
+        endpoints: &[Endpoint],
+        namespace: &mut Namespace,
+    ) -> Result<(), Error> {
+        let fail =
+            |source| Error::Link { sandbox: sandbox.id.clone(), step: "watch a link", source };
+        let is_up = |found: Option<link::Link>| found.is_none_or(|link| link.operational);
+        let clock = &self.ports.clock;
+        let deadline = clock.monotonic() + SETTLE_LIMIT;
+        let mut wait = SETTLE_LOOK;
+        for endpoint in endpoints {
+            let name = endpoint.host_interface();
+            loop {
+                let outside = link::find(&mut self.host.route(), &name).map_err(fail)?;
+                let inside = link::find(namespace.route(), &endpoint.interface).map_err(fail)?;
+                if is_up(outside) && is_up(inside) {
+                    break;
+                }
+                if clock.monotonic() > deadline {
+                    // The link works soon: no reason to fail a start on a machine this busy.
+                    tracing::warn!(sandbox = %sandbox.id, link = name, "link is slow to come up");
+                    return Ok(());
+                }
+                std::thread::sleep(wait);
+                wait *= 2;
+            }
+        }
+        Ok(())
     }
 
     /// A container reaches itself by a published port: where bridged packets pass netfilter, the frame
@@ -246,6 +301,7 @@ impl Inner {
         self.wire(&live.sandbox, &[endpoint], &mut namespace)?;
         self.set_routes(&live.sandbox, &mut namespace)?;
         self.republish(live)?;
+        self.settle(&live.sandbox, std::slice::from_ref(endpoint), &mut namespace)?;
         self.store.write_sandbox(&live.sandbox)
     }
 

@@ -144,7 +144,7 @@ impl Inner {
 
     /// Makes rules and bridge. Rules come first: the bridge is never without its isolation.
     fn realize(&self, network: &Network) -> Result<(), Error> {
-        self.host.apply_rules(&self.desired_rules())?;
+        self.host.apply_rules(|| self.desired_rules())?;
         if self.settings.forwarding && network.pool(false).is_some() {
             set_sysctl("ipv6/conf/all/forwarding", "1")?;
         }
@@ -157,7 +157,7 @@ impl Inner {
         self.state().networks.remove(&network.id);
         let undone = [
             self.remove_bridge(network),
-            self.host.apply_rules(&self.desired_rules()).map(drop),
+            self.host.apply_rules(|| self.desired_rules()).map(drop),
             self.store.remove_network(&network.id),
         ];
         for error in undone.into_iter().filter_map(Result::err) {
@@ -194,7 +194,7 @@ impl Inner {
         // The file goes last: a network that was not wholly removed comes back with the next start.
         let removed = self
             .remove_bridge(&network)
-            .and_then(|()| self.host.apply_rules(&self.desired_rules()).map(drop))
+            .and_then(|()| self.host.apply_rules(|| self.desired_rules()).map(drop))
             .and_then(|()| self.store.remove_network(id));
         if removed.is_err() {
             self.state().add_network(Network::clone(&network));

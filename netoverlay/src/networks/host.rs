@@ -38,15 +38,23 @@ impl Host {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn table_port(&self) -> Result<u32, Error> {
+        Ok(self.table().port()?)
+    }
+
     /// Makes single changes, without looking at the rest of the table.
     pub(super) fn change_rules(&self, changes: &[Change]) -> Result<(), Error> {
         Ok(self.table().commit(changes)?)
     }
 
-    /// Makes the table equal to `desired`; answers how many changes that took.
-    pub(super) fn apply_rules(&self, desired: &Ruleset) -> Result<usize, Error> {
+    /// Makes the table equal to what `desired` computes; answers how many changes that took.
+    ///
+    /// It is computed under the table's lock: single changes of others come before it and are in it, or
+    /// come after it.
+    pub(super) fn apply_rules(&self, desired: impl FnOnce() -> Ruleset) -> Result<usize, Error> {
         let mut table = self.table();
-        let changes = diff(table.read()?.as_ref(), desired);
+        let desired = desired();
+        let changes = diff(table.read()?.as_ref(), &desired);
         table.commit(&changes)?;
         Ok(changes.len())
     }

@@ -13,6 +13,7 @@ mod publish;
 mod restore;
 mod spare;
 mod state;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -29,6 +30,7 @@ use self::spare::Spares;
 use self::state::{Slot, State};
 use crate::endpoint::EndpointRequest;
 use crate::error::Error;
+use crate::kernel::watch::Watch;
 use crate::network::{Network, NetworkSpec};
 use crate::plan::networks::ruleset;
 use crate::plan::ports::PublishedPort;
@@ -184,7 +186,15 @@ impl Networks {
         &self,
         live: BTreeMap<SandboxId, Vec<OwnedFd>>,
     ) -> Result<BTreeMap<SandboxId, Result<Sandbox, Error>>, Error> {
-        self.run("restore networks", move |inner| inner.restore(live)).await
+        let (restored, watch) = self
+            .run("restore networks", move |inner| {
+                let restored = inner.restore(live)?;
+                let watch = Watch::socket().map_err(Error::OpenHost)?;
+                Ok((restored, watch))
+            })
+            .await?;
+        watch::keep(&self.inner, watch)?;
+        Ok(restored)
     }
 
     /// Makes bridges and rules as they must be; answers how many changes the rules took.

@@ -76,7 +76,7 @@ impl Inner {
         }
         match self.host.change_rules(&ports::withdraw(published)) {
             Err(Error::Nftables(error)) if error.errno() == Some(libc::ENOENT) => {
-                self.host.apply_rules(&self.desired_rules()).map(drop)
+                self.host.apply_rules(|| self.desired_rules()).map(drop)
             }
             other => other,
         }

@@ -9,7 +9,7 @@ use rustix::net::sockopt;
 use super::Inner;
 use super::host::set_sysctl;
 use super::state::{Live, Slot};
-use crate::endpoint::host_interface;
+use crate::endpoint::{Endpoint, host_interface};
 use crate::error::Error;
 use crate::kernel::link::Link;
 use crate::kernel::{namespace, port};
@@ -39,7 +39,7 @@ impl Inner {
         }
         // Rules come first: they already hold the ports of what was taken over.
         self.repair()?;
-        self.check_links(&mut restored)?;
+        self.check_endpoints(&mut restored)?;
         for record in gone {
             self.remove_leftover(record);
         }
@@ -99,22 +99,33 @@ impl Inner {
         }
     }
 
-    /// A sandbox whose veth pair is gone cannot be reached: says so.
-    fn check_links(&self, restored: &mut Restored) -> Result<(), Error> {
+    /// Makes the endpoints of what was taken over as their records say: the previous daemon may have been
+    /// killed in the middle of a connection. What is there already is not touched.
+    fn check_endpoints(&self, restored: &mut Restored) -> Result<(), Error> {
         let links = self.host.links()?;
         let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
-        for (id, result) in restored {
+        for result in restored.values_mut() {
             let Ok(sandbox) = result else { continue };
-            let lost = sandbox
-                .endpoints
-                .iter()
-                .find(|endpoint| !names.contains(endpoint.host_interface().as_str()));
-            if let Some(endpoint) = lost {
-                let network = endpoint.network_name.clone();
-                *result = Err(Error::EndpointLost { sandbox: id.clone(), network });
+            if sandbox.endpoints.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.check_sandbox(sandbox, &names) {
+                *result = Err(error);
             }
         }
         Ok(())
+    }
+
+    fn check_sandbox(&self, sandbox: &Sandbox, links: &BTreeSet<&str>) -> Result<(), Error> {
+        let mut namespace = self.open_namespace(sandbox)?;
+        let (there, missing): (Vec<&Endpoint>, Vec<&Endpoint>) = sandbox
+            .endpoints
+            .iter()
+            .partition(|endpoint| links.contains(endpoint.host_interface().as_str()));
+        self.wire(sandbox, &missing, &mut namespace)?;
+        self.configure(sandbox, &there, &mut namespace)?;
+        self.set_routes(sandbox, &mut namespace)?;
+        self.settle(sandbox, &sandbox.endpoints, &mut namespace)
     }
 
     /// Removes namespaces and veths that no sandbox owns, in our own directory and on our own bridges.
@@ -147,7 +158,7 @@ impl Inner {
     }
 
     pub(super) fn repair(&self) -> Result<usize, Error> {
-        let changes = self.host.apply_rules(&self.desired_rules())?;
+        let changes = self.host.apply_rules(|| self.desired_rules())?;
         if self.settings.forwarding {
             set_sysctl("ipv4/ip_forward", "1")?;
         }

@@ -76,6 +76,14 @@ impl Table {
         Ok(Self { name: name.into(), socket })
     }
 
+    /// Names the socket that makes this table's changes, as [`super::watch`] sees it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn port(&self) -> Result<u32, Error> {
+        self.socket.port().map_err(Error::Open)
+    }
+
     /// Makes all changes in one transaction, or none.
     ///
     /// # Errors
@@ -164,6 +172,13 @@ impl Table {
         }
         Ok(map)
     }
+}
+
+/// Whether a notification is about an object of a table, in any family.
+pub(super) fn touches(reply: &Reply, table: &str) -> bool {
+    // The first attribute of all objects is the name of their table.
+    reply.kind >> 8 == names::SUBSYSTEM
+        && read::text(body(reply), attribute::TABLE_NAME).as_deref() == Some(table)
 }
 
 /// The attributes behind the family header.

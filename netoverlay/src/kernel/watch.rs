@@ -1,0 +1,73 @@
+//! Tells when somebody else changes our table.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::nft;
+use super::socket::{Error, Protocol, Socket};
+
+/// The multicast group of nf_tables.
+const GROUP: i32 = 7;
+
+/// A subscription to changes of one nftables table.
+#[derive(Debug)]
+pub struct Watch {
+    socket: AsyncFd<Socket>,
+    table: String,
+}
+
+impl Watch {
+    /// Subscribes `socket`, and with it the namespace it was opened in.
+    ///
+    /// # Errors
+    /// The operating system's.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(socket: Socket, table: impl Into<String>) -> io::Result<Self> {
+        socket.join(GROUP)?;
+        socket.set_nonblocking()?;
+        // SAFETY: the socket owns its descriptor, never exchanges it, and answers the same one until it is
+        // dropped, which is after the registration.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
+            .map_err(|error| error.into_parts().1)?;
+        Ok(Self { socket, table: table.into() })
+    }
+
+    /// Opens a socket for [`Watch::new`] in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn socket() -> io::Result<Socket> {
+        Socket::open(Protocol::Netfilter)
+    }
+
+    /// Waits for changes by anybody whose socket is not among `own`, or until notifications were lost.
+    ///
+    /// # Errors
+    /// The operating system's.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no change that was not yet read.
+    pub async fn changed(&self, own: &BTreeSet<u32>) -> Result<(), Error> {
+        loop {
+            let mut ready = self.socket.readable().await.map_err(Error::Socket)?;
+            match self.socket.get_ref().notifications() {
+                Ok(Some(replies)) => {
+                    let foreign = replies.iter().any(|reply| {
+                        !own.contains(&reply.port) && nft::touches(reply, &self.table)
+                    });
+                    if foreign {
+                        return Ok(());
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(error) if error.errno() == Some(libc::EAGAIN) => ready.clear_ready(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

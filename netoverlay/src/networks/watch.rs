@@ -1,0 +1,54 @@
+//! Rules that another program flushed come back by themselves.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use shoal_base::blocking;
+use shoal_base::tasks::TaskKind;
+
+use super::Inner;
+use crate::error::Error;
+use crate::kernel::socket::Socket;
+use crate::kernel::watch::Watch;
+
+/// A flush comes as many notifications: one repair for all of them.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Watches until the program stops or the networks are dropped.
+pub(super) fn keep(inner: &Arc<Inner>, socket: Socket) -> Result<(), Error> {
+    let own = BTreeSet::from([inner.host.table_port()?]);
+    let watch = Watch::new(socket, &inner.settings.table).map_err(Error::OpenHost)?;
+    let weak = Arc::downgrade(inner);
+    let clock = inner.ports.clock.clone();
+    inner.ports.tasks.spawn(TaskKind::NetworkRepair, async move {
+        loop {
+            if let Err(error) = watch.changed(&own).await {
+                let error = shoal_model::error::Chain(&error).to_string();
+                tracing::error!(error, "changes of nftables are no longer watched");
+                return;
+            }
+            clock.sleep(SETTLE).await;
+            if !repair(&weak).await {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// `false`: the networks are gone.
+async fn repair(weak: &Weak<Inner>) -> bool {
+    let Some(inner) = weak.upgrade() else { return false };
+    let repaired = blocking::run("repair rules", move || inner.repair()).await;
+    match repaired {
+        Ok(Ok(0)) => {}
+        Ok(Ok(changes)) => tracing::info!(changes, "rules changed by another program restored"),
+        Ok(Err(error)) => {
+            let error = shoal_model::error::Chain(&error).to_string();
+            tracing::warn!(error, "rules changed by another program not restored");
+        }
+        Err(_) => return false,
+    }
+    true
+}
