@@ -1,6 +1,13 @@
 //! The unmodified docker CLI against the API over a backend in memory.
 
-#[allow(unreachable_pub, missing_docs, missing_debug_implementations, reason = "shared by tests")]
+#[allow(
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    clippy::unwrap_used,
+    reason = "shared by tests"
+)]
 mod support;
 
 use support::{docker, served};

@@ -5,6 +5,7 @@
     missing_docs,
     missing_debug_implementations,
     dead_code,
+    clippy::unwrap_used,
     reason = "shared by tests"
 )]
 mod support;
@@ -15,6 +16,7 @@ use shoal_api_wire::ApiVersion;
 use shoal_api_wire::client::{Body, Client, Endpoint};
 use support::{Served, served};
 
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 async fn check(served: &Served, minor: u16, request: &str, body: &str, expected: Expect) {
     let client = Client::new(Endpoint::Unix(served.socket.clone())).unwrap();
     let client = client.with_version(ApiVersion::new(minor));

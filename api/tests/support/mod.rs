@@ -438,22 +438,26 @@ impl Drop for Served {
     }
 }
 
-pub fn served(name: &str) -> Served {
-    let socket = std::env::temp_dir().join(format!("shoal-api-{}-{name}.sock", std::process::id()));
-    let clock: SharedClock = Arc::new(SystemClock);
-    let (created, exit) = (Mutex::new(None), watch::Sender::new(false));
-    let fake = Arc::new(Fake { created, exec: Mutex::new(None), exit, clock: Arc::clone(&clock) });
-    let tasks = Tasks::new();
-    let ports = Ports {
+pub fn ports(fake: &Arc<Fake>, tasks: &Tasks) -> Ports {
+    Ports {
         containers: fake.clone(),
         execs: fake.clone(),
         images: fake.clone(),
         volumes: fake.clone(),
         networks: fake.clone(),
         system: fake.clone(),
-        clock: Arc::clone(&clock),
+        clock: Arc::clone(&fake.clock),
         tasks: tasks.clone(),
-    };
+    }
+}
+
+pub fn served(name: &str) -> Served {
+    let socket = std::env::temp_dir().join(format!("shoal-api-{}-{name}.sock", std::process::id()));
+    let clock: SharedClock = Arc::new(SystemClock);
+    let (created, exit) = (Mutex::new(None), watch::Sender::new(false));
+    let fake = Arc::new(Fake { created, exec: Mutex::new(None), exit, clock: Arc::clone(&clock) });
+    let tasks = Tasks::new();
+    let ports = ports(&fake, &tasks);
     let listener = Listener::Unix(UnixListener::bind(&socket).unwrap());
     let server = serve(listener, shoal_api::router(ports), tasks.clone(), clock);
     tasks.spawn(TaskKind::ApiListener, server);
