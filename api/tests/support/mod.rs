@@ -50,6 +50,8 @@ fn at(seconds: i64) -> Timestamp {
 pub struct Fake {
     pub created: Mutex<Option<CreateRequest>>,
     pub exec: Mutex<Option<ExecSpec>>,
+    /// Whether somebody follows the log.
+    pub following: watch::Sender<bool>,
     exit: watch::Sender<bool>,
     clock: SharedClock,
 }
@@ -64,6 +66,14 @@ impl Fake {
             error: String::new(),
             health: None,
         }
+    }
+}
+
+struct Following(watch::Sender<bool>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 
@@ -197,6 +207,16 @@ impl Containers for Fake {
     }
     async fn logs(&self, name: &str, options: LogOptions) -> R<Logs> {
         known(name)?;
+        if options.follow {
+            self.following.send_replace(true);
+            let guard = Following(self.following.clone());
+            let records = stream::unfold(guard, |guard| async move {
+                std::future::pending::<()>().await;
+                drop(guard);
+                None
+            });
+            return Ok(Logs { tty: false, records: records.boxed() });
+        }
         let record = |seconds, kind, line: &str| {
             let line = line.as_bytes().to_vec();
             Ok(LogRecord { at: at(seconds), kind, line, attributes: BTreeMap::new() })
@@ -455,7 +475,13 @@ pub fn served(name: &str) -> Served {
     let socket = std::env::temp_dir().join(format!("shoal-api-{}-{name}.sock", std::process::id()));
     let clock: SharedClock = Arc::new(SystemClock);
     let (created, exit) = (Mutex::new(None), watch::Sender::new(false));
-    let fake = Arc::new(Fake { created, exec: Mutex::new(None), exit, clock: Arc::clone(&clock) });
+    let fake = Arc::new(Fake {
+        created,
+        exec: Mutex::new(None),
+        following: watch::Sender::new(false),
+        exit,
+        clock: Arc::clone(&clock),
+    });
     let tasks = Tasks::new();
     let ports = ports(&fake, &tasks);
     let listener = Listener::Unix(UnixListener::bind(&socket).unwrap());

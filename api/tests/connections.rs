@@ -13,12 +13,13 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::{HeaderMap, Method};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use shoal_api::server::{Listener, serve};
-use shoal_api_wire::client::{Client, Endpoint, TlsOptions};
+use shoal_api_wire::client::{Body, Client, Endpoint, TlsOptions};
 use shoal_base::tasks::TaskKind;
 use support::{ports, served};
 
@@ -100,4 +101,18 @@ async fn mutual_tls_lets_in_who_has_a_certificate() {
     assert!(client(without).get::<serde_json::Value>("/version").await.is_err());
     let stranger = TlsOptions { ca: Some(dir.join("client.pem")), ..options };
     assert!(client(stranger).get::<serde_json::Value>("/version").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_vanishes_ends_its_stream() {
+    let served = served("vanish");
+    let client = Client::new(Endpoint::Unix(served.socket.clone())).unwrap();
+    let path = "/containers/echo/logs?stdout=1&follow=1";
+    // The head arrives although there is no line yet.
+    let answer = client.request(Method::GET, path, HeaderMap::new(), Body::Empty).await.unwrap();
+    let mut following = served.fake.following.subscribe();
+    assert!(*following.borrow_and_update());
+    drop((answer, client));
+    let ended = following.wait_for(|following| !following);
+    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.unwrap().unwrap();
 }
