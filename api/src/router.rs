@@ -33,9 +33,14 @@ pub fn router(ports: Ports) -> axum::Router {
 const SERVER: &str = concat!("Shoal/", env!("CARGO_PKG_VERSION"), " (linux)");
 
 async fn dispatch(State(ports): State<Ports>, request: Request<Body>) -> Response {
-    let is_head = request.method() == Method::HEAD;
-    let mut response =
-        handle(ports, request).await.unwrap_or_else(|error: ApiError| error.into_response());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let is_head = method == Method::HEAD;
+    let mut response = handle(ports, request).await.unwrap_or_else(|error: ApiError| {
+        if error.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(%method, path, error = error.message, "request failed");
+        }
+        error.into_response()
+    });
     if is_head && !response.status().is_success() {
         *response.body_mut() = Body::empty();
     }

@@ -37,7 +37,7 @@ pub(crate) fn bind(text: &str) -> Result<Bind> {
     let Some(source) = source else { return Ok(Bind::Anonymous(target.to_owned())) };
     if !source.starts_with('/') && !is_volume_name(source) {
         return Err(Failure::invalid(format!(
-            "{source:?} includes invalid characters for a local volume name, only \
+            "create {source}: {source:?} includes invalid characters for a local volume name, only \
              \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use \
              absolute path"
         )));

@@ -82,15 +82,16 @@ fn layer(id: String, step: LayerStep) -> ProgressMessage {
     ProgressMessage { status, progress_detail, progress, id, ..Default::default() }
 }
 
-/// `[=====>      ]  1.2MB/3MB`, fifty columns wide.
+/// `[=====>      ]  1.2MB/3MB`.
+///
+/// Source: moby `pkg/jsonmessage` `JSONProgress.String`.
 fn bar(current: u64, total: u64) -> String {
     if total == 0 {
-        return size(current);
+        return format!("{:>8}", size(current));
     }
     let done = usize::try_from(current.saturating_mul(50) / total).unwrap_or(50).min(50);
-    let arrow = if done < 50 { ">" } else { "" };
-    let left = " ".repeat(50 - done - arrow.len());
-    format!("[{}{arrow}{left}]  {}/{}", "=".repeat(done), size(current), size(total))
+    let left = " ".repeat(50 - done);
+    format!("[{}>{left}] {:>8}/{}", "=".repeat(done), size(current), size(total))
 }
 
 /// Four significant digits in decimal units.
@@ -130,8 +131,9 @@ mod tests {
         let step = LayerStep::Downloading { current: 512, total: 1024 };
         assert_eq!(
             lines(Progress::Layer { id: "abc".into(), step }),
-            [r#"{"status":"Downloading","progressDetail":{"current":512,"total":1024},"progress":"[=========================>                         ]     512B/1.024kB","id":"abc"}"#
-                .replace("]     512B", "]  512B")]
+            [
+                r#"{"status":"Downloading","progressDetail":{"current":512,"total":1024},"progress":"[=========================>                         ]     512B/1.024kB","id":"abc"}"#
+            ]
         );
         let step = LayerStep::PullComplete;
         assert_eq!(

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use serde::Serialize;
+use shoal_api_wire::image::{ErrorDetail, ProgressMessage};
 use shoal_model::Failure;
 
 use crate::error::{ApiError, Verb, message};
@@ -53,5 +54,6 @@ where
 /// The message that ends a progress stream in failure.
 pub(crate) fn error_line(failure: &Failure) -> Bytes {
     let text = message(failure, Verb::Other);
-    line(&serde_json::json!({ "errorDetail": { "message": text }, "error": text }), "\r\n")
+    let error_detail = Some(ErrorDetail { code: 0, message: text.clone() });
+    line(&ProgressMessage { error_detail, error: text, ..Default::default() }, "\r\n")
 }
