@@ -199,9 +199,7 @@ fn registry(fact: &Fact) -> String {
         Fact::NoMatchingPlatform { platform } => {
             format!("no matching manifest for {platform} in the manifest list entries")
         }
-        Fact::NoSuchTag { reference } => {
-            format!("An image does not exist locally with the tag: {reference}")
-        }
+        Fact::NoSuchTag { reference } => format!("tag does not exist: {reference}"),
         Fact::NoLocalTags { repository } => {
             format!("An image does not exist locally with the tag: {repository}")
         }

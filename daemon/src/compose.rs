@@ -102,6 +102,7 @@ fn transfers(
         mirrors: mirrors.context("--registry-mirror")?,
         insecure: registry::Insecure::with_loopback(&options.insecure_registries)
             .context("--insecure-registry")?,
+        proxy: proxy(),
         certs_dir: options.certs_dir.clone().unwrap_or_else(|| default_certs_dir().to_owned()),
         user_agent: concat!("shoal/", env!("CARGO_PKG_VERSION")).to_owned(),
         timeouts: registry::Timeouts::default(),
@@ -293,4 +294,16 @@ fn daemon_id(data_root: &Path) -> anyhow::Result<String> {
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]);
     SystemDisk.write_atomic(&path, id.as_bytes()).context("cannot write the engine's id")?;
     Ok(id)
+}
+
+/// Proxies of the daemon's environment, as every program reads them.
+fn proxy() -> registry::Proxy {
+    let read = |names: [&str; 2]| {
+        names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
+    };
+    registry::Proxy {
+        http: read(["HTTP_PROXY", "http_proxy"]),
+        https: read(["HTTPS_PROXY", "https_proxy"]),
+        no: read(["NO_PROXY", "no_proxy"]),
+    }
 }

@@ -1,7 +1,6 @@
 //! The API's port to images.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
