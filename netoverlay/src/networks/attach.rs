@@ -14,15 +14,15 @@ use crate::error::Error;
 use crate::kernel::link::{self, VethPair};
 use crate::kernel::namespace::{self, Namespace};
 use crate::kernel::route;
-use crate::kernel::socket::{Acknowledge, Message};
+use crate::kernel::socket::{Acknowledge, Message, Socket};
 use crate::kernel::sysctl;
 use crate::network::{BridgeOptions, Driver};
 use crate::sandbox::{Sandbox, SandboxId, SandboxRequest};
 
 /// Longest wait for links to come up.
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);
-/// Before the second look; each further wait is twice as long, because looking takes the rtnl lock too.
-const SETTLE_LOOK: Duration = Duration::from_micros(250);
+/// Before the second look; each further wait is twice as long, because looking takes the rtnl lock.
+const SETTLE_LOOK: Duration = Duration::from_micros(200);
 
 impl Inner {
     pub(super) fn attach(
@@ -176,18 +176,25 @@ impl Inner {
         endpoints: &[Endpoint],
         namespace: &mut Namespace,
     ) -> Result<(), Error> {
-        let fail =
-            |source| Error::Link { sandbox: sandbox.id.clone(), step: "watch a link", source };
-        let is_up = |found: Option<link::Link>| found.is_none_or(|link| link.operational);
+        let is_up = |socket: &mut Socket, name: &str| {
+            let fail =
+                |source| Error::Link { sandbox: sandbox.id.clone(), step: "watch a link", source };
+            // Linux from 6.8 on takes note of the carrier when it is asked for the link: then one look is
+            // enough. Older kernels do it in the background.
+            let found = link::find(socket, name).map_err(fail)?;
+            Ok::<bool, Error>(found.is_none_or(|link| link.operational))
+        };
         let clock = &self.ports.clock;
         let deadline = clock.monotonic() + SETTLE_LIMIT;
         let mut wait = SETTLE_LOOK;
         for endpoint in endpoints {
             let name = endpoint.host_interface();
+            let (_, options) = self.bridge_of(&endpoint.network)?;
             loop {
-                let outside = link::find(&mut self.host.route(), &name).map_err(fail)?;
-                let inside = link::find(namespace.route(), &endpoint.interface).map_err(fail)?;
-                if is_up(outside) && is_up(inside) {
+                // In this order: the bridge has a carrier once its first port has one.
+                let outside = is_up(&mut self.host.route(), &name)?;
+                let bridge = is_up(&mut self.host.route(), &options.name)?;
+                if outside && bridge && is_up(namespace.route(), &endpoint.interface)? {
                     break;
                 }
                 if clock.monotonic() > deadline {

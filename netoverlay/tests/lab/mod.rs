@@ -167,11 +167,7 @@ pub fn within(namespace: &Path, line: &str) -> String {
 }
 
 pub fn pings(namespace: &Path, address: &str) -> bool {
-    let (ok, out) = try_sh(&within(namespace, &format!("busybox ping -c 1 -W 1 {address}")));
-    if !ok {
-        eprintln!("{out}");
-    }
-    ok
+    try_sh(&within(namespace, &format!("busybox ping -c 1 -W 1 {address}"))).0
 }
 
 /// Waits until only `count` veth ends are left on the host.
