@@ -89,7 +89,7 @@ impl Images {
         progress: &(dyn Fn(Progress) + Sync),
         lease: &Lease,
     ) -> Result<Vec<Loaded>, Error> {
-        let stage = Stage::read(self.content(), lease, input, &options.limits)?;
+        let stage = Stage::read(self, lease, input, &options.limits)?;
         let mut loaded = Vec::new();
         for found in find(&stage, options)? {
             loaded.push(self.load_one(&stage, found, options, progress, lease)?);

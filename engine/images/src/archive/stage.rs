@@ -1,20 +1,25 @@
 //! Reads a whole image archive into the content store, since its manifest may come last.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Cursor, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use serde::de::DeserializeOwned;
 use shoal_model::Digest;
 
 use super::Error;
-use crate::content::{Committed, ContentStore, Expected, Lease};
-use crate::unpack::entry::{Kind, TarReader};
+use crate::content::{Committed, CopyError, Expected, Ingest, Lease};
+use crate::image::Images;
+use crate::snapshot::Candidate;
+use crate::unpack::entry::{BLOCK, Kind, TarReader};
 use crate::unpack::{Limits, stream};
 
 /// Manifests and configs.
 pub(super) const JSON_BYTES_MAX: u64 = 8 << 20;
 /// Above this, hashing on a second thread pays.
 const THREAD_BYTES_MIN: u64 = 1 << 20;
+/// Chunks between reading and unpacking.
+const QUEUE: usize = 16;
 /// Links to links to links.
 const LINKS_MAX: usize = 8;
 /// Files about the archive, which are no blobs.
@@ -23,7 +28,7 @@ const ABOUT: [&str; 5] = ["manifest.json", "index.json", "repositories", "oci-la
 /// The files of an archive by their path.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
-    content: &'a ContentStore,
+    images: &'a Images,
     about: HashMap<String, Vec<u8>>,
     blobs: HashMap<String, Committed>,
     links: HashMap<String, String>,
@@ -32,7 +37,7 @@ pub(super) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// Reads `input` to its end. All blobs are held by `lease`.
     pub(super) fn read(
-        content: &'a ContentStore,
+        images: &'a Images,
         lease: &Lease,
         input: Box<dyn Read + Send>,
         limits: &Limits,
@@ -40,7 +45,7 @@ impl<'a> Stage<'a> {
         let plain = stream::plain(input, *limits).map_err(|e| Error::Archive(e.into()))?;
         let mut reader = TarReader::new(plain, *limits);
         let (about, blobs, links) = Default::default();
-        let mut stage = Self { content, about, blobs, links };
+        let mut stage = Self { images, about, blobs, links };
         while let Some(entry) = reader.next_entry()? {
             let path = normal(&String::from_utf8_lossy(&entry.path), "");
             let link = String::from_utf8_lossy(&entry.link);
@@ -49,7 +54,7 @@ impl<'a> Stage<'a> {
                     let bytes = read_small(&mut reader, &path)?;
                     stage.about.insert(path, bytes);
                 }
-                Kind::File => stage.store(path, entry.size, &mut reader, lease)?,
+                Kind::File => stage.store(path, entry.size, &mut reader, lease, limits)?,
                 Kind::HardLink => {
                     stage.links.insert(path, normal(&link, ""));
                 }
@@ -70,11 +75,13 @@ impl<'a> Stage<'a> {
         size: u64,
         reader: &mut TarReader<Box<dyn Read + Send>>,
         lease: &Lease,
+        limits: &Limits,
     ) -> Result<(), Error> {
-        let mut ingest = self.content.ingest_anonymous()?;
+        let mut candidate = None;
+        let mut ingest = self.images.content().ingest_anonymous()?;
         if size >= THREAD_BYTES_MIN {
-            ingest
-                .copy_from(reader, &mut |_| {})
+            candidate = self
+                .copy(&path, &mut ingest, reader, limits)
                 .map_err(|source| Error::Store { path: path.clone(), source })?;
         } else {
             let mut bytes = vec![0; usize::try_from(size).expect("less than 1 MiB")];
@@ -87,8 +94,49 @@ impl<'a> Stage<'a> {
         {
             return Err(Error::DigestMismatch { path, actual: blob.digest });
         }
+        if let Some(candidate) = candidate {
+            candidate.publish(blob.digest)?;
+        }
         self.blobs.insert(path, blob);
         Ok(())
+    }
+
+    /// Stores a large file. One that looks like a plain tar is most likely a layer: it is unpacked at the
+    /// same time. A failure of that means nothing yet; if it is a layer, unpacking it again tells.
+    fn copy(
+        &self,
+        path: &str,
+        ingest: &mut Ingest,
+        reader: &mut TarReader<Box<dyn Read + Send>>,
+        limits: &Limits,
+    ) -> Result<Option<Candidate>, CopyError> {
+        let mut head = Vec::with_capacity(BLOCK);
+        reader.by_ref().take(BLOCK as u64).read_to_end(&mut head).map_err(CopyError::Read)?;
+        let is_tar = head.get(257..262) == Some(b"ustar");
+        let mut whole = Cursor::new(head).chain(reader);
+        if !is_tar || self.has_layer(path) {
+            return ingest.copy_from(&mut whole, &mut |_| {}).map(|_| None);
+        }
+        let (sender, receiver) = sync_channel(QUEUE);
+        let snapshots = self.images.snapshots();
+        std::thread::scope(|scope| {
+            let unpacking = scope.spawn(move || {
+                let input = Box::new(Chunks { receiver, current: Cursor::default() });
+                snapshots.unpack_candidate(input, limits)
+            });
+            let mut tee = Tee { input: whole, sender: Some(sender) };
+            let copied = ingest.copy_from(&mut tee, &mut |_| {});
+            drop(tee);
+            let candidate = unpacking.join().expect("unpacking does not panic");
+            copied.map(|_| candidate.ok())
+        })
+    }
+
+    /// Whether a file that is named by its digest is a layer that is here already.
+    fn has_layer(&self, path: &str) -> bool {
+        let hex = path.strip_prefix("blobs/sha256/").unwrap_or_default();
+        let digest = Digest::from_hex(hex).ok();
+        digest.is_some_and(|digest| matches!(self.images.snapshots().layer(digest), Ok(Some(_))))
     }
 
     /// A JSON file about the archive; `None` when it has none of that name.
@@ -119,7 +167,7 @@ impl<'a> Stage<'a> {
 
     /// The bytes of a small blob.
     pub(super) fn bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
-        Ok(self.content.read(digest, JSON_BYTES_MAX)?)
+        Ok(self.images.content().read(digest, JSON_BYTES_MAX)?)
     }
 
     /// A small blob of an OCI layout, parsed.
@@ -128,6 +176,44 @@ impl<'a> Stage<'a> {
         let blob = self.blob(&path)?;
         serde_json::from_slice(&self.bytes(blob.digest)?)
             .map_err(|source| Error::Json { path, source })
+    }
+}
+
+/// Passes on what is read, as long as somebody listens.
+struct Tee<R> {
+    input: R,
+    sender: Option<SyncSender<Vec<u8>>>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        if count > 0
+            && let Some(sender) = &self.sender
+            && sender.send(buffer[..count].to_vec()).is_err()
+        {
+            self.sender = None;
+        }
+        Ok(count)
+    }
+}
+
+/// The other end of a [`Tee`].
+struct Chunks {
+    receiver: Receiver<Vec<u8>>,
+    current: Cursor<Vec<u8>>,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.current.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Ok(next) = self.receiver.recv() else { return Ok(0) };
+            self.current = Cursor::new(next);
+        }
     }
 }
 

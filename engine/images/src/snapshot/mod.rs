@@ -127,6 +127,26 @@ impl Snapshots {
         published
     }
 
+    /// Unpacks a plain tar whose digest is not known yet, beside the hashing of the same bytes. Dropped
+    /// without [`Candidate::publish`] it leaves nothing.
+    pub(crate) fn unpack_candidate(
+        &self,
+        input: Box<dyn Read + Send>,
+        limits: &Limits,
+    ) -> Result<Candidate, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let building = self.inner.root.join("new").join(format!("candidate-{number}"));
+        let mut candidate = Candidate { store: self.clone(), building, size: 0 };
+        let unknown = Digest::from_sha256([0; 32]);
+        let files = candidate.building.join("fs");
+        make_root(&files)?;
+        let unpacked = unpack::unpack(&files, input, Some(unknown), limits)
+            .map_err(|source| Error::Unpack { diff_id: unknown, source })?;
+        candidate.size = unpacked.size;
+        Ok(candidate)
+    }
+
     fn build(
         &self,
         building: &Path,
@@ -136,18 +156,14 @@ impl Snapshots {
         limits: &Limits,
     ) -> Result<LayerInfo, Error> {
         let files = building.join("fs");
-        std::fs::create_dir_all(&files).map_err(|e| disk("create", &files, e))?;
-        // An archive without an entry for its root means docker's default.
-        std::fs::set_permissions(&files, Permissions::from_mode(0o755))
-            .map_err(|e| disk("set mode of", &files, e))?;
+        make_root(&files)?;
         let unpacked = unpack::unpack(&files, input, known, limits)
             .map_err(|source| Error::Unpack { diff_id, source })?;
         if unpacked.diff_id != diff_id {
             return Err(Error::DiffIdMismatch { expected: diff_id, actual: unpacked.diff_id });
         }
         let info = LayerInfo { diff_id, size: unpacked.size };
-        let path = building.join("layer.json");
-        std::fs::write(&path, record::encode(&info)).map_err(|e| disk("write", &path, e))?;
+        write_record(building, info)?;
         Ok(info)
     }
 
@@ -248,6 +264,44 @@ impl Snapshots {
             .collect::<io::Result<_>>()
             .map_err(|e| disk("list", &path, e))
     }
+}
+
+/// A layer unpacked before its digest was known.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    store: Snapshots,
+    building: PathBuf,
+    size: u64,
+}
+
+impl Candidate {
+    /// Makes it the layer `diff_id`, which the caller has verified, and holds in a lease.
+    pub(crate) fn publish(self, diff_id: Digest) -> Result<LayerInfo, Error> {
+        let info = LayerInfo { diff_id, size: self.size };
+        write_record(&self.building, info)?;
+        self.store.publish(&self.building, info)
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        // Published, it is elsewhere already, and absent is fine.
+        if let Err(error) = self.store.discard(&self.building) {
+            tracing::warn!(%error, "a half-made layer stays until the next start");
+        }
+    }
+}
+
+/// Makes the root directory of a layer. An archive without an entry for it means docker's default mode.
+fn make_root(files: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(files).map_err(|e| disk("create", files, e))?;
+    std::fs::set_permissions(files, Permissions::from_mode(0o755))
+        .map_err(|e| disk("set mode of", files, e))
+}
+
+fn write_record(building: &Path, info: LayerInfo) -> Result<(), Error> {
+    let path = building.join("layer.json");
+    std::fs::write(&path, record::encode(&info)).map_err(|e| disk("write", &path, e))
 }
 
 fn short(diff_id: Digest) -> String {
