@@ -229,9 +229,25 @@ fn a_read_only_root_and_bad_targets_are_refused() {
         Err(Error::NotADirectory)
     ));
     assert!(matches!(unpack(dir.path(), "/none", &bytes, OPTIONS), Err(Error::NotFound { .. })));
-    // /proc is another mount than the host's root: as a volume is in a container.
-    let root = std::path::Path::new("/");
-    if let Err(error) = unpack(root, "/proc/sys", &bytes, read_only) {
-        assert!(!matches!(error, Error::RootReadOnly), "{error}");
-    }
+}
+
+#[test]
+fn a_volume_is_writable_or_not_by_its_own_mount() {
+    use rustix::mount::{MountFlags, UnmountFlags};
+    let dir = container();
+    let volume = dir.path().join("vol");
+    fs::create_dir(&volume).unwrap();
+    rustix::mount::mount("vol", &volume, "tmpfs", MountFlags::empty(), None).unwrap();
+    let bytes = archive(&[("a", Regular, "one")]);
+    let read_only = ImportOptions { root: RootAccess::ReadOnly, ..OPTIONS };
+    let written = unpack(dir.path(), "/vol", &bytes, read_only);
+    let there = volume.join("a").exists();
+    let flags = MountFlags::RDONLY;
+    let remounted = rustix::mount::mount_remount(&volume, flags, c"");
+    let refused = unpack(dir.path(), "/vol", &bytes, OPTIONS);
+    rustix::mount::unmount(&volume, UnmountFlags::DETACH).unwrap();
+    written.unwrap();
+    remounted.unwrap();
+    assert!(there);
+    assert!(matches!(refused, Err(Error::VolumeReadOnly)), "{refused:?}");
 }

@@ -53,6 +53,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("failed to mount or unmount shared memory at `{path}`")]
+    SharedMemory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot mount volume over existing file, file exists {path}")]
     OverFile { path: String },
     #[error(transparent)]
@@ -66,6 +72,7 @@ impl Classified for Error {
             | Self::Source { .. }
             | Self::MountTable(_)
             | Self::CopyUp { .. }
+            | Self::SharedMemory { .. }
             | Self::ImageNotGathered { .. } => ErrorKind::Internal,
             Self::ImageSubpath { .. } => ErrorKind::NotImplemented,
             Self::Volume(error) => error.kind(),

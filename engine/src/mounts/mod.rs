@@ -13,6 +13,7 @@ mod parse;
 mod plan;
 mod prepare;
 mod resolve;
+pub mod shared_memory;
 
 use std::path::PathBuf;
 

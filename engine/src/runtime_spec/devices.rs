@@ -155,6 +155,11 @@ pub(super) fn decide(
     Ok((nodes, rules))
 }
 
+/// Checks the user's cgroup rules.
+pub(super) fn check_rules(host: &HostSpec) -> Result<(), Error> {
+    host.resources.device_cgroup_rules.iter().try_for_each(|rule| parse_rule(rule).map(|_| ()))
+}
+
 /// Deny all, then what every container needs; `/dev/fuse` is denied by name.
 fn default_rules() -> Vec<DeviceRule> {
     let mut rules = vec![rule(false, "", None, None, "rwm")];

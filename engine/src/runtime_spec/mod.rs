@@ -20,7 +20,7 @@ pub mod tmpfs;
 use std::path::{Path, PathBuf};
 
 use shoal_model::ContainerId;
-use shoal_model::container::{ContainerSpec, NamespaceMode, NetworkMode, Ulimit};
+use shoal_model::container::{ContainerSpec, HostSpec, NamespaceMode, NetworkMode, Ulimit};
 
 pub use capabilities::decide as capabilities;
 pub use error::Error;
@@ -31,7 +31,7 @@ pub use resources::limits;
 
 use crate::seccomp::{Choice as SeccompFilter, Profile};
 use devices::HostDevices;
-use oci::{Capabilities, ConsoleSize, Linux, Mount, Process, Root, Spec, User};
+use oci::{Capabilities, ConsoleSize, Linux, Process, Root, Spec, User};
 use security::SeccompChoice;
 
 /// Where `--init` puts its program.
@@ -51,7 +51,7 @@ pub struct DaemonDefaults {
     pub scope_prefix: String,
     /// `--init` for all.
     pub init: bool,
-    /// Host path of the init program for foreign runtimes; the shim brings its own when `None`.
+    /// Host path of the init program, which the shim mounts at [`INIT_PATH`]; `None`: the shim's own.
     pub init_path: Option<PathBuf>,
     /// Ulimits of containers that do not set their own.
     pub ulimits: Vec<Ulimit>,
@@ -112,7 +112,8 @@ pub struct Inputs<'a> {
     pub mounts: &'a [crate::mounts::Resolved],
     /// Namespaces that exist already.
     pub namespaces: &'a NamespacePaths,
-    /// Shared /dev/shm of a shareable or joined IPC namespace: a tmpfs on the host.
+    /// Shared /dev/shm of a shareable or joined IPC namespace: a tmpfs on the host, made by
+    /// `mounts::shared_memory`. Without it a shareable container has its own and cannot be joined.
     pub shared_memory: Option<&'a Path>,
     /// `None`: the shim looks the user up, and adds `HOME`.
     pub user: Option<&'a ResolvedUser>,
@@ -139,7 +140,7 @@ pub struct Built {
 /// When the spec asks for what is malformed or not there.
 pub fn build(inputs: &Inputs<'_>) -> Result<Built, Error> {
     let host = &inputs.spec.host;
-    check(inputs)?;
+    check(host)?;
     let security = security::parse(&host.security_opt)?;
     let capabilities = capabilities::decide(
         &host.cap_add,
@@ -147,14 +148,11 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built, Error> {
         host.privileged,
         &inputs.host.capabilities,
     )?;
-    let (mut mounts, rootfs_propagation) = mounts::decide(inputs, security.writable_cgroups)?;
+    let (mounts, rootfs_propagation) = mounts::decide(inputs, security.writable_cgroups)?;
     let (devices, rules) = devices::decide(host, inputs.devices)?;
     let mut resources = resources::limits(&host.resources, inputs.devices)?;
     resources.devices = rules;
     let init = wants_init(inputs);
-    if let (true, Some(path)) = (init, &inputs.daemon.init_path) {
-        mounts.push(init_mount(path));
-    }
     let (masked_paths, readonly_paths) = paths(inputs, &security);
     let linux = Linux {
         sysctl: namespaces::sysctls(inputs)?,
@@ -183,6 +181,24 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built, Error> {
     Ok(Built { spec, seccomp, init })
 }
 
+/// Checks, when a container is created, all that does not depend on the host: [`build`] would say the
+/// same at its start.
+///
+/// # Errors
+/// When the spec asks for what is malformed or not possible.
+pub fn validate(spec: &ContainerSpec) -> Result<(), Error> {
+    let host = &spec.host;
+    check(host)?;
+    capabilities::decide(&host.cap_add, &host.cap_drop, false, &[])?;
+    if let SeccompChoice::Profile(text) = security::parse(&host.security_opt)?.seccomp {
+        Profile::parse(&text)?;
+    }
+    resources::rlimits(&host.resources.ulimits, &[])?;
+    namespaces::check_sysctls_of(host)?;
+    devices::check_rules(host)?;
+    host.tmpfs.values().try_for_each(|options| tmpfs::options(options).map(|_| ()))
+}
+
 /// The name of a container that was not given one.
 pub fn default_hostname(id: &ContainerId, network: &NetworkMode, of_host: &str) -> String {
     match network {
@@ -191,8 +207,7 @@ pub fn default_hostname(id: &ContainerId, network: &NetworkMode, of_host: &str) 
     }
 }
 
-fn check(inputs: &Inputs<'_>) -> Result<(), Error> {
-    let host = &inputs.spec.host;
+fn check(host: &HostSpec) -> Result<(), Error> {
     if !matches!(host.userns_mode, NamespaceMode::Default | NamespaceMode::Host) {
         return Err(Error::UserNamespace);
     }
@@ -292,15 +307,6 @@ fn wants_init(inputs: &Inputs<'_>) -> bool {
     let host = &inputs.spec.host;
     let own_pids = matches!(host.pid_mode, NamespaceMode::Default | NamespaceMode::Private);
     own_pids && host.init.unwrap_or(inputs.daemon.init)
-}
-
-fn init_mount(path: &Path) -> Mount {
-    Mount {
-        destination: INIT_PATH.to_owned(),
-        kind: "bind".to_owned(),
-        source: path.display().to_string(),
-        options: vec!["bind".to_owned(), "ro".to_owned()],
-    }
 }
 
 fn paths(inputs: &Inputs<'_>, security: &security::Security) -> (Vec<String>, Vec<String>) {

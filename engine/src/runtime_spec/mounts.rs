@@ -23,7 +23,7 @@ pub(super) fn decide(
     own.sort_by_key(|mount| depth(&mount.target));
     let is_own = |target: &str| own.iter().any(|mount| mount.target == target);
 
-    let mut mounts: Vec<Mount> = defaults(inputs)
+    let mut mounts: Vec<Mount> = defaults(inputs)?
         .into_iter()
         .filter(|mount| !is_own(&mount.destination))
         .filter(|mount| !(is_own("/dev") && mount.destination.starts_with("/dev/")))
@@ -58,7 +58,7 @@ fn depth(target: &str) -> usize {
     target.split('/').filter(|part| !part.is_empty()).count()
 }
 
-fn defaults(inputs: &Inputs<'_>) -> Vec<Mount> {
+fn defaults(inputs: &Inputs<'_>) -> Result<Vec<Mount>, Error> {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| Mount {
         destination: destination.to_owned(),
         kind: kind.to_owned(),
@@ -83,6 +83,10 @@ fn defaults(inputs: &Inputs<'_>) -> Vec<Mount> {
         (IpcMode::None, _) => {}
         (IpcMode::Host, _) => mounts.push(shared_memory(Path::new("/dev/shm"))),
         (_, Some(path)) => mounts.push(shared_memory(path)),
+        (IpcMode::Container(other), None) => {
+            let container = other.clone();
+            return Err(Error::NamespaceNotShareable { namespace: "IPC", container });
+        }
         (_, None) => {
             let size = if host.shm_size > 0 { host.shm_size } else { inputs.daemon.shm_size };
             let size = format!("size={size}");
@@ -90,7 +94,7 @@ fn defaults(inputs: &Inputs<'_>) -> Vec<Mount> {
             mounts.push(mount("/dev/shm", "tmpfs", "shm", &options));
         }
     }
-    mounts
+    Ok(mounts)
 }
 
 fn shared_memory(path: &Path) -> Mount {

@@ -105,16 +105,21 @@ fn own_network(host: &HostSpec) -> bool {
     !matches!(host.network_mode, NetworkMode::Host | NetworkMode::Container(_))
 }
 
+/// Refuses parameters of namespaces that the container shares with the host.
+pub(super) fn check_sysctls_of(host: &HostSpec) -> Result<(), Error> {
+    let own = OwnNamespaces {
+        network: host.network_mode != NetworkMode::Host,
+        ipc: host.ipc_mode != IpcMode::Host,
+        uts: host.uts_mode != NamespaceMode::Host,
+    };
+    check_sysctls(&host.sysctls, own)
+}
+
 /// Docker's parameters and those of the user, which win.
 pub(super) fn sysctls(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, Error> {
     let host = &inputs.spec.host;
     let own_uts = host.uts_mode != NamespaceMode::Host;
-    let own = OwnNamespaces {
-        network: host.network_mode != NetworkMode::Host,
-        ipc: host.ipc_mode != IpcMode::Host,
-        uts: own_uts,
-    };
-    check_sysctls(&host.sysctls, own)?;
+    check_sysctls_of(host)?;
     let mut sysctls = BTreeMap::new();
     if own_network(host) {
         // Unprivileged pings and low ports need no capability in a network of one's own.

@@ -395,6 +395,7 @@ fn namespace_modes() {
     case.namespaces.ipc = Some("/proc/7/ns/ipc".into());
     assert_eq!(names(&case), "mount pid=/proc/7/ns/pid ipc shm:- 0");
     case.spec.host.ipc_mode = IpcMode::Container("other".into());
+    assert_eq!(case.error(), "IPC namespace cannot be shared with container `other`");
     case.shared_memory = Some("/run/shoal/shm/7".into());
     assert_eq!(names(&case), "mount pid=/proc/7/ns/pid ipc=/proc/7/ns/ipc shm:/run/shoal/shm/7 0");
     case.spec.host.userns_mode = NamespaceMode::Private;
@@ -417,10 +418,8 @@ fn arguments_environment_and_user() {
         words("no-new-privileges seccomp=unconfined apparmor=x label=disable");
     case.user =
         Some(ResolvedUser { uid: 5, gid: 6, groups: vec![7, 6, 8], home: "/home/u".into() });
-    case.daemon.init_path = Some("/usr/bin/tini".into());
     let built = case.build().unwrap();
     assert!(built.init && built.seccomp.is_none());
-    assert_eq!(built.spec.mounts.last().unwrap().source, "/usr/bin/tini");
     let process = Process { capabilities: Capabilities::default(), ..built.spec.process };
     check(
         &process,
@@ -491,4 +490,28 @@ fn scopes_and_hostnames_are_named_like_dockers() {
     assert_eq!(case.spec().linux.cgroups_path, format!("system.slice:shoal:{}", id()));
     assert_eq!(default_hostname(&id(), &NetworkMode::Bridge, "pc"), "0123456789ab");
     assert_eq!(default_hostname(&id(), &NetworkMode::Host, "pc"), "pc");
+}
+
+#[test]
+fn creation_refuses_what_a_start_would() {
+    let refused = |change: fn(&mut HostSpec)| {
+        let mut case = busybox();
+        change(&mut case.spec.host);
+        let early = validate(&case.spec).unwrap_err().to_string();
+        // A tmpfs reaches the builder as a mount, by way of the plan.
+        if case.spec.host.tmpfs.is_empty() {
+            assert_eq!(case.error(), early);
+        }
+        early
+    };
+    assert_eq!(validate(&busybox().spec).map_err(|error| error.to_string()), Ok(()));
+    assert_eq!(refused(|host| host.cap_drop = words("FLY")), "invalid capability: \"FLY\"");
+    refused(|host| host.security_opt = words("colour=red"));
+    refused(|host| host.security_opt = words("seccomp={"));
+    refused(|host| host.sysctls = [("vm.swappiness".to_owned(), "1".to_owned())].into());
+    refused(|host| host.resources.device_cgroup_rules = words("x"));
+    refused(|host| host.tmpfs = [("/t".to_owned(), "lowerdir=/".to_owned())].into());
+    refused(|host| {
+        host.resources.ulimits = vec![Ulimit { name: "air".into(), soft: 1, hard: 1 }];
+    });
 }
