@@ -126,7 +126,7 @@ impl Engine {
     /// # Errors
     /// Bad input, unknown image, taken name, or the disk's failure.
     pub async fn create(&self, request: CreateRequest) -> Result<Created, Error> {
-        container::create::create(&self.core, request).await
+        Box::pin(container::create::create(&self.core, request)).await
     }
 
     /// Everything about one; with `size` also its sizes.

@@ -31,7 +31,8 @@ pub(crate) fn write(
         let other = resolve::container(core, other)?;
         for file in ["hostname", "hosts", "resolv.conf"] {
             let from = files::path(&other.paths.directory, file);
-            std::fs::copy(&from, files::path(directory, file)).map_err(Error::file("copy", from))?;
+            std::fs::copy(&from, files::path(directory, file))
+                .map_err(Error::file("copy", from))?;
         }
         return Ok(());
     }
@@ -45,7 +46,8 @@ fn contents(view: &View, network: &NetworkSettings) -> Result<Files, Error> {
     let name = view.name();
     let failed = "write the files of";
     let gateways: Vec<IpAddr> = network.host_gateway.into_iter().collect();
-    let mut lines = hosts::extra(&spec.host.extra_hosts, &gateways).map_err(Error::part(failed, name))?;
+    let mut lines =
+        hosts::extra(&spec.host.extra_hosts, &gateways).map_err(Error::part(failed, name))?;
     let on_host = spec.host.network_mode == NetworkMode::Host;
     let hosts = if on_host {
         let path = "/etc/hosts";

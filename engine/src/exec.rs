@@ -301,7 +301,7 @@ fn request(
         serde_json::from_slice(&bytes).map_err(|source| Error::DamagedRecord { path, source })?;
     let config = &container.view.borrow().record.spec;
     let size = start.console_size.or(exec.spec.console_size);
-    let user = (!exec.spec.user.is_empty()).then_some(&exec.spec.user).unwrap_or(&config.user);
+    let user = if exec.spec.user.is_empty() { &config.user } else { &exec.spec.user };
     let lookup =
         UserLookup { user: user.clone(), additional_groups: config.host.group_add.clone() };
     Ok(message::Exec {

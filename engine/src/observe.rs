@@ -35,8 +35,7 @@ pub(crate) async fn list_processes(
     let arguments = arguments.join(" ");
     let listed =
         shoal_base::blocking::run("list processes", move || top::list(&pids, &arguments)).await?;
-    let table =
-        listed.map_err(Error::part("list the processes of", container.view().name()))?;
+    let table = listed.map_err(Error::part("list the processes of", container.view().name()))?;
     let attributes = crate::container::attributes(&container.view.borrow(), &[]);
     core.publish(&container.id, "top", attributes);
     Ok(TopResult { titles: table.titles, processes: table.processes })
@@ -133,10 +132,7 @@ fn from_reading(
             details: read.memory.stats,
             unified,
         },
-        pids: PidsStats {
-            current: read.pids.current,
-            limit: read.pids.limit.unwrap_or(0),
-        },
+        pids: PidsStats { current: read.pids.current, limit: read.pids.limit.unwrap_or(0) },
         blkio: BlkioStats {
             service_bytes: entries(read.block_io.bytes),
             serviced: entries(read.block_io.operations),

@@ -39,7 +39,7 @@ pub(crate) async fn create(core: &Arc<Core>, request: CreateRequest) -> Result<C
         }
         None => core.names.reserve_random(core.random.as_ref(), &id),
     };
-    match create_named(core, &id, &name, spec, &image).await {
+    match Box::pin(create_named(core, &id, &name, spec, &image)).await {
         Ok(created) => Ok(created),
         Err(error) => {
             core.names.release(&name, &id);

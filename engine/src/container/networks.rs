@@ -9,8 +9,8 @@ use super::Container;
 use super::owner::Owner;
 use crate::core::Core;
 use crate::error::Error;
-use crate::networking::{Attached, EndpointRequest, NetworkReference, NetworkSettings};
 use crate::etc_files;
+use crate::networking::{Attached, EndpointRequest, NetworkReference, NetworkSettings};
 
 /// Joins a container to a network.
 ///

@@ -4,6 +4,7 @@
 //! [`super::restore`]: the run directory exists before the shim does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shoal_model::Timestamp;
 use shoal_model::container::{ExitStatus, Phase};
@@ -19,6 +20,9 @@ use crate::error::Error;
 use crate::networking::{Attached, NetworkSettings};
 use crate::prepare;
 use crate::shim_client::{self, Client};
+
+/// Between a start and the writing of the record.
+const SAVE_DELAY: Duration = Duration::from_secs(1);
 
 /// Who wants the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,11 +182,13 @@ impl Owner {
         }
     }
 
-    /// Writes the record after the answer was given: whether it ever ran matters only after a crash of
-    /// the host.
+    /// Writes the record a while after the answer was given: whether it ever ran matters only after a
+    /// crash of the host, and a container that is removed at once never pays for the disk.
     fn save_later(&self) {
         let container = Arc::clone(&self.container);
+        let pause = self.core.clock.sleep(SAVE_DELAY);
         self.core.tasks.spawn(shoal_base::tasks::TaskKind::Cleanup, async move {
+            pause.await;
             let saved = container.ask(|owner| Box::pin(async { owner.write_record().await })).await;
             if let Ok(Err(error)) = saved {
                 tracing::error!(container = %container.id, error = %shoal_model::error::Chain(&error),

@@ -20,7 +20,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a stop does. Pure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// First signal.
     pub signal: Signal,
     /// Until SIGKILL; `None`: for ever.
@@ -31,10 +31,10 @@ pub struct Plan {
 ///
 /// # Errors
 /// When a signal is unknown.
-pub fn plan(view: &View, options: &StopOptions) -> Result<Plan, Error> {
+pub(crate) fn plan(view: &View, options: &StopOptions) -> Result<Plan, Error> {
     let spec = &view.record.spec;
     let text = options.signal.as_deref().filter(|text| !text.is_empty());
-    let text = text.or(spec.stop_signal.as_deref().filter(|text| !text.is_empty()));
+    let text = text.or_else(|| spec.stop_signal.as_deref().filter(|text| !text.is_empty()));
     let signal = match text {
         None => signal::TERM,
         Some(text) => signal::parse(text).ok_or_else(|| Error::Invalid {

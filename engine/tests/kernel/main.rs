@@ -1,6 +1,8 @@
 //! Tests of the engine on the kernel: real shims, busybox containers. They need root and
 //! `busybox-static`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod daemon_restart;
 mod lifecycle;
 mod streams;

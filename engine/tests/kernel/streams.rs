@@ -105,7 +105,7 @@ async fn execs() {
     let detached = ExecStart { detach: true, ..ExecStart::default() };
     assert!(host.engine.exec_start(id.as_str(), detached).await.unwrap().is_none());
     assert!(host.engine.exec_inspect(id.as_str()).unwrap().running);
-    assert_eq!(host.engine.inspect("cc", false).await.unwrap().execs, [id.clone()]);
+    assert_eq!(host.engine.inspect("cc", false).await.unwrap().execs, std::slice::from_ref(&id));
     within(host.engine.kill("cc", "9")).await.unwrap();
     assert_eq!(host.engine.exec_inspect(id.as_str()).unwrap().exit_code, Some(137));
     host.finish().await;
