@@ -299,9 +299,7 @@ fn a_killed_shim_takes_its_container_along() {
     let mut shim = bench.shim.take().unwrap();
     shim.kill().unwrap();
     shim.wait().unwrap();
-    #[allow(clippy::disallowed_methods, reason = "a test drives the program itself")]
-    let mut command = std::process::Command::new(support::program());
-    let cleaned = command.args(["--cleanup", "--dir"]).arg(bench.path("run")).status().unwrap();
+    let cleaned = support::cleanup(&bench.path("run"));
     assert!(cleaned.success());
     assert!(!std::path::Path::new(&format!("/proc/{pid}/root")).exists() || is_zombie(pid));
     let outcome = std::fs::read(bench.path("outcome.json")).unwrap();
