@@ -206,6 +206,32 @@ fn exec_kill_pause() {
 }
 
 #[test]
+fn execs_that_leave_a_writer_behind() {
+    let mut bench = Bench::new(&["sleep", "1000"]);
+    bench.spawn().call(&Request::Run).unwrap();
+    let (output, exit) =
+        bench.exec("one", process(&["sh", "-c", "echo x; yes >&2 & exit 0"])).unwrap();
+    assert_eq!(exit.code, 0);
+    assert!(output.contains("x\n"));
+    let count = bench.exec("two", process(&["sh", "-c", "ps | grep -c '[y]es'"])).unwrap().0;
+    assert!(count.ends_with("1\n"), "the writer is gone: {count}");
+    bench.finish();
+}
+
+#[test]
+fn killed_before_the_start() {
+    let mut bench = Bench::new(&["true"]);
+    let mut client = bench.spawn();
+    let mut events = bench.client();
+    events.call(&Request::Subscribe).unwrap();
+    client.call(&Request::Create).unwrap();
+    client.call(&Request::Kill { signal: 9, all: false }).unwrap();
+    assert_eq!(wait_exit(&mut events).code, 137);
+    assert_eq!(refused(client.call(&Request::Start)).kind, FailureKind::Conflict);
+    bench.finish();
+}
+
+#[test]
 fn limits_and_update() {
     let mut bench = Bench::new(&["sleep", "1000"]);
     let resources = bench.spec.linux.resources.as_mut().unwrap();
