@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use shoal_model::container::{
-    AttachOptions, ContainerDetails, ContainerSummary, CreateRequest, Created, EndpointSpec,
-    ListOptions, LogOptions, LogRecord, PathChange, Pruned, RemoveOptions, StatsSample,
-    StopOptions, TopResult, UpdateRequest, WaitCondition, WaitOutcome,
+    ArchivePutOptions, AttachOptions, ContainerDetails, ContainerSummary, CreateRequest, Created,
+    EndpointSpec, ListOptions, LogOptions, LogRecord, PathChange, PathStat, Pruned, RemoveOptions,
+    StatsSample, StopOptions, TopResult, UpdateRequest, WaitCondition, WaitOutcome,
 };
 use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use shoal_model::filters::PruneFilters;
@@ -18,6 +18,7 @@ use shoal_shim_protocol::config::TerminalSize;
 use crate::config::Config;
 use crate::container::session::Session;
 use crate::container::{self, Container};
+use crate::copy::{self, ByteStream};
 use crate::core::{Core, Parts};
 use crate::error::Error;
 use crate::events::Bus;
@@ -277,6 +278,44 @@ impl Engine {
         name: &str,
     ) -> Result<BoxStream<'static, Result<StatsSample, Failure>>, Error> {
         Ok(observe::follow(&self.core, &self.find(name)?))
+    }
+
+    /// Looks at a path in it.
+    ///
+    /// # Errors
+    /// When the path does not exist.
+    pub async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Error> {
+        copy::stat(&self.core, &self.find(name)?, path).await
+    }
+
+    /// A path in it as a tar archive.
+    ///
+    /// # Errors
+    /// When the path does not exist.
+    pub async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Error> {
+        copy::archive(&self.core, &self.find(name)?, path).await
+    }
+
+    /// Unpacks a tar archive into a directory in it.
+    ///
+    /// # Errors
+    /// When the directory does not exist, the archive is damaged, or the container does not run.
+    pub async fn unarchive(
+        &self,
+        name: &str,
+        path: &str,
+        options: ArchivePutOptions,
+        archive: ByteStream,
+    ) -> Result<(), Error> {
+        copy::unarchive(&self.core, &self.find(name)?, path, options, archive).await
+    }
+
+    /// Its file system as a tar archive.
+    ///
+    /// # Errors
+    /// When its layers cannot be opened.
+    pub async fn export(&self, name: &str) -> Result<ByteStream, Error> {
+        copy::export(&self.core, &self.find(name)?).await
     }
 
     /// Pids of all its processes on the host.

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use shoal_engine_images::archive::diff;
 use shoal_engine_images::snapshot::WritableLayer;
-use shoal_model::container::{ContainerSize, PathChange};
+use shoal_model::container::{ContainerSize, PathChange, PathChangeKind};
 use shoal_model::image::{GraphDriver, ImageDefaults, Platform};
 use shoal_model::{ContainerId, Digest, ErrorKind, Fact, Failure, ObjectKind};
 use shoal_shim_protocol::config::Rootfs;
@@ -21,6 +23,9 @@ pub struct ImageFacts {
     /// How its containers run unless told otherwise.
     pub defaults: ImageDefaults,
 }
+
+/// An open root directory, which ends when it is dropped.
+pub type RootView = dyn AsFd + Send + Sync;
 
 /// Images and the writable layers of containers.
 #[async_trait]
@@ -60,6 +65,19 @@ pub trait ImageSource: Debug + Send + Sync + 'static {
     /// # Errors
     /// When its layer cannot be read.
     async fn changes(&self, container: &ContainerId) -> Result<Vec<PathChange>, Failure>;
+
+    /// A read-only view of a container's file system, without what is mounted into it.
+    ///
+    /// # Errors
+    /// When there is none.
+    async fn view(&self, container: &ContainerId) -> Result<Box<RootView>, Failure>;
+
+    /// Writes all files beneath `root` as a tar archive. Blocks for long.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or `out` fails.
+    fn write_tree(&self, root: BorrowedFd<'_>, out: &mut dyn std::io::Write)
+    -> Result<(), Failure>;
 
     /// Bytes of a container's own layer and with its image's.
     ///
@@ -115,8 +133,32 @@ impl ImageSource for shoal_engine_images::image::Images {
         Ok(self.snapshots().containers()?)
     }
 
-    async fn changes(&self, _container: &ContainerId) -> Result<Vec<PathChange>, Failure> {
-        Err(Failure::new(ErrorKind::NotImplemented, "changes are not listed yet"))
+    async fn changes(&self, container: &ContainerId) -> Result<Vec<PathChange>, Failure> {
+        let (images, container) = (self.clone(), container.clone());
+        let found = shoal_base::blocking::run("compare a container with its image", move || {
+            Self::changes(&images, &container)
+        })
+        .await
+        .map_err(lost)??;
+        let kind = |kind| match kind {
+            diff::ChangeKind::Modified => PathChangeKind::Modified,
+            diff::ChangeKind::Added => PathChangeKind::Added,
+            diff::ChangeKind::Deleted => PathChangeKind::Deleted,
+        };
+        let changes = found.into_iter();
+        Ok(changes.map(|one| PathChange { path: one.path, kind: kind(one.kind) }).collect())
+    }
+
+    async fn view(&self, container: &ContainerId) -> Result<Box<RootView>, Failure> {
+        Ok(Box::new(self.snapshots().view_container(container)?))
+    }
+
+    fn write_tree(
+        &self,
+        root: BorrowedFd<'_>,
+        out: &mut dyn std::io::Write,
+    ) -> Result<(), Failure> {
+        Ok(self.export(root, out)?)
     }
 
     async fn size(&self, container: &ContainerId) -> Result<ContainerSize, Failure> {
@@ -132,7 +174,7 @@ impl ImageSource for shoal_engine_images::image::Images {
             Ok(ContainerSize { writable, total })
         })
         .await
-        .map_err(|lost| Failure::new(ErrorKind::Internal, lost.to_string()))?
+        .map_err(lost)?
     }
 
     async fn layers(&self, image: &str) -> Result<Vec<PathBuf>, Failure> {
@@ -164,6 +206,10 @@ impl ImageSource for shoal_engine_images::image::Images {
         }
         false
     }
+}
+
+fn lost(lost: shoal_base::blocking::Lost) -> Failure {
+    Failure::new(ErrorKind::Internal, lost.to_string())
 }
 
 fn overlay(layer: WritableLayer) -> Rootfs {

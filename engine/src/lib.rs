@@ -23,12 +23,14 @@ pub mod stats;
 pub mod top;
 pub mod volumes;
 
+mod copy;
 mod core;
 mod etc_files;
 mod list;
 mod observe;
 mod prepare;
 
+pub use copy::ByteStream;
 pub use core::Parts;
 pub use engine::Engine;
 pub use error::Error;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod daemon_restart;
+mod files;
 mod lifecycle;
 mod streams;
 mod support;
