@@ -122,7 +122,9 @@ fn play_step(
 ) -> anyhow::Result<()> {
     let mut line = step.words.as_str();
     let mut capture = None;
-    if let Some((name, rest)) = line.split_once(" := ") {
+    if let Some((name, rest)) = line.split_once(" := ")
+        && name.chars().all(|c| c.is_ascii_alphanumeric())
+    {
         capture = Some(name.to_owned());
         line = rest;
     }
