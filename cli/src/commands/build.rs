@@ -4,7 +4,7 @@ use crate::args::{Args, BOOL, Command, Count, Flag, LIST, STR, action, flag, sho
 use crate::context::Context;
 use crate::error::Result;
 
-static FLAGS: &[Flag] = &[
+const FLAGS: &[Flag] = &[
     flag("build-arg", LIST, "Variable of the build"),
     short('f', "file", STR, "Name of the Dockerfile"),
     flag("no-cache", BOOL, "Use no cache"),

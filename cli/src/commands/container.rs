@@ -13,24 +13,24 @@ use crate::opts::create;
 use crate::sys;
 use crate::value::Value;
 
-static STOP: &[Flag] = &[
+const STOP: &[Flag] = &[
     short('s', "signal", STR, "Signal to send"),
     short('t', "timeout", INT, "Seconds to wait before killing"),
 ];
-static KILL: &[Flag] = &[short('s', "signal", STR, "Signal to send")];
-static RM: &[Flag] = &[
+const KILL: &[Flag] = &[short('s', "signal", STR, "Signal to send")];
+const RM: &[Flag] = &[
     short('f', "force", BOOL, "Kill it first when it runs"),
     short('l', "link", BOOL, "Remove the link"),
     short('v', "volumes", BOOL, "Remove its anonymous volumes"),
 ];
-static COMMIT: &[Flag] = &[
+const COMMIT: &[Flag] = &[
     short('a', "author", STR, "Author of the image"),
     short('c', "change", LIST, "Apply an instruction of a Dockerfile"),
     short('m', "message", STR, "Message of the commit"),
     short('p', "pause", BOOL, "Pause the container meanwhile").or("true"),
     flag("no-pause", BOOL, "Do not pause the container meanwhile"),
 ];
-static UPDATE: &[Flag] = &[
+const UPDATE: &[Flag] = &[
     flag("blkio-weight", UINT16, "Weight of block I/O"),
     flag("cpu-period", INT, "Period of the CFS quota"),
     flag("cpu-quota", INT, "CFS quota"),
@@ -46,7 +46,7 @@ static UPDATE: &[Flag] = &[
     flag("pids-limit", INT, "Limit of processes"),
     flag("restart", STR, "Restart policy"),
 ];
-static EXPORT: &[Flag] = &[short('o', "output", STR, "Write to a file")];
+const EXPORT: &[Flag] = &[short('o', "output", STR, "Write to a file")];
 const SOME: &str = "[OPTIONS] CONTAINER [CONTAINER...]";
 const PLAIN: &str = "CONTAINER [CONTAINER...]";
 const MANY: Count = Count::AtLeast(1);

@@ -11,7 +11,7 @@ use crate::opts::{check, create};
 use crate::stream::{keys, pump, terminal};
 use crate::sys;
 
-static FLAGS: &[Flag] = &[
+const FLAGS: &[Flag] = &[
     short('d', "detach", BOOL, "Run in the background"),
     flag("detach-keys", STR, "Keys that detach"),
     short('e', "env", list("list", check::env), "Set an environment variable"),

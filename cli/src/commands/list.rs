@@ -9,7 +9,7 @@ use crate::table::{ellipsis, short_id};
 use crate::units;
 use crate::value::Value;
 
-static FLAGS: &[Flag] = &[
+const FLAGS: &[Flag] = &[
     short('a', "all", BOOL, "Show all containers, not only running ones"),
     short('f', "filter", FILTER, "Show what fits a condition (key=value)"),
     flag("format", STR, "table, json, or a template, on the table's columns"),

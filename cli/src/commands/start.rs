@@ -8,12 +8,12 @@ use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::stream::keys;
 
-static START: &[Flag] = &[
+const START: &[Flag] = &[
     short('a', "attach", BOOL, "Attach output and pass signals on"),
     flag("detach-keys", STR, "Keys that detach"),
     short('i', "interactive", BOOL, "Attach standard input"),
 ];
-static ATTACH: &[Flag] = &[
+const ATTACH: &[Flag] = &[
     flag("detach-keys", STR, "Keys that detach"),
     flag("no-stdin", BOOL, "Do not attach standard input"),
     flag("sig-proxy", BOOL, "Pass signals on to the process").or("true"),

@@ -8,7 +8,7 @@ use crate::error::{Failure, Result};
 use crate::sys;
 use crate::value::Value;
 
-static PULL: &[Flag] = &[
+const PULL: &[Flag] = &[
     flag("platform", STR, "Platform of the image"),
     short('q', "quiet", BOOL, "Show no progress"),
 ];

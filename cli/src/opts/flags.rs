@@ -9,7 +9,7 @@ const ENV: crate::args::Kind = list("list", check::env);
 const LABEL: crate::args::Kind = list("list", check::label);
 const IP: crate::args::Kind = list("list", check::ip);
 
-pub(crate) static CREATE: &[Flag] = &[
+pub(crate) const CREATE: &[Flag] = &[
     flag("add-host", list("list", check::add_host), "Add a line to /etc/hosts (host:ip)"),
     flag("annotation", list("map", check::pair), "Annotation handed to the OCI runtime"),
     short('a', "attach", list("list", check::attach), "Attach to STDIN, STDOUT or STDERR"),
@@ -139,7 +139,7 @@ pub(crate) static CREATE: &[Flag] = &[
     short('w', "workdir", STR, "Working directory"),
 ];
 
-pub(crate) static RUN: &[Flag] = &[
+pub(crate) const RUN: &[Flag] = &[
     short('d', "detach", BOOL, "Run in the background and print the id"),
     flag("detach-keys", STR, "Keys that detach from the container"),
     flag("sig-proxy", BOOL, "Pass signals on to the process").or("true"),
