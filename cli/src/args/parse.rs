@@ -240,7 +240,7 @@ fn count(count: Count, called: &str, given: usize) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::*;
+    use super::super::{BOOL, BYTES, LIST, STR, flag, short};
     use super::*;
 
     const FLAGS: [Flag; 5] = [
