@@ -3,6 +3,8 @@
 //! Finds the command, parses its options by the rules of `args`, runs it on a single-threaded runtime. All that
 //! is known about a command is in its table entry in `commands`; help and completions are made from it.
 
+#![allow(dead_code, reason = "parts for image, volume, network and system commands precede them")]
+
 mod args;
 mod client;
 mod commands;

@@ -100,8 +100,8 @@ fn row(container: &Value, now: i64, full: bool) -> Row {
     networks.sort_unstable();
     let platform = container.path("ImageManifestDescriptor.platform");
     let platform = match platform.at("os").text() {
-        "" => String::new(),
-        os => format!("{os}/{}", platform.at("architecture").text()),
+        "" => Value::Null,
+        os => Value::Text(format!("{os}/{}", platform.at("architecture").text())),
     };
     Row::default()
         .put("ID", if full { id.to_owned() } else { short_id(id) })

@@ -274,7 +274,7 @@ fn host_config(args: &Args, read: Read<'_>) -> Parsed<Map<String, Json>> {
 
 fn swappiness(args: &Args, host: &mut Map<String, Json>) -> Parsed<()> {
     let value = args.int("memory-swappiness");
-    if value < -1 || value > 100 {
+    if !(-1..=100).contains(&value) {
         return Err(format!("invalid value: {value}. Valid memory swappiness range is 0-100"));
     }
     host.insert("MemorySwappiness".into(), value.into());
