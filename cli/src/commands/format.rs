@@ -58,7 +58,7 @@ impl Listing<'_> {
                 .iter()
                 .map(|(key, header)| ((*key).to_owned(), Value::from(*header)))
                 .collect();
-            let mut labels = headers.clone();
+            let mut labels = headers;
             labels.push(("\0labels".into(), Value::Map(Vec::new())));
             text.push_str(&header(&template, &Value::Map(labels)));
             text.push('\n');

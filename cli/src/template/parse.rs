@@ -47,14 +47,14 @@ pub(super) fn nodes(pieces: &[Piece]) -> Result<Vec<Node>, String> {
     let (nodes, end) = parser.block()?;
     match end {
         End::Eof => Ok(nodes),
-        End::End => Err("template: :1: unexpected {{end}}".to_owned()),
+        End::Close => Err("template: :1: unexpected {{end}}".to_owned()),
         End::Else(_) => Err("template: :1: unexpected {{else}}".to_owned()),
     }
 }
 
 enum End {
     Eof,
-    End,
+    Close,
     /// The tokens behind `else`, with their place.
     Else(Option<Piece>),
 }
@@ -85,7 +85,7 @@ impl Parser<'_> {
                 pipeline(&tokens[1..], source, (at.0, at.1 + word.len() + 1))
             };
             match word {
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, End::Close)),
                 "else" => {
                     let piece = Piece::Action {
                         tokens: tokens[1..].to_vec(),
@@ -153,7 +153,7 @@ fn name_of(tokens: &[Token], at: (usize, usize)) -> Result<String, String> {
 
 fn expect_end(end: &End) -> Result<(), String> {
     match end {
-        End::End => Ok(()),
+        End::Close => Ok(()),
         End::Eof => Err("template: :1: unexpected EOF".to_owned()),
         End::Else(_) => Err("template: :1: unexpected {{else}}".to_owned()),
     }
