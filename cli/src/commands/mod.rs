@@ -1,0 +1,74 @@
+//! The commands, and the groups they are shown in.
+
+mod build;
+mod container;
+mod exec;
+mod format;
+mod list;
+mod run;
+mod start;
+mod transfer;
+
+use crate::args::Command;
+
+/// A word under which commands are found.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+}
+
+pub(crate) const GROUPS: &[Group] = &[
+    Group { name: "builder", about: "Manage builds" },
+    Group { name: "container", about: "Manage containers" },
+    Group { name: "image", about: "Manage images" },
+];
+
+/// What is shown first in help.
+pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "build", "pull"];
+
+static TABLES: &[&[Command]] = &[
+    build::COMMANDS,
+    container::COMMANDS,
+    exec::COMMANDS,
+    list::COMMANDS,
+    run::COMMANDS,
+    start::COMMANDS,
+    transfer::COMMANDS,
+];
+
+/// All commands.
+pub(crate) fn all() -> impl Iterator<Item = &'static Command> {
+    TABLES.iter().copied().flatten()
+}
+
+/// The command that has this name.
+pub(crate) fn by_path(path: &str) -> Option<&'static Command> {
+    all().find(|command| command.paths.contains(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_flags_are_unique() {
+        let mut names: Vec<&str> = all().flat_map(|command| command.paths).copied().collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for command in all() {
+            let flags = command.all_flags();
+            for pair in flags.windows(2) {
+                assert_ne!(pair[0].long, pair[1].long, "{}", command.paths[0]);
+            }
+            let mut letters: Vec<char> =
+                flags.iter().map(|flag| flag.short).filter(|c| *c != '\0').collect();
+            let count = letters.len();
+            letters.sort_unstable();
+            letters.dedup();
+            assert_eq!(letters.len(), count, "{}", command.paths[0]);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `start` and `attach`.
+
+use super::container::{at, each};
+use super::run::{Session, start as start_one};
+use crate::args::{Args, BOOL, Command, Count, Flag, STR, action, flag, short};
+use crate::client::Request;
+use crate::context::Context;
+use crate::error::{Failure, Result};
+use crate::stream::keys;
+
+const START: &[Flag] = &[
+    short('a', "attach", BOOL, "Attach output and pass signals on"),
+    flag("detach-keys", STR, "Keys that detach"),
+    short('i', "interactive", BOOL, "Attach standard input"),
+];
+const ATTACH: &[Flag] = &[
+    flag("detach-keys", STR, "Keys that detach"),
+    flag("no-stdin", BOOL, "Do not attach standard input"),
+    flag("sig-proxy", BOOL, "Pass signals on to the process").or("true"),
+];
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command::new(
+        &["container start", "start"],
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        "Start one or more stopped containers",
+        Count::AtLeast(1),
+        &[START],
+        action!(start),
+    ),
+    Command::new(
+        &["container attach", "attach"],
+        "[OPTIONS] CONTAINER",
+        "Attach to a running container",
+        Count::Exactly(1),
+        &[ATTACH],
+        action!(attach),
+    ),
+];
+
+async fn start(context: &mut Context, args: &Args) -> Result {
+    let client = context.client()?;
+    if !args.on("attach") && !args.on("interactive") {
+        let failed =
+            each(&args.rest, async |name: &str| Ok(start_one(client, name, "").await?)).await;
+        return failed.map_err(|_| {
+            Failure::new(format!("failed to start containers: {}", args.rest.join(", ")))
+        });
+    }
+    if args.rest.len() > 1 {
+        return Err("you cannot start and attach multiple containers at once".into());
+    }
+    session(context, args, true).await
+}
+
+async fn attach(context: &mut Context, args: &Args) -> Result {
+    session(context, args, false).await
+}
+
+async fn session(context: &Context, args: &Args, starts: bool) -> Result {
+    let client = context.client()?;
+    let details = client.value(Request::get(at(args.arg(0), "json"))).await?;
+    if !starts && !details.path("State.Running").is_true() {
+        return Err("cannot attach to a stopped container, start it first".into());
+    }
+    if !starts && details.path("State.Paused").is_true() {
+        return Err("cannot attach to a paused container, unpause it first".into());
+    }
+    let tty = details.path("Config.Tty").is_true();
+    let wants = if starts { args.on("interactive") } else { !args.on("no-stdin") };
+    let stdin = wants && details.path("Config.OpenStdin").is_true();
+    if tty && stdin && !crate::sys::is_terminal(std::io::stdin()) {
+        return Err("the input device is not a TTY".into());
+    }
+    let key_text =
+        args.get("detach-keys").or_else(|| context.setting("detachKeys")).unwrap_or_default();
+    let keys = if key_text.is_empty() { vec![16, 17] } else { keys::parse(key_text)? };
+    let removed = details.path("HostConfig.AutoRemove").is_true();
+    let session = Session {
+        id: details.at("Id").text(),
+        tty,
+        stdin,
+        outputs: [true, true],
+        keys,
+        key_text,
+        proxy: !tty && (starts || args.on("sig-proxy")),
+        condition: match (starts, removed) {
+            (true, true) => "removed",
+            (true, false) => "next-exit",
+            (false, _) => "not-running",
+        },
+        logs: false,
+    };
+    match session.run(client, starts).await {
+        Ok(code) => super::exec::exit(code),
+        Err(failure) if starts && failure.code != 1 => Err(Failure::new(
+            failure
+                .message
+                .trim_start_matches("shoal: ")
+                .split("\n\nRun '")
+                .next()
+                .unwrap_or_default(),
+        )),
+        Err(failure) => Err(failure),
+    }
+}

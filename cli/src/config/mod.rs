@@ -1,0 +1,4 @@
+//! Files of the user: contexts and credentials.
+
+pub(crate) mod auth;
+pub(crate) mod contexts;

@@ -1,0 +1,137 @@
+//! The part of Go's `text/template` that `--format` needs. Pure.
+//!
+//! Data are JSON values: struct fields and map keys are the same thing here, so a struct prints as
+//! `map[…]`, where Go prints `{…}`.
+
+mod eval;
+mod funcs;
+mod lex;
+mod parse;
+
+use crate::value::Value;
+
+/// A parsed template.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    nodes: Vec<parse::Node>,
+}
+
+/// What is done with a field that the data do not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The template is refused: it names a column that does not exist.
+    Field,
+    /// The template is refused: objects of this kind have no such key.
+    Key,
+}
+
+impl Template {
+    /// # Errors
+    /// The text of Go's parser, as far as ours tells the same errors apart.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let tokens = lex::tokens(text)?;
+        parse::nodes(&tokens).map(|nodes| Self { nodes })
+    }
+
+    /// # Errors
+    /// When a field is missing or a function does not fit its arguments.
+    pub(crate) fn render(&self, data: &Value, missing: Missing) -> Result<String, String> {
+        eval::render(&self.nodes, data, missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(template: &str, expected: &str) {
+        let data: Value = serde_json::from_str(
+            r#"{"Name":"/web","Id":"sha256:abc","N":3,"F":1.5,"Empty":"","Nil":null,"T":true,
+            "State":{"Status":"running","Pid":12},"Tags":["a","b"],"None":[],
+            "Labels":{"com.x/y":"1","a":"<2>"},
+            "Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}],"81/tcp":null}}"#,
+        )
+        .unwrap();
+        let rendered = Template::parse(template).and_then(|t| t.render(&data, Missing::Key));
+        assert_eq!(
+            rendered.unwrap_or_else(|error| format!("error: {error}")),
+            expected,
+            "{template}"
+        );
+    }
+
+    #[test]
+    fn fields_and_values_print_as_in_go() {
+        check("{{.Name}} {{ .State.Status }}:{{.State.Pid}}", "/web running:12");
+        check(
+            "{{.}}",
+            "map[Empty: F:1.5 Id:sha256:abc Labels:map[a:<2> com.x/y:1] N:3 Name:/web Nil:<nil> None:[] Ports:map[80/tcp:[map[HostIp:0.0.0.0 HostPort:8080]] 81/tcp:<nil>] State:map[Pid:12 Status:running] T:true Tags:[a b]]",
+        );
+        check("{{.Tags}} {{.None}} {{.Nil}}", "[a b] [] <no value>");
+        check(r#"{{"a\tb"}}{{`c"d`}} {{'x'}} {{1.50}} {{true}}"#, "a\tbc\"d 120 1.5 true");
+    }
+
+    #[test]
+    fn pipelines_and_functions() {
+        check("{{.Labels | json}} {{json .Tags}}", r#"{"com.x/y":"1","a":"<2>"} ["a","b"]"#);
+        check(r#"{{index .Labels "com.x/y"}} {{index .Tags 1}} {{len .Tags}}"#, "1 b 2");
+        check(
+            r#"{{join .Tags ","}} {{.Name | upper | lower}} {{title "ab cd"}}"#,
+            "a,b /web Ab Cd",
+        );
+        check(r#"{{(index (index .Ports "80/tcp") 0).HostPort}}"#, "8080");
+        check(
+            r#"{{printf "%s-%d-%5.2f-%q-%v" .Name .N .F "x" .Tags}}"#,
+            r#"/web-3- 1.50-"x"-[a b]"#,
+        );
+        check(r#"{{println "a" 1}}{{print "a" 1 2 "b"}}"#, "a 1\na1 2b");
+        check(
+            r#"{{truncate .Id 3}}|{{pad "x" 1 2}}|{{pad "" 1 2}}|{{split "a:b" ":"}}"#,
+            "sha| x  ||[a b]",
+        );
+        check(r#"{{slice .Id 7 9}} {{slice .Id 7}}"#, "ab abc");
+        check(r#"{{html "<a>"}} {{js "'"}} {{urlquery "a b"}}"#, r"&lt;a&gt; \' a+b");
+    }
+
+    #[test]
+    fn conditions_loops_and_variables() {
+        check(r#"{{if eq .State.Status "running" "paused"}}yes{{else}}no{{end}}"#, "yes");
+        check(
+            "{{if and .T (not .Empty)}}1{{end}}{{if or .Empty .Nil}}2{{else if gt .N 2}}3{{end}}",
+            "13",
+        );
+        check("{{range .Tags}}<{{.}}>{{end}}{{range .None}}x{{else}}none{{end}}", "<a><b>none");
+        check(
+            r"{{range $k, $v := .Ports}}{{$k}}={{with $v}}{{(index . 0).HostPort}}{{else}}-{{end}};{{end}}",
+            "80/tcp=8080;81/tcp=-;",
+        );
+        check("{{range $i, $e := .Tags}}{{if $i}},{{end}}{{$e}}{{$.N}}{{end}}", "a3,b3");
+        check("{{$x := 1}}{{range .Tags}}{{$x = .}}{{end}}{{$x}}", "b");
+        check("{{range .Tags}}{{if eq . \"b\"}}{{break}}{{end}}{{.}}{{end}}", "a");
+        check("a {{- /* note */ -}} b {{- .N }}", "ab3");
+        check(
+            "{{with .State}}{{.Pid}}{{end}}{{define \"x\"}}[{{.}}]{{end}}{{template \"x\" .N}}",
+            "12[3]",
+        );
+        check(
+            "{{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{ge 1 2}} {{not .T}}",
+            "true true true false false",
+        );
+    }
+
+    #[test]
+    fn errors_say_where_they_come_from() {
+        check(
+            "{{.Nope}}",
+            r#"error: template: :1:2: executing "" at <.Nope>: map has no entry for key "Nope""#,
+        );
+        check("{{.Name", "error: template: :1: unclosed action");
+        check("{{nope 1}}", r#"error: template: :1: function "nope" not defined"#);
+        check("{{if .T}}", "error: template: :1: unexpected EOF");
+        check(
+            "{{index .Tags 7}}",
+            r#"error: template: :1:2: executing "" at <index .Tags 7>: error calling index: index out of range: 7"#,
+        );
+    }
+}
