@@ -25,6 +25,22 @@
 //! half-closing. After `Subscribe` it carries [`message::Event`] frames until it is closed.
 //! File descriptors travel as `SCM_RIGHTS` with the first byte of the frame that names them.
 //!
+//! # Streams
+//! Any number of clients may be attached. Each has a queue of 256 KiB; while a living client's queue
+//! is full the process's output is not read, so the process blocks in its write, as with docker. A
+//! client with a full queue that takes nothing for 60 seconds is disconnected (Differs: docker waits
+//! for ever). Clients that never attach, and logs, are not touched by that. Streams end when the
+//! process ends and everything it wrote is delivered; what it left in the background may go on
+//! writing, unheard, until the exec is deleted.
+//!
+//! Standard input of the init process closes with the first client's half-close or departure only
+//! when `stdin_once` is set; of an exec, always. Detach keys are the engine's business.
+//!
+//! # Death of the shim
+//! `PR_SET_PDEATHSIG` is set again after the change of user, and the kernel clears it when a program
+//! with set-user-id bits or file capabilities is run as pid 1. Such a container, and one of a foreign
+//! runtime, outlives its shim until `--cleanup` ends it.
+//!
 //! # Logs
 //! The shim writes log files itself. Followers need no request: a reader watches the file with inotify
 //! (`IN_MODIFY` on it, `IN_MOVED_TO | IN_CREATE` on its directory for rotation).

@@ -44,7 +44,7 @@ pub(crate) struct Execution {
     pid: u32,
     pub(crate) streams: Option<Streams>,
     started_at_ns: i64,
-    exit: Option<Exit>,
+    pub(crate) exit: Option<Exit>,
 }
 
 fn conflict(message: &str) -> Failure {
@@ -228,8 +228,8 @@ impl Container {
             self.exited(exit, events);
         } else if let Some(exec) = self.execs.iter_mut().find(|exec| exec.pid == pid) {
             let exit = exit(exec.started_at_ns, false);
+            // Its outputs stay open for what it left in the background, until the exec is deleted.
             exec.exit = Some(exit.clone());
-            exec.streams = None;
             events.push(Event::ExecExited { exec: exec.id.clone(), exit });
         }
     }
@@ -239,7 +239,16 @@ impl Container {
         if let Some(watch) = &self.oom_watch {
             let _none = rustix::io::read(watch, &mut [0; 512]);
         }
-        let kills = self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
+        let count = || self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
+        let mut kills = count();
+        // Version 1 tells of the shortage, a moment before it counts the kill.
+        for _ in 0..5 {
+            if kills > self.oom_kills || self.init.is_none() {
+                break;
+            }
+            sys::sleep_ms(1);
+            kills = count();
+        }
         let struck = kills > self.oom_kills;
         self.oom_kills = self.oom_kills.max(kills);
         struck.then_some(Event::Oom)
@@ -256,15 +265,19 @@ impl Container {
         events.push(Event::Exited(exit));
     }
 
-    /// After the exit was reported: kills what shared a pid namespace, removes the cgroups.
+    /// Kills what the init process left in a pid namespace that is not its own.
+    pub(crate) fn kill_leftovers(&self) {
+        if let Some(cgroups) = self.cgroups.as_ref().filter(|_| !self.made.own_pid_namespace) {
+            cgroups.kill_all();
+        }
+    }
+
+    /// After the exit was reported: removes the cgroups.
     pub(crate) fn remove_remains(&mut self) {
         if let Some(foreign) = &self.foreign {
             let _absent = foreign.delete();
         }
         if let Some(cgroups) = &self.cgroups {
-            if !self.made.own_pid_namespace {
-                cgroups.kill_all();
-            }
             let _kept = cgroups.remove();
         }
     }

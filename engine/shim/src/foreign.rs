@@ -95,7 +95,7 @@ impl Foreign {
             ChildStdio::Terminal(_) => {
                 let listener = UnixListener::bind(&console)
                     .doing(|| format!("listen at `{}`", console.display()))?;
-                args.extend(["--console-socket".into(), console.clone()]);
+                args.extend(["--console-socket".into(), console]);
                 (Some(listener), None)
             }
             ChildStdio::Pipes(pipes) => (None, Some(pipes)),

@@ -136,7 +136,9 @@ impl Server {
             }
             None => self.container.config.stdio.tty,
             Some(id) => {
-                self.container.find_exec(id)?;
+                if self.container.find_exec(id)?.exit.is_some() {
+                    return Err(not_running());
+                }
                 self.container.streams_mut(Some(id)).ok_or_else(not_running)?.tty
             }
         };

@@ -16,6 +16,10 @@ use crate::logs::Logs;
 use crate::stdio::{INPUT_BYTES_MAX, Read, Streams};
 use crate::{files, sys};
 
+/// Pieces of 16 KiB that the largest pipe an unprivileged process can make may still hold when its
+/// process ends. A bound, because a process in the background may go on writing.
+const PIPE_PIECES_MAX: usize = 64;
+
 /// The program's whole state.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -216,7 +220,10 @@ impl Server {
             if !is_init && place.is_none() {
                 continue; // an orphan of the container, or a helper
             }
-            self.pump(place, usize::MAX);
+            if is_init {
+                self.container.kill_leftovers();
+            }
+            self.pump(place, PIPE_PIECES_MAX);
             if is_init {
                 self.finish_logs();
             }

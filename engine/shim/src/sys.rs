@@ -107,7 +107,7 @@ pub(crate) fn seccomp(filter: &[libc::sock_filter], flags: u32) -> Result<()> {
 
 /// Sets a resource limit.
 pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the limit lives over the call; prlimit64 on the own process.
     let result = unsafe {
         libc::syscall(

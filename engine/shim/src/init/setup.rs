@@ -192,21 +192,7 @@ fn prepare_process(process: &Process, lookup: Option<&UserLookup>, stdio: &Stdio
         env.retain(|entry| !entry.starts_with("HOME="));
         env.push(format!("HOME={}", user::home(user.uid, &passwd)));
     }
-    // The program may open `/dev/stdout` again, as its own user.
-    let owner = Some(rustix::fs::Uid::from_raw(user.uid));
-    match stdio {
-        Stdio::Pipes(pipes) => {
-            for pipe in pipes {
-                let stat = rustix::fs::fstat(pipe).doing(|| "look at a pipe".to_owned())?;
-                if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo() {
-                    rustix::fs::fchown(pipe, owner, None).doing(|| "own a pipe".to_owned())?;
-                }
-            }
-        }
-        Stdio::Terminal(_, slave) => {
-            rustix::fs::fchown(slave, owner, None).doing(|| "own the terminal".to_owned())?;
-        }
-    }
+    own_streams(stdio, user.uid)?;
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
     // Without permission the user itself may have it; `exec` tries again.
     match rustix::process::chdir(cwd) {
@@ -222,6 +208,28 @@ fn prepare_process(process: &Process, lookup: Option<&UserLookup>, stdio: &Stdio
         .ok_or_else(|| failure(FailureKind::InvalidArgument, "process.args must not be empty"))?;
     let path = program::find(name, &env, program::probe)?;
     Ok(Ready { user, path, env, caps: caps::masks(process.capabilities.as_ref())? })
+}
+
+/// Lets the program open `/dev/stdout` again, as its own user.
+fn own_streams(stdio: &Stdio, uid: u32) -> Result<()> {
+    let streams: Vec<&OwnedFd> = match stdio {
+        Stdio::Pipes(pipes) => pipes.iter().collect(),
+        Stdio::Terminal(_, slave) => vec![slave],
+    };
+    for stream in streams {
+        let stat = rustix::fs::fstat(stream).doing(|| "look at a standard stream".to_owned())?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
+            || rustix::fs::major(stat.st_rdev) == 1
+        {
+            continue; // `/dev/null` belongs to the host
+        }
+        match rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(uid)), None) {
+            // In a user namespace the pipes' owner, the host's root, has no number: as runc, go on.
+            Ok(()) | Err(rustix::io::Errno::PERM) => {}
+            Err(error) => return Err(error).doing(|| "own a standard stream".to_owned()),
+        }
+    }
+    Ok(())
 }
 
 /// Puts the streams at 0, 1, 2. Gives the terminal's master.

@@ -1,11 +1,15 @@
 //! Mounts, devices, filters, logs, namespaces that are joined.
 
-use shoal_shim_protocol::config::{LogFile, LogSink, SeccompProgram};
-use shoal_shim_protocol::local_log;
-use shoal_shim_protocol::message::{FailureKind, Request, Response};
-use shoal_shim_protocol::spec::{Device, Mount, NamespaceKind, Rlimit};
+use std::collections::BTreeMap;
 
-use crate::support::{Bench, is_foreign, refused};
+use shoal_shim_protocol::config::{LogFile, LogSink, SeccompProgram, SyslogAddress, SyslogFormat};
+use shoal_shim_protocol::local_log;
+use shoal_shim_protocol::message::{Event, FailureKind, Request, Response, Streams};
+use shoal_shim_protocol::spec::{
+    Device, IdMapping, Memory, Mount, Namespace, NamespaceKind, Rlimit,
+};
+
+use crate::support::{Bench, is_foreign, refused, wait_exit};
 
 #[test]
 fn bind_mounts_and_tmpfs() {
@@ -210,5 +214,109 @@ fn what_is_not_served_is_said() {
     bench.spec.process.apparmor_profile = Some("docker-default".to_owned());
     let failure = refused(bench.spawn().call(&Request::Run));
     assert_eq!(failure.kind, FailureKind::NotImplemented);
+    bench.finish();
+}
+
+#[test]
+fn user_namespace() {
+    let mut bench =
+        Bench::new(&["sh", "-c", "id -u; cat /proc/self/uid_map; echo x > /dev/null && echo null"]);
+    let map = IdMapping { container_id: 0, host_id: 200_000, size: 65_536 };
+    bench.spec.linux.uid_mappings = vec![map];
+    bench.spec.linux.gid_mappings = vec![map];
+    bench.spec.linux.namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
+    // The mapped root must be able to reach the layers.
+    for name in ["", "run", "upper", "work", "layer"] {
+        use std::os::unix::fs::PermissionsExt;
+        let path = bench.path(name);
+        std::os::unix::fs::chown(&path, Some(200_000), Some(200_000)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    assert_eq!(bench.run().code, 0, "{}", bench.output());
+    let words: Vec<String> = bench.output().split_whitespace().map(str::to_owned).collect();
+    assert_eq!(words, ["0", "0", "200000", "65536", "null"]);
+    bench.finish();
+}
+
+#[test]
+fn memory_killer_is_heard_while_the_container_lives() {
+    let script = "(x=$(yes | head -c 200000000)); sleep 1000";
+    let mut bench = Bench::new(&["sh", "-c", script]);
+    let resources = bench.spec.linux.resources.as_mut().unwrap();
+    resources.memory = Some(Memory { limit: Some(16 << 20), ..Memory::default() });
+    let mut events = bench.spawn();
+    events.call(&Request::Subscribe).unwrap();
+    bench.client().call(&Request::Run).unwrap();
+    while events.next_event().unwrap() != Event::Oom {}
+    bench.finish();
+}
+
+#[test]
+fn slow_clients_hold_back_only_while_they_live() {
+    let mut bench = Bench::new(&["sh", "-c", "yes | head -c 2000000; echo; echo end"]);
+    bench.config.logs.clear();
+    let mut events = bench.spawn();
+    events.call(&Request::Subscribe).unwrap();
+    bench.client().call(&Request::Create).unwrap();
+    let streams = Streams { stdin: false, stdout: true, stderr: true };
+    let mut slow = bench.client();
+    slow.call(&Request::Attach { exec: None, streams }).unwrap();
+    let mut fast = bench.client();
+    fast.call(&Request::Attach { exec: None, streams }).unwrap();
+    bench.client().call(&Request::Start).unwrap();
+    drop(slow); // never read a byte
+    let output = fast.read_to_end().unwrap();
+    assert!(output.len() > 2_000_000 && output.ends_with(b"\nend\n"));
+    assert_eq!(wait_exit(&mut events).code, 0);
+    bench.finish();
+}
+
+#[test]
+fn full_disks_do_not_stop_the_container() {
+    let mut bench = Bench::new(&["sh", "-c", "echo a; echo b; exit 4"]);
+    let file = LogFile { path: "/dev/full".into(), max_bytes: None, max_files: 1 };
+    bench.config.logs = vec![LogSink::JsonFile { file, attributes: BTreeMap::new() }];
+    assert_eq!(bench.run().code, 4);
+    assert_eq!(bench.state().log_records_dropped, 2);
+    bench.finish();
+}
+
+#[test]
+fn syslog_and_journal_receive_lines() {
+    let mut bench = Bench::new(&["sh", "-c", "echo hello"]);
+    let socket = |name: &str| std::os::unix::net::UnixDatagram::bind(bench.path(name)).unwrap();
+    let (syslog, journal) = (socket("syslog"), socket("journal"));
+    bench.config.logs = vec![
+        LogSink::Syslog {
+            address: SyslogAddress::Unix { path: bench.path("syslog") },
+            format: SyslogFormat::Unix,
+            facility: 3,
+            tag: "tag".to_owned(),
+            hostname: "h".to_owned(),
+        },
+        LogSink::Journald {
+            socket: bench.path("journal"),
+            fields: BTreeMap::from([("CONTAINER_ID".to_owned(), "c".to_owned())]),
+        },
+    ];
+    assert_eq!(bench.run().code, 0);
+    let receive = |socket: &std::os::unix::net::UnixDatagram| {
+        let mut buffer = [0; 512];
+        let count = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    };
+    let line = receive(&syslog);
+    assert!(line.starts_with("<30>") && line.ends_with("]: hello\n"), "{line}");
+    assert_eq!(receive(&journal), "CONTAINER_ID=c\nPRIORITY=6\nMESSAGE=hello\n");
+    bench.finish();
+}
+
+#[test]
+fn an_absent_log_server_is_an_error() {
+    let mut bench = Bench::new(&["true"]);
+    let socket = bench.path("absent");
+    bench.config.logs = vec![LogSink::Journald { socket, fields: BTreeMap::new() }];
+    let failure = refused(bench.spawn().call(&Request::Run));
+    assert_eq!(failure.kind, FailureKind::LogDriver);
     bench.finish();
 }

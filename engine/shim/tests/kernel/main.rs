@@ -206,6 +206,32 @@ fn exec_kill_pause() {
 }
 
 #[test]
+fn execs_that_leave_a_writer_behind() {
+    let mut bench = Bench::new(&["sleep", "1000"]);
+    bench.spawn().call(&Request::Run).unwrap();
+    let (output, exit) =
+        bench.exec("one", process(&["sh", "-c", "echo x; yes >&2 & exit 0"])).unwrap();
+    assert_eq!(exit.code, 0);
+    assert!(output.contains("x\n"));
+    let count = bench.exec("two", process(&["sh", "-c", "ps | grep -c '[y]es'"])).unwrap().0;
+    assert!(count.ends_with("1\n"), "the writer is gone: {count}");
+    bench.finish();
+}
+
+#[test]
+fn killed_before_the_start() {
+    let mut bench = Bench::new(&["true"]);
+    let mut client = bench.spawn();
+    let mut events = bench.client();
+    events.call(&Request::Subscribe).unwrap();
+    client.call(&Request::Create).unwrap();
+    client.call(&Request::Kill { signal: 9, all: false }).unwrap();
+    assert_eq!(wait_exit(&mut events).code, 137);
+    assert_eq!(refused(client.call(&Request::Start)).kind, FailureKind::Conflict);
+    bench.finish();
+}
+
+#[test]
 fn limits_and_update() {
     let mut bench = Bench::new(&["sleep", "1000"]);
     let resources = bench.spec.linux.resources.as_mut().unwrap();
@@ -299,9 +325,7 @@ fn a_killed_shim_takes_its_container_along() {
     let mut shim = bench.shim.take().unwrap();
     shim.kill().unwrap();
     shim.wait().unwrap();
-    #[allow(clippy::disallowed_methods, reason = "a test drives the program itself")]
-    let mut command = std::process::Command::new(support::program());
-    let cleaned = command.args(["--cleanup", "--dir"]).arg(bench.path("run")).status().unwrap();
+    let cleaned = support::cleanup(&bench.path("run"));
     assert!(cleaned.success());
     assert!(!std::path::Path::new(&format!("/proc/{pid}/root")).exists() || is_zombie(pid));
     let outcome = std::fs::read(bench.path("outcome.json")).unwrap();

@@ -80,7 +80,7 @@ fn default_spec(id: &str, args: &[&str]) -> Spec {
         ],
         linux: Linux {
             namespaces: kinds.map(|kind| Namespace { kind, path: None }).to_vec(),
-            cgroups_path: Some(format!("/shoal-test/{id}")),
+            cgroups_path: Some(format!("/{id}")),
             resources: Some(Resources {
                 devices: vec![
                     DeviceRule { access: Some("rwm".to_owned()), ..DeviceRule::default() },
@@ -272,11 +272,19 @@ impl Bench {
     }
 }
 
+/// `shoal-shim --cleanup`.
+pub(crate) fn cleanup(run: &Path) -> std::process::ExitStatus {
+    #[allow(clippy::disallowed_methods, reason = "a test drives the program itself")]
+    let mut command = std::process::Command::new(program());
+    command.args(["--cleanup", "--dir"]).arg(run).status().unwrap()
+}
+
 impl Drop for Bench {
     fn drop(&mut self) {
         if let Some(mut shim) = self.shim.take() {
             let _gone = shim.kill();
             let _status = shim.wait();
+            let _status = cleanup(&self.path("run"));
         }
     }
 }
