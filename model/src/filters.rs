@@ -231,3 +231,67 @@ fn event_names_image(event: &Event, image: &str) -> bool {
     (event.kind == EventKind::Image && (event.actor == image || untagged(&event.actor) == image))
         || name.is_some_and(|name| name == image || untagged(name) == image)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventScope;
+
+    fn event(kind: EventKind, action: &str, actor: &str, attributes: &[(&str, &str)]) -> Event {
+        Event {
+            at: Timestamp::from_nanos(0),
+            kind,
+            action: action.to_owned(),
+            actor: actor.to_owned(),
+            attributes: attributes
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            scope: EventScope::Local,
+        }
+    }
+
+    #[test]
+    fn events_pass_their_filters() {
+        let started = event(
+            EventKind::Container,
+            "exec_start: sh -c true",
+            "abcdef",
+            &[("name", "web"), ("image", "nginx:1"), ("tier", "front")],
+        );
+        let all = EventFilters::default();
+        let of = |change: &dyn Fn(&mut EventFilters)| {
+            let mut filters = all.clone();
+            change(&mut filters);
+            filters.matches(&started)
+        };
+        assert!(all.matches(&started));
+        assert!(of(&|f| f.actions = vec!["exec_start".into()]));
+        assert!(!of(&|f| f.actions = vec!["exec".into()]));
+        assert!(of(&|f| f.containers = vec!["other".into(), "web".into()]));
+        assert!(of(&|f| f.containers = vec!["abc".into()]));
+        assert!(!of(&|f| f.containers = vec!["we".into()]));
+        assert!(!of(&|f| f.volumes = vec!["web".into()]));
+        assert!(of(&|f| f.images = vec!["nginx".into()]));
+        assert!(!of(&|f| f.images = vec!["nginx:2".into()]));
+        assert!(of(&|f| f.labels = vec![LabelFilter::parse("tier=front")]));
+        assert!(!of(&|f| {
+            f.labels = vec![LabelFilter::parse("tier"), LabelFilter::parse("none")];
+        }));
+        assert!(!of(&|f| f.kinds = vec![EventKind::Image]));
+        assert!(!of(&|f| f.scopes = vec!["swarm".into()]));
+    }
+
+    #[test]
+    fn prune_spares_the_young_and_the_excepted() {
+        let labels = BTreeMap::from([("keep".to_owned(), String::new())]);
+        let filters = PruneFilters {
+            until: Some(Timestamp::from_nanos(10)),
+            without_labels: vec![LabelFilter::parse("keep")],
+            ..PruneFilters::default()
+        };
+        assert!(filters.matches(Timestamp::from_nanos(9), &BTreeMap::new()));
+        assert!(!filters.matches(Timestamp::from_nanos(10), &BTreeMap::new()));
+        assert!(!filters.matches(Timestamp::from_nanos(9), &labels));
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use shoal_base::SharedClock;
+use shoal_base::tasks::Tasks;
 use shoal_model::Failure;
 use shoal_model::container::{Input, Output};
 use tokio::sync::mpsc;
@@ -61,6 +62,8 @@ pub struct Ports {
     pub networks: Arc<dyn Networks>,
     pub system: Arc<dyn System>,
     pub clock: SharedClock,
+    /// Owner of the tasks that move hijacked streams.
+    pub tasks: Tasks,
 }
 
 impl std::fmt::Debug for Ports {

@@ -1,0 +1,214 @@
+//! Failures to HTTP: kind to status, and dockerd's exact words where clients depend on them.
+//!
+//! The only place that chooses statuses, and the only place that holds those words.
+//!
+//! Source: moby `daemon/errors.go`, `daemon/delete.go`, `volume/service/errors.go`,
+//! `daemon/server/httpstatus/status.go`; pinned by the tests below.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use shoal_model::{ErrorKind, Fact, Failure, ObjectKind, Reference};
+
+/// What was being done, where dockerd's words depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb<'a> {
+    Other,
+    Start,
+    Pause,
+    Attach,
+    ExecCreate,
+    ExecStart,
+    Kill(&'a str),
+    Restart(&'a str),
+    Stop(&'a str),
+    Update(&'a str),
+}
+
+/// An answer that is an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(crate) fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, message)
+    }
+
+    pub(crate) fn of(failure: &Failure, verb: Verb<'_>) -> Self {
+        Self { status: status(failure), message: message(failure, verb) }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        Self::of(&failure, Verb::Other)
+    }
+}
+
+/// For `map_err`: the failure happened during `verb`.
+pub(crate) fn during(verb: Verb<'_>) -> impl Fn(Failure) -> ApiError {
+    move |failure| ApiError::of(&failure, verb)
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        if self.status != StatusCode::NOT_MODIFIED {
+            let body = serde_json::json!({ "message": self.message }).to_string();
+            *response.body_mut() = Body::from(body + "\n");
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        response
+    }
+}
+
+fn status(failure: &Failure) -> StatusCode {
+    match failure.fact() {
+        Some(Fact::AlreadyInState) => return StatusCode::NOT_MODIFIED,
+        // The program cannot be run: docker blames the caller.
+        Some(Fact::StartFailed { exit_code: 126 | 127, .. }) => return StatusCode::BAD_REQUEST,
+        _ => {}
+    }
+    match failure.kind() {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::InvalidArgument => StatusCode::BAD_REQUEST,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::NotModified => StatusCode::NOT_MODIFIED,
+        ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::Internal
+        | ErrorKind::DataLoss
+        | ErrorKind::DeadlineExceeded
+        | ErrorKind::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The message as dockerd words it.
+pub(crate) fn message(failure: &Failure, verb: Verb<'_>) -> String {
+    let words = failure.fact().map_or_else(|| failure.chain(), |fact| words(fact, verb));
+    match verb {
+        Verb::Kill(name) => format!("cannot kill container: {name}: {words}"),
+        Verb::Stop(name) if !is_missing(failure) => {
+            format!("cannot stop container: {name}: {words}")
+        }
+        Verb::Restart(name) if !is_missing(failure) => {
+            format!("Cannot restart container {name}: {words}")
+        }
+        Verb::Update(name) if !is_missing(failure) => {
+            format!("Cannot update container {name}: {words}")
+        }
+        _ => words,
+    }
+}
+
+fn is_missing(failure: &Failure) -> bool {
+    matches!(failure.fact(), Some(Fact::NoSuch { .. } | Fact::Ambiguous { .. }))
+}
+
+fn words(fact: &Fact, verb: Verb<'_>) -> String {
+    match fact {
+        Fact::NoSuch { object, name } => no_such(*object, name),
+        Fact::Ambiguous { object: ObjectKind::Network, prefix } => {
+            format!("network {prefix} is ambiguous (several matches found on ID prefix)")
+        }
+        Fact::Ambiguous { prefix, .. } => {
+            format!("multiple IDs found with provided prefix: {prefix}")
+        }
+        Fact::ContainerNameTaken { name, by } => format!(
+            "Conflict. The container name \"/{name}\" is already in use by container \"{by}\". You have \
+             to remove (or rename) that container to be able to reuse that name."
+        ),
+        Fact::NotRunning { container } => format!("container {container} is not running"),
+        Fact::Paused { container } => paused(container, verb),
+        Fact::NotPaused { container } => format!("Container {container} is not paused"),
+        Fact::Restarting { container } => {
+            format!("Container {container} is restarting, wait until the container is running")
+        }
+        Fact::RemoveRunning { container, state } if state == "paused" => format!(
+            "cannot remove container \"/{container}\": container is paused and must be unpaused first"
+        ),
+        Fact::RemoveRunning { container, state } => format!(
+            "cannot remove container \"/{container}\": container is {state}: stop the container before \
+             removing or force remove"
+        ),
+        Fact::AlreadyInState => String::new(),
+        Fact::StartFailed { reason, .. } if verb == Verb::ExecStart => format!(
+            "OCI runtime exec failed: exec failed: unable to start container process: {reason}: unknown"
+        ),
+        Fact::StartFailed { reason, .. } => format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: \
+             runc create failed: unable to start container process: error during container init: \
+             {reason}: unknown"
+        ),
+        Fact::ImageInUse { image, why, must_force } => image_in_use(image, why, *must_force),
+        Fact::VolumeInUse { volume, containers } => {
+            format!("remove {volume}: volume is in use - [{}]", containers.join(", "))
+        }
+        Fact::NetworkInUse { network, endpoints } => format!(
+            "error while removing network: network {network} has active endpoints ({})",
+            endpoints.join(", ")
+        ),
+        Fact::InvalidFilter { key, value: None } => format!("invalid filter '{key}'"),
+        Fact::InvalidFilter { key, value: Some(value) } => {
+            format!("invalid filter '{key}=[{value}]'")
+        }
+    }
+}
+
+fn no_such(object: ObjectKind, name: &str) -> String {
+    match object {
+        ObjectKind::Container => format!("No such container: {name}"),
+        ObjectKind::Image => {
+            let full = name.parse::<Reference>().map(|reference| reference.or_latest().familiar());
+            format!("No such image: {}", full.unwrap_or_else(|_| name.to_owned()))
+        }
+        ObjectKind::Volume => format!("get {name}: no such volume"),
+        ObjectKind::Network => format!("network {name} not found"),
+        ObjectKind::Exec => format!("No such exec instance: {name}"),
+        ObjectKind::Plugin => format!("plugin \"{name}\" not found"),
+    }
+}
+
+fn paused(container: &str, verb: Verb<'_>) -> String {
+    match verb {
+        Verb::ExecCreate | Verb::ExecStart => {
+            format!("container {container} is paused, unpause the container before exec")
+        }
+        Verb::Attach => {
+            format!("container {container} is paused, unpause the container before attach")
+        }
+        Verb::Pause => format!("container {container} is already paused"),
+        Verb::Start => "cannot start a paused container, try unpause instead".to_owned(),
+        _ => format!("container {container} is paused"),
+    }
+}
+
+fn image_in_use(image: &str, why: &str, must_force: bool) -> String {
+    let hex = image.strip_prefix("sha256:").unwrap_or(image);
+    let is_id = hex.len() >= 12 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let force = if must_force { "must be forced" } else { "cannot be forced" };
+    if is_id {
+        format!("conflict: unable to delete {} ({force}) - {why}", &hex[..12])
+    } else {
+        format!("conflict: unable to remove repository reference \"{image}\" (must force) - {why}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Attach.
+
+use shoal_model::container::AttachOptions;
+
+use crate::error::{ApiError, Verb, during};
+use crate::request::{Answer, Context};
+use crate::stream::{detach, hijack};
+
+/// Parses detach keys of a client.
+pub(super) fn detach_keys(text: &str) -> Result<Vec<u8>, ApiError> {
+    detach::parse(text)
+        .ok_or_else(|| ApiError::bad_request(format!("Invalid detach keys ({text}) provided")))
+}
+
+pub(super) async fn attach(ctx: Context) -> Answer {
+    let keys = detach_keys(ctx.query.text("detachKeys"))?;
+    let options = AttachOptions {
+        logs: ctx.query.flag("logs"),
+        stream: ctx.query.flag("stream"),
+        stdin: ctx.query.flag("stdin"),
+        stdout: ctx.query.flag("stdout"),
+        stderr: ctx.query.flag("stderr"),
+    };
+    let attached = ctx.ports.containers.attach(ctx.name(), options).await;
+    hijack::answer(ctx, attached.map_err(during(Verb::Attach))?, keys)
+}
