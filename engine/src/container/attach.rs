@@ -38,8 +38,10 @@ pub(crate) async fn attach(
         Session { output: stream::empty().boxed(), input: None, tty }
     };
     if options.logs {
-        let wanted =
-            LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
+        let (stdout, stderr) = (options.stdout, options.stderr);
+        // What is logged from now on comes by the stream.
+        let until = options.stream.then(|| core.clock.now());
+        let wanted = LogOptions { stdout, stderr, until, ..LogOptions::default() };
         let past = logs::open(core, container, wanted).await?;
         let past = past.map(|record| record.map(|r| Output { kind: r.kind, bytes: r.line }));
         session.output = past.chain(session.output).boxed();

@@ -268,6 +268,9 @@ fn adopt(core: &Arc<Core>, one: Left) {
         view.network = network.map(Arc::new);
     }
     let (container, jobs) = Container::new(paths, view);
+    if let Life::Live { state, .. } = &life {
+        exec::restore(core, &container, &state.execs);
+    }
     core.insert(Arc::clone(&container));
     let mut owner = Owner::new(Arc::clone(core), Arc::clone(&container));
     owner.chain.restarts = record.restart_count;
@@ -305,8 +308,8 @@ impl Owner {
     async fn begin_after_restore(&mut self, life: Life) {
         let unwatched = matches!(life, Life::Ended { .. });
         match life {
-            Life::Live { client, events, state } => {
-                self.resume(client, events, *state);
+            Life::Live { client, events, .. } => {
+                self.resume(client, events);
                 return;
             }
             Life::Ended { ended, client } => {
@@ -341,8 +344,7 @@ impl Owner {
         }
     }
 
-    fn resume(&mut self, client: Client, events: Connection, state: message::State) {
-        exec::restore(&self.core, &self.container, &state.execs);
+    fn resume(&mut self, client: Client, events: Connection) {
         let ended = CancellationToken::new();
         let view = self.view();
         let spec = &view.record.spec;

@@ -12,6 +12,9 @@ fn tar_of(name: &str, content: &str) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o640);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_700_000_000);
     builder.append_data(&mut header, name, content.as_bytes()).unwrap();
     builder.into_inner().unwrap()
 }
