@@ -23,11 +23,8 @@ use shoal_netoverlay as netoverlay;
 
 use crate::config::Config;
 use crate::facts::HostFacts;
-use crate::images::HostImageSource;
 use crate::networking::HostNetworking;
-use crate::ports::{
-    Files, HostContainers, HostExecs, HostImages, HostNetworks, HostSystem, HostVolumes,
-};
+use crate::ports::{HostContainers, HostExecs, HostImages, HostNetworks, HostSystem, HostVolumes};
 
 /// Attempts of a blob's transfer without progress before it is given up.
 const TRANSFER_ATTEMPTS: u32 = 5;
@@ -45,7 +42,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<Po
         options: config.options.dns_opts.clone(),
     };
     let parts = Parts {
-        images: Arc::new(HostImageSource(images.clone())),
+        images: Arc::new(images.clone()),
         networking: Arc::new(HostNetworking::new(networks.clone(), dns)),
         clock: clock.clone(),
         random: Arc::new(SystemRandom),
@@ -62,10 +59,8 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<Po
         engine: engine.clone(),
         tasks: tasks.clone(),
     });
-    let files =
-        Files { engine: engine.clone(), images, tasks: tasks.clone(), clock: clock.clone() };
     Ok(Ports {
-        containers: Arc::new(HostContainers { engine: engine.clone(), files }),
+        containers: Arc::new(HostContainers { engine: engine.clone(), images }),
         execs: Arc::new(HostExecs(engine.clone())),
         images: host_images.clone(),
         volumes: Arc::new(HostVolumes { volumes: engine.volumes(), events: engine.events() }),

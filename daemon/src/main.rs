@@ -4,7 +4,6 @@
 mod compose;
 mod config;
 mod facts;
-mod images;
 mod lock;
 mod networking;
 mod options;

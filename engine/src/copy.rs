@@ -32,15 +32,44 @@ const QUEUE: usize = 8;
 /// Largest chunk.
 const CHUNK: usize = 64 << 10;
 
-/// A container's root directory.
-async fn root(core: &Core, container: &Container) -> Result<Box<RootView>, Error> {
+/// What is done with a root.
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// A container's root directory, for work at `path`.
+async fn root(
+    core: &Core,
+    container: &Container,
+    path: &str,
+    access: Access,
+) -> Result<Box<RootView>, Error> {
     let view = container.view();
     if view.state.phase.is_live() {
         let path = format!("/proc/{}/root", view.state.pid);
         let root = beneath::root(path.as_ref()).map_err(Error::file("open", path))?;
         return Ok(Box::new(root));
     }
-    let opened = core.images.view(&container.id).await;
+    let inside = format!("/{}", path.trim_matches('/'));
+    let hidden = |mount: &&crate::mounts::Resolved| {
+        inside
+            .strip_prefix(mount.target.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if let Some(mount) = view.record.mounts.iter().find(hidden) {
+        return Err(Error::NotImplemented(format!(
+            "cannot copy `{path}` while container `{}` does not run: it lies on the mount `{}`; start the \
+             container first",
+            view.name(),
+            mount.target
+        )));
+    }
+    let opened = match access {
+        Access::Read => core.images.view(&container.id).await,
+        Access::Write => core.images.open(&container.id).await,
+    };
     opened.map_err(Error::part("open the files of", view.name()))
 }
 
@@ -50,19 +79,13 @@ pub(crate) async fn stat(
     container: &Arc<Container>,
     path: &str,
 ) -> Result<PathStat, Error> {
-    let root = root(core, container).await?;
+    let root = root(core, container, path, Access::Read).await?;
     let path = path.to_owned();
     let found =
         shoal_base::blocking::run("look at a path", move || archive::stat(root.as_fd(), &path))
             .await?;
     let found = found.map_err(Error::part("look into", container.view().name()))?;
-    Ok(PathStat {
-        name: found.name,
-        size: found.size,
-        mode: kernel_mode(found.mode),
-        modified: found.mtime,
-        link_target: found.link_target,
-    })
+    Ok(found)
 }
 
 /// A path as a tar archive.
@@ -72,7 +95,7 @@ pub(crate) async fn archive(
     path: &str,
 ) -> Result<(PathStat, ByteStream), Error> {
     let stat = stat(core, container, path).await?;
-    let root = root(core, container).await?;
+    let root = root(core, container, path, Access::Read).await?;
     let from = path.to_owned();
     let stream = produce(core, move |out| archive::export(root.as_fd(), &from, out).map(drop));
     publish(core, container, "archive-path", &[("path", path.to_owned())]);
@@ -98,12 +121,7 @@ pub(crate) async fn unarchive(
     archive: ByteStream,
 ) -> Result<(), Error> {
     let view = container.view();
-    if !view.state.phase.is_live() {
-        return Err(Error::NotImplemented(
-            "copying into a container that does not run is not supported".to_owned(),
-        ));
-    }
-    let root = root(core, container).await?;
+    let root = root(core, container, path, Access::Write).await?;
     let host = &view.record.spec.host;
     let options = ImportOptions {
         overwrite: if options.no_overwrite_dir_non_dir {
@@ -142,22 +160,6 @@ fn owner(
 fn publish(core: &Core, container: &Container, action: &str, extra: &[(&str, String)]) {
     let attributes = container::attributes(&container.view.borrow(), extra);
     core.publish(&container.id, action, attributes);
-}
-
-/// Bits of Go's `os.FileMode` as the kernel's `st_mode`.
-fn kernel_mode(go: u32) -> u32 {
-    const KINDS: [(u32, u32); 5] = [
-        (1 << 31, 0o040_000),
-        (1 << 27, 0o120_000),
-        (1 << 25, 0o010_000),
-        (1 << 24, 0o140_000),
-        (1 << 21, 0o020_000),
-    ];
-    const EXTRA: [(u32, u32); 3] = [(1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000)];
-    let kind = KINDS.iter().find(|(bit, _)| go & bit != 0).map(|(_, kind)| *kind);
-    let device = (go & (1 << 26) != 0).then_some(0o060_000);
-    let extra: u32 = EXTRA.iter().filter(|(bit, _)| go & bit != 0).map(|(_, bits)| bits).sum();
-    kind.or(device).unwrap_or(0o100_000) | extra | (go & 0o777)
 }
 
 /// Runs a writer on a thread that may block and streams what it writes.
@@ -228,20 +230,5 @@ impl Read for Source {
         let count = self.rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&self.rest.split_to(count));
         Ok(count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes() {
-        assert_eq!(kernel_mode(0o644), 0o100_644);
-        assert_eq!(kernel_mode(1 << 31 | 1 << 20 | 0o777), 0o041_777);
-        assert_eq!(kernel_mode(1 << 27 | 0o777), 0o120_777);
-        assert_eq!(kernel_mode(1 << 26 | 1 << 21 | 0o600), 0o020_600);
-        assert_eq!(kernel_mode(1 << 26 | 0o660), 0o060_660);
-        assert_eq!(kernel_mode(1 << 23 | 0o755), 0o104_755);
     }
 }

@@ -72,6 +72,12 @@ pub trait ImageSource: Debug + Send + Sync + 'static {
     /// When there is none.
     async fn view(&self, container: &ContainerId) -> Result<Box<RootView>, Failure>;
 
+    /// The file system of a container that does not run, to be written, without what is mounted into it.
+    ///
+    /// # Errors
+    /// When there is none.
+    async fn open(&self, container: &ContainerId) -> Result<Box<RootView>, Failure>;
+
     /// Writes all files beneath `root` as a tar archive. Blocks for long.
     ///
     /// # Errors
@@ -151,6 +157,10 @@ impl ImageSource for shoal_engine_images::image::Images {
 
     async fn view(&self, container: &ContainerId) -> Result<Box<RootView>, Failure> {
         Ok(Box::new(self.snapshots().view_container(container)?))
+    }
+
+    async fn open(&self, container: &ContainerId) -> Result<Box<RootView>, Failure> {
+        Ok(Box::new(self.snapshots().open_container(container)?))
     }
 
     fn write_tree(

@@ -5,6 +5,7 @@ use futures_util::FutureExt as _;
 use shoal_api::ports::{ByteStream, Containers, Exit, Logs, Session, Stream};
 use shoal_engine::Engine;
 use shoal_engine::container::session;
+use shoal_engine_images::image::Images;
 use shoal_model::container::{
     ArchivePutOptions, AttachOptions, CommitRequest, ContainerDetails, ContainerSummary,
     CreateRequest, Created, ListOptions, LogOptions, PathChange, PathStat, Pruned, RemoveOptions,
@@ -13,13 +14,11 @@ use shoal_model::container::{
 use shoal_model::filters::PruneFilters;
 use shoal_model::{Digest, Failure};
 
-use super::files::Files;
-
 /// Containers of the engine.
 #[derive(Debug)]
 pub(crate) struct HostContainers {
     pub(crate) engine: Engine,
-    pub(crate) files: Files,
+    pub(crate) images: Images,
 }
 
 /// The engine's session as the API's.
@@ -95,11 +94,11 @@ impl Containers for HostContainers {
     }
 
     async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure> {
-        self.files.stats(name).await
+        Ok(self.engine.stats(name)?)
     }
 
     async fn top(&self, name: &str, ps_args: &[String]) -> Result<TopResult, Failure> {
-        self.files.top(name, ps_args).await
+        Ok(self.engine.top(name, ps_args).await?)
     }
 
     async fn changes(&self, name: &str) -> Result<Vec<PathChange>, Failure> {
@@ -107,19 +106,19 @@ impl Containers for HostContainers {
     }
 
     async fn export(&self, name: &str) -> Result<ByteStream, Failure> {
-        self.files.export(name).await
+        Ok(self.engine.export(name).await?)
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Digest, Failure> {
-        self.files.commit(request).await
+        super::commit::commit(&self.engine, &self.images, request).await
     }
 
     async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure> {
-        self.files.path_stat(name, path).await
+        Ok(self.engine.path_stat(name, path).await?)
     }
 
     async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure> {
-        self.files.archive(name, path).await
+        Ok(self.engine.archive(name, path).await?)
     }
 
     async fn unarchive(
@@ -129,7 +128,7 @@ impl Containers for HostContainers {
         options: ArchivePutOptions,
         archive: ByteStream,
     ) -> Result<(), Failure> {
-        self.files.unarchive(name, path, options, archive).await
+        Ok(self.engine.unarchive(name, path, options, archive).await?)
     }
 
     async fn prune(&self, filters: PruneFilters) -> Result<Pruned, Failure> {

@@ -1,9 +1,9 @@
 //! The API's ports, over the engine, the images and the networks of this host.
 
 mod bytes;
+mod commit;
 mod containers;
 mod execs;
-mod files;
 mod images;
 mod networks;
 mod system;
@@ -12,7 +12,6 @@ mod volumes;
 
 pub(crate) use containers::HostContainers;
 pub(crate) use execs::HostExecs;
-pub(crate) use files::Files;
 pub(crate) use images::HostImages;
 pub(crate) use networks::HostNetworks;
 pub(crate) use system::HostSystem;

@@ -1,0 +1,81 @@
+//! `docker commit`: an image of a container's settings and changes.
+
+use shoal_base::blocking;
+use shoal_engine::Engine;
+use shoal_engine_images::archive::make::CommitOptions;
+use shoal_engine_images::image::Images;
+use shoal_model::container::{CommitRequest, ContainerDetails, Phase};
+use shoal_model::image::ImageDefaults;
+use shoal_model::{Digest, Failure};
+
+use super::lost;
+
+/// Makes an image of a container, frozen meanwhile when it runs and that is asked for.
+pub(super) async fn commit(
+    engine: &Engine,
+    images: &Images,
+    request: CommitRequest,
+) -> Result<Digest, Failure> {
+    let details = engine.inspect(&request.container, false).await?;
+    let name = details.id.as_str().to_owned();
+    let freeze = request.pause && details.state.phase == Phase::Running;
+    if freeze {
+        engine.pause(&name).await?;
+    }
+    let reference = request.reference.clone();
+    let images = images.clone();
+    let made = blocking::run("commit a container", move || make(&images, &details, request)).await;
+    if freeze {
+        // Also when the commit failed: the container must go on.
+        engine.unpause(&name).await?;
+    }
+    let id = made.map_err(lost)??;
+    let named = reference.map(|reference| reference.familiar()).unwrap_or_default();
+    engine.publish(&name, "commit", &[("comment", named), ("imageID", id.to_string())])?;
+    Ok(id)
+}
+
+fn make(
+    images: &Images,
+    details: &ContainerDetails,
+    request: CommitRequest,
+) -> Result<Digest, Failure> {
+    let parent = details.image_id.and_then(|id| images.get(id));
+    let spec = &details.spec;
+    let defaults = request.overrides.unwrap_or_else(|| ImageDefaults {
+        user: spec.user.clone(),
+        exposed_ports: spec.exposed_ports.clone(),
+        env: spec.env.clone(),
+        entrypoint: spec.entrypoint.clone(),
+        command: spec.command.clone(),
+        volumes: spec.volumes.clone(),
+        working_dir: spec.working_dir.clone(),
+        labels: spec.labels.clone(),
+        stop_signal: spec.stop_signal.clone(),
+        healthcheck: spec.healthcheck.clone(),
+        shell: spec.shell.clone(),
+        on_build: spec.on_build.clone(),
+    });
+    let options = CommitOptions {
+        defaults,
+        changes: request.changes,
+        author: request.author,
+        comment: request.comment,
+        created_by: std::iter::once(&details.path)
+            .chain(&details.args)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" "),
+        parent: parent.as_ref().map(|parent| parent.id),
+        parent_config: parent
+            .as_ref()
+            .map(|parent| parent.config_json.clone().into_bytes())
+            .unwrap_or_default(),
+    };
+    let base = parent.as_ref().map(|parent| parent.layers.clone()).unwrap_or_default();
+    let image = images.commit(&details.id, &base, &options)?;
+    if let Some(reference) = request.reference {
+        images.tag(&reference.or_latest(), image.id)?;
+    }
+    Ok(image.id)
+}
