@@ -84,8 +84,12 @@ pub(crate) async fn stat(
     let found =
         shoal_base::blocking::run("look at a path", move || archive::stat(root.as_fd(), &path))
             .await?;
-    let found = found.map_err(Error::part("look into", container.view().name()))?;
-    Ok(found)
+    found.map_err(|error| match error {
+        archive::Error::NotFound { path } => {
+            Error::NoSuchPath { path, container: container.view().name().to_owned() }
+        }
+        other => Error::part("look into", container.view().name())(other),
+    })
 }
 
 /// A path as a tar archive.

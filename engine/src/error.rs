@@ -32,6 +32,26 @@ pub enum Error {
     /// The name cannot be used.
     #[error(transparent)]
     Name(#[from] names::Error),
+    /// A rename to the name it has.
+    #[error("container `{name}` has this name already")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// There is no such file.
+    #[error("there is no file `{path}` in container `{container}`")]
+    NoSuchPath {
+        /// The path as the client wrote it.
+        path: String,
+        /// The container as the client called it.
+        container: String,
+    },
+    /// No such user in the container's files: the shim's sentence is docker's.
+    #[error("{message}")]
+    UnknownUser {
+        /// The shim's sentence.
+        message: String,
+    },
     /// The verb is not possible in this phase.
     #[error("container `{container}` is {}", phase.as_str())]
     Phase {
@@ -163,6 +183,9 @@ impl Classified for Error {
             Self::Ambiguous { .. } | Self::Invalid { .. } => ErrorKind::InvalidArgument,
             Self::Name(names::Error::Invalid { .. }) => ErrorKind::InvalidArgument,
             Self::Name(names::Error::Taken { .. }) | Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::SameName { .. } => ErrorKind::InvalidArgument,
+            Self::NoSuchPath { .. } => ErrorKind::NotFound,
+            Self::UnknownUser { .. } => ErrorKind::Internal,
             Self::Phase { kind, .. } => *kind,
             Self::NotImplemented(_) => ErrorKind::NotImplemented,
             Self::DamagedRecord { .. } => ErrorKind::DataLoss,
@@ -187,6 +210,10 @@ impl Classified for Error {
             }
             Self::Name(names::Error::Taken { name, by }) => {
                 Some(Fact::ContainerNameTaken { name: name.clone(), by: by.to_string() })
+            }
+            Self::SameName { .. } => Some(Fact::SameName),
+            Self::NoSuchPath { path, container } => {
+                Some(Fact::NoSuchPath { path: path.clone(), container: container.clone() })
             }
             Self::Phase { fact, .. } => fact.clone(),
             Self::StartFailed { exit_code, reason } => {

@@ -61,6 +61,10 @@ pub enum Fact {
     Ambiguous { object: ObjectKind, prefix: String },
     /// A container name is taken. `name` has no leading slash.
     ContainerNameTaken { name: String, by: String },
+    /// A container already has the name that it shall get.
+    SameName,
+    /// There is no such file in the container.
+    NoSuchPath { path: String, container: String },
     /// The verb needs a running container.
     NotRunning { container: String },
     /// The verb is not possible while the container is paused.

@@ -142,7 +142,7 @@ impl FromStr for Reference {
         }
         let (domain, path) = split_domain(name);
         if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err(InvalidReference::UpperCase(name.to_owned()));
+            return Err(InvalidReference::UpperCase(path));
         }
         if !is_domain(&domain) || path.is_empty() || !path.split('/').all(is_component) {
             return Err(InvalidReference::Format);
@@ -259,7 +259,7 @@ mod tests {
         }
         assert_eq!(
             full("Busybox"),
-            "invalid reference format: repository name (Busybox) must be lowercase"
+            "invalid reference format: repository name (library/Busybox) must be lowercase"
         );
     }
 

@@ -73,7 +73,7 @@ fn endpoints(
 /// As the list shows it: arguments that need it are quoted.
 fn command_line(command: &[String]) -> String {
     let quote = |word: &String| {
-        if word.contains(' ') { format!("'{}'", word.replace('\'', "\\'")) } else { word.clone() }
+        if word.contains(' ') { format!("'{word}'") } else { word.clone() }
     };
     let mut words = command.iter();
     let first = words.next().cloned().into_iter();

@@ -38,9 +38,9 @@ pub struct Refusal {
 ///
 /// # Errors
 /// Why not.
-pub fn permit(verb: Verb, phase: Phase, name: &str) -> Result<(), Refusal> {
+pub fn permit(verb: Verb, phase: Phase, name: &str, id: &str) -> Result<(), Refusal> {
     use Phase::*;
-    let container = || name.to_owned();
+    let container = || id.to_owned();
     let refuse = |kind, fact| Err(Refusal { kind, fact: Some(fact) });
     let conflict = |fact| refuse(ErrorKind::Conflict, fact);
     match (verb, phase) {
@@ -75,7 +75,7 @@ pub fn permit(verb: Verb, phase: Phase, name: &str) -> Result<(), Refusal> {
         }
 
         (Verb::Remove, Running | Paused | Restarting) => conflict(Fact::RemoveRunning {
-            container: container(),
+            container: name.to_owned(),
             state: phase.as_str().to_owned(),
         }),
         (Verb::Remove, Created | Exited) => Ok(()),
@@ -124,7 +124,7 @@ mod tests {
         ];
         let mut table = String::new();
         for verb in verbs {
-            let row = phases.map(|phase| match permit(verb, phase, "c") {
+            let row = phases.map(|phase| match permit(verb, phase, "c", "c") {
                 Ok(()) => "yes".to_owned(),
                 Err(Refusal { fact: Some(fact), .. }) => {
                     let text = format!("{fact:?}");

@@ -118,7 +118,8 @@ impl Container {
 /// Checks whether `verb` is possible for what `view` shows.
 pub(crate) fn permit(view: &View, verb: Verb) -> Result<(), Error> {
     let name = view.name();
-    lifecycle::permit(verb, view.state.phase, name).map_err(|refusal| Error::Phase {
+    let id = view.record.id.as_str();
+    lifecycle::permit(verb, view.state.phase, name, id).map_err(|refusal| Error::Phase {
         container: name.to_owned(),
         phase: view.state.phase,
         kind: refusal.kind,

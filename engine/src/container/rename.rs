@@ -22,10 +22,7 @@ impl Owner {
         permit(&self.container.view.borrow(), Verb::Rename)?;
         let from = self.view().name().to_owned();
         if from == to {
-            return Err(Error::Invalid {
-                field: "name",
-                reason: "renaming a container with the same name as its current name".to_owned(),
-            });
+            return Err(Error::SameName { name: to });
         }
         let id = self.container.id.clone();
         self.core.names.reserve(&to, &id)?;

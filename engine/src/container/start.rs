@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shoal_model::Timestamp;
 use shoal_model::container::{ExitStatus, Phase};
-use shoal_shim_protocol::message::{Request, Streams};
+use shoal_shim_protocol::message::{FailureKind, Request, Streams};
 use tokio_util::sync::CancellationToken;
 
 use super::lifecycle::Verb;
@@ -142,6 +142,9 @@ impl Owner {
     /// The shim's refusal to create or start, in docker's terms.
     fn not_started(&self, error: shim_client::Error) -> Error {
         match error.refusal() {
+            Some(failure) if failure.kind == FailureKind::UnknownUser => {
+                Error::UnknownUser { message: failure.message.clone() }
+            }
             Some(failure) => Error::StartFailed {
                 exit_code: i32::from(failure.kind.exit_code()),
                 reason: failure.message.clone(),

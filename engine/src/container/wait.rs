@@ -29,7 +29,11 @@ pub fn over(condition: WaitCondition, since: Registered, view: &View) -> Option<
         WaitCondition::NextExit => ended || view.removed,
         WaitCondition::Removed => view.removed || view.state.phase == Phase::Dead,
     };
-    over.then(|| view.outcome())
+    // A removal is no failure, whatever the last start said: docker's client shows the error of a wait.
+    over.then(|| match condition {
+        WaitCondition::Removed => WaitOutcome { error: None, ..view.outcome() },
+        WaitCondition::NotRunning | WaitCondition::NextExit => view.outcome(),
+    })
 }
 
 /// Registers a wait; the future completes when it is over.

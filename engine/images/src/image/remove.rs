@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use sha2::Digest as _;
 use shoal_model::{Digest, Reference};
 
 use super::filter::Filter;
@@ -161,6 +162,7 @@ impl Images {
         }
         self.remove_record(image.id)?;
         removed.push(Removed::Deleted(image.id));
+        removed.extend(self.orphaned_chains(image).into_iter().map(Removed::Deleted));
         let parent = image.parent.and_then(|id| self.get(id)).filter(|_| !options.keep_parents);
         match parent {
             Some(parent)
@@ -172,6 +174,23 @@ impl Images {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Chain ids of the layers that only this image had, the uppermost first.
+    fn orphaned_chains(&self, image: &Image) -> Vec<Digest> {
+        let diff_ids = &image.config.diff_ids;
+        let others = self.all();
+        let shared = others
+            .iter()
+            .map(|other| {
+                let pairs = other.config.diff_ids.iter().zip(diff_ids);
+                pairs.take_while(|(one, two)| one == two).count()
+            })
+            .max()
+            .unwrap_or(0);
+        let mut chains = chain_ids(diff_ids).split_off(shared);
+        chains.reverse();
+        chains
     }
 
     /// Whether another image here was made from it.
@@ -211,6 +230,24 @@ impl Images {
         pruned.freed = self.content().drop_partial()? + self.sweep()?;
         Ok(pruned)
     }
+}
+
+/// The chain id of each layer, from the lowest up.
+///
+/// Source: OCI image-spec `config.md`, "Layer ChainID".
+fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut chains: Vec<Digest> = Vec::with_capacity(diff_ids.len());
+    for diff_id in diff_ids {
+        let chain = match chains.last() {
+            None => *diff_id,
+            Some(below) => {
+                let text = format!("{below} {diff_id}");
+                Digest::from_sha256(sha2::Sha256::digest(text.as_bytes()).into())
+            }
+        };
+        chains.push(chain);
+    }
+    chains
 }
 
 /// The name of an image that a text is; `None` when it is an id.
