@@ -148,6 +148,9 @@ pub enum Error {
         /// Docker's detail.
         reason: String,
     },
+    /// Another part refused the client's input. Its sentence is complete: docker's clients know it.
+    #[error(transparent)]
+    Input(Part),
     /// Another part failed: network, images, volumes, runtime spec.
     #[error("failed to {action} container `{container}`")]
     Part {
@@ -196,7 +199,7 @@ impl Classified for Error {
             Self::Shim { source, .. } => source.kind(),
             Self::StartFailed { exit_code: 126 | 127, .. } => ErrorKind::InvalidArgument,
             Self::StartFailed { .. } => ErrorKind::Internal,
-            Self::Part { source, .. } => source.0.kind(),
+            Self::Part { source, .. } | Self::Input(source) => source.0.kind(),
         }
     }
 
@@ -219,7 +222,7 @@ impl Classified for Error {
             Self::StartFailed { exit_code, reason } => {
                 Some(Fact::StartFailed { exit_code: *exit_code, reason: reason.clone() })
             }
-            Self::Part { source, .. } => source.0.fact().cloned(),
+            Self::Part { source, .. } | Self::Input(source) => source.0.fact().cloned(),
             _ => None,
         }
     }
@@ -241,7 +244,13 @@ impl Error {
         container: &str,
     ) -> impl FnOnce(E) -> Self {
         let container = container.to_owned();
-        move |failure| Self::Part { action, container, source: Part(failure.into()) }
+        move |failure| {
+            let source = Part(failure.into());
+            match source.0.kind() {
+                ErrorKind::InvalidArgument => Self::Input(source),
+                _ => Self::Part { action, container, source },
+            }
+        }
     }
 
     /// What is shown as the state's error text: the reason of a failed start, else the whole chain.

@@ -64,7 +64,8 @@ impl Images {
             let image = self.resolve(name)?;
             match by_name(name, &image) {
                 Some(reference) => {
-                    self.remove_name(&image, &reference, options, users, &mut removed)?;
+                    self.remove_name(&image, &reference, options, users, &mut removed)
+                        .map_err(|error| named(error, name))?;
                 }
                 None => self.remove_by_id(&image, options, users, &mut removed)?,
             }
@@ -272,6 +273,14 @@ fn refuse_when_used(image: &Image, options: RemoveOptions, users: &[User]) -> Re
         (Some(user), _) => refuse("running", user, false),
         (None, Some(user)) if !options.force => refuse("stopped", user, true),
         _ => Ok(()),
+    }
+}
+
+/// A refusal calls the image as the user did.
+fn named(error: Error, name: &str) -> Error {
+    match error {
+        Error::InUse { why, must_force, .. } => in_use(name.to_owned(), why, must_force),
+        other => other,
     }
 }
 
