@@ -134,9 +134,7 @@ fn words(fact: &Fact, verb: Verb<'_>) -> String {
             "Conflict. The container name \"/{name}\" is already in use by container \"{by}\". You have \
              to remove (or rename) that container to be able to reuse that name."
         ),
-        Fact::SameName => {
-            "Renaming a container with the same name as its current name".to_owned()
-        }
+        Fact::SameName => "Renaming a container with the same name as its current name".to_owned(),
         Fact::NoSuchPath { path, container } => {
             format!("Could not find the file {path} in container {container}")
         }

@@ -66,7 +66,8 @@ impl Context {
     ) -> Result<Option<T>, ApiError> {
         self.check_content_type()?;
         let bytes = self.bytes().await?;
-        if bytes.is_empty() {
+        // Old clients send `null` where newer ones send nothing.
+        if bytes.is_empty() || bytes.trim_ascii() == b"null" {
             return Ok(None);
         }
         json::decode(&bytes).map(Some).map_err(invalid_json)

@@ -11,6 +11,7 @@
 //! $ eventually docker inspect …           asked again for up to 20 s until all fits
 //! $ sorted docker ps …                    lines are sorted before they are compared
 //! $ host cat file                         a program of the host
+//! ${quiet}                                a flag that newer clients need to be as silent as old ones
 //! @docker20 line                          only for that client; @!docker20 for all others
 //! ```
 

@@ -40,6 +40,8 @@ fn session(name: &str, program: &Path) {
     let variables = BTreeMap::from([
         ("tmp".to_owned(), tmp.display().to_string()),
         ("rootfs".to_owned(), rootfs.display().to_string()),
+        // The old client has no such flag, and says nothing anyway.
+        ("quiet".to_owned(), if name == "docker20" { "" } else { "-q" }.to_owned()),
     ]);
     let only = std::env::var("SHOAL_SCRIPTS").unwrap_or_default();
     let client = host.client(name, program);

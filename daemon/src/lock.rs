@@ -15,8 +15,6 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// Takes the lock of a data root.
-    ///
-
     pub(crate) fn take(data_root: &Path) -> anyhow::Result<Self> {
         let path = data_root.join("lock");
         let file = OpenOptions::new()

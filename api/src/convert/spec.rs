@@ -73,7 +73,8 @@ pub(crate) fn adapt(parts: &mut CreateParts, version: ApiVersion) -> Result<Vec<
                 "BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer",
             ));
         }
-        if !version.at_least(44) && mount.r#type == "bind" {
+        // Before 1.44 a read-only mount was not so beneath; on a writable one the option is a conflict.
+        if !version.at_least(44) && mount.r#type == "bind" && mount.read_only {
             let options = mount.bind_options.get_or_insert_default();
             options.read_only_non_recursive = true;
         }

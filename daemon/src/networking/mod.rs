@@ -179,7 +179,10 @@ impl Networking for HostNetworking {
                 None => self.settings(&request, None),
             };
             let container = request.container.clone();
-            self.remember(request, result.as_ref().unwrap_or(&NetworkSettings::default()));
+            match &result {
+                Ok(settings) => self.remember(request, settings),
+                Err(_) => self.remember(request, &NetworkSettings::default()),
+            }
             results.insert(container, result);
         }
         Ok(results)
