@@ -12,6 +12,7 @@ mod config;
 mod context;
 mod error;
 mod opts;
+mod reference;
 mod stream;
 mod sys;
 mod table;

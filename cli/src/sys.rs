@@ -65,3 +65,22 @@ pub(crate) fn is_terminal(stream: impl std::io::IsTerminal) -> bool {
 pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+/// Runs a helper program with a word and an input: whether it succeeded, and what it wrote.
+#[expect(clippy::disallowed_methods, reason = "the one place of the client that runs programs")]
+pub(crate) fn filter(program: &str, word: &str, input: &str) -> std::io::Result<(bool, String)> {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(program)
+        .arg(word)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()?;
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output()?;
+    // A helper that fails need not read its input; one that succeeds must have.
+    if output.status.success() {
+        written?;
+    }
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}

@@ -144,6 +144,24 @@ pub(super) fn familiar(image: &str) -> String {
     }
 }
 
+/// A platform `os[/arch[/variant]]` as the API takes it: JSON, or nothing for nothing.
+pub(super) fn platform(text: &str) -> Result<String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let parts: Vec<&str> = text.split('/').collect();
+    let is_word = |part: &&str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    if parts.len() > 3 || !parts.iter().all(is_word) {
+        return Err(format!("invalid platform: {text:?}: must be os[/arch[/variant]]").into());
+    }
+    let keys = ["os", "architecture", "variant"];
+    let platform: serde_json::Map<String, serde_json::Value> =
+        keys.iter().zip(&parts).map(|(key, part)| ((*key).to_owned(), (*part).into())).collect();
+    Ok(serde_json::Value::Object(platform).to_string())
+}
+
 /// Filters of the command line as the API takes them.
 pub(super) fn filters(given: &[String]) -> String {
     let mut map =
@@ -190,6 +208,15 @@ mod tests {
             "NAME      x\n<A>       y\n"
         );
         assert_eq!(render("{{.ID}}:{{.Name}}", false), "1:<a>\n");
+    }
+
+    #[test]
+    fn platforms_become_json() {
+        assert_eq!(platform(""), Ok(String::new()));
+        let expected = r#"{"architecture":"arm64","os":"linux"}"#;
+        assert_eq!(platform("linux/arm64").unwrap(), expected);
+        let refused = platform("linux//x").unwrap_err();
+        assert_eq!(refused.message, "invalid platform: \"linux//x\": must be os[/arch[/variant]]");
     }
 
     #[test]

@@ -4,7 +4,11 @@ mod build;
 mod container;
 mod exec;
 mod format;
+mod image;
+mod images;
+mod inspect;
 mod list;
+mod registry;
 mod run;
 mod start;
 mod transfer;
@@ -31,7 +35,11 @@ static TABLES: &[&[Command]] = &[
     build::COMMANDS,
     container::COMMANDS,
     exec::COMMANDS,
+    image::COMMANDS,
+    images::COMMANDS,
+    inspect::COMMANDS,
     list::COMMANDS,
+    registry::COMMANDS,
     run::COMMANDS,
     start::COMMANDS,
     transfer::COMMANDS,
