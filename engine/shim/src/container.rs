@@ -223,7 +223,8 @@ impl Container {
         if self.init == Some(pid) {
             let oom_killed = self.cgroups.as_ref().is_some_and(|groups| groups.oom_kills() > 0);
             let exit = exit(self.started_at_ns.unwrap_or(0), oom_killed);
-            events.extend(self.take_oom());
+            // The kernel counts a kill before it sends the signal: what killed this one is counted.
+            events.extend(self.new_oom_kills());
             self.oom_watch = None;
             self.exited(exit, events);
         } else if let Some(exec) = self.execs.iter_mut().find(|exec| exec.pid == pid) {
@@ -239,16 +240,22 @@ impl Container {
         if let Some(watch) = &self.oom_watch {
             let _none = rustix::io::read(watch, &mut [0; 512]);
         }
-        let count = || self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
-        let mut kills = count();
         // Version 1 tells of the shortage, a moment before it counts the kill.
         for _ in 0..5 {
-            if kills > self.oom_kills || self.init.is_none() {
+            if let Some(event) = self.new_oom_kills() {
+                return Some(event);
+            }
+            if self.init.is_none() {
                 break;
             }
             sys::sleep_ms(1);
-            kills = count();
         }
+        self.new_oom_kills()
+    }
+
+    /// Kills that were counted since the last call.
+    fn new_oom_kills(&mut self) -> Option<Event> {
+        let kills = self.cgroups.as_ref().map_or(0, Cgroups::oom_kills);
         let struck = kills > self.oom_kills;
         self.oom_kills = self.oom_kills.max(kills);
         struck.then_some(Event::Oom)

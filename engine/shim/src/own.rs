@@ -76,13 +76,19 @@ pub(crate) fn create(
     };
     born(pid);
     drop((stdio, child_end));
-    if let Some(cgroups) = cgroups {
-        cgroups.attach(pid)?;
+    // The namespace's root is the cgroup that the child is in when it makes it. Otherwise the attach, which
+    // may wait milliseconds for the kernel, goes beside the mounts: no program runs before both are done.
+    let attach = || cgroups.map_or(Ok(()), |cgroups| cgroups.attach(pid));
+    if plan.own_cgroup {
+        attach()?;
     }
     if plan.has_own(NamespaceKind::User) {
         write_maps(pid, &spec.linux.uid_mappings, &spec.linux.gid_mappings)?;
     }
     end.release()?;
+    if !plan.own_cgroup {
+        attach()?;
+    }
     finish_birth(&mut end, &mut streams)?;
     let made = Made {
         own_pid_namespace: plan.has_own(NamespaceKind::Pid),

@@ -19,6 +19,9 @@ use crate::{files, sys};
 /// Pieces of 16 KiB that the largest pipe an unprivileged process can make may still hold when its
 /// process ends. A bound, because a process in the background may go on writing.
 const PIPE_PIECES_MAX: usize = 64;
+/// After the exit was reported the daemon usually shuts the shim down at once; the wait for the disk, which may
+/// take many milliseconds, must not come before that, nor be put off for long.
+const SYNC_DELAY_MS: i64 = 100;
 
 /// The program's whole state.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) clients: Vec<Client>,
     pub(crate) kept_fds: BTreeMap<String, OwnedFd>,
     pub(crate) done: bool,
+    /// When the outcome is to be brought to the disk, on the monotonic clock in milliseconds. `None`: it is there.
+    sync_due_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,22 +57,38 @@ impl Server {
             clients: Vec::new(),
             kept_fds: BTreeMap::new(),
             done: false,
+            sync_due_ms: None,
         })
     }
 
     /// Serves until shut down.
     pub(crate) fn run(mut self) -> Result<()> {
         while !self.done {
-            for token in self.wait()? {
+            let ready = self.wait()?;
+            let idle = ready.is_empty();
+            for token in ready {
                 self.handle(token);
             }
             self.sweep();
+            if self.sync_due_ms.is_some_and(|due| idle || sys::monotonic_ms() >= due) && !self.done
+            {
+                self.sync_outcome();
+            }
         }
         for client in &mut self.clients {
             client.flush();
         }
         files::remove_run_directory(self.container.directory());
+        self.clients.clear(); // nobody waits for the disk
+        if self.sync_due_ms.is_some() {
+            self.sync_outcome();
+        }
         Ok(())
+    }
+
+    fn sync_outcome(&mut self) {
+        files::sync(&self.container.config.outcome_file);
+        self.sync_due_ms = None;
     }
 
     fn wait(&self) -> Result<Vec<Token>> {
@@ -110,9 +131,14 @@ impl Server {
             tokens.push(Token::Client(place));
             fds.push(PollFd::from_borrowed_fd(client.socket().as_fd(), flags));
         }
-        let soon = rustix::time::Timespec { tv_sec: 1, tv_nsec: 0 };
-        let timeout = self.clients.iter().any(Client::is_full).then_some(&soon);
-        match rustix::event::poll(&mut fds, timeout) {
+        let stalled = self.clients.iter().any(Client::is_full).then_some(1000);
+        let sync = self.sync_due_ms.map(|_| SYNC_DELAY_MS);
+        let timeout = stalled
+            .into_iter()
+            .chain(sync)
+            .min()
+            .map(|ms| rustix::time::Timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 });
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
             result => result.doing(|| "wait for something to do".to_owned())?,
         };
@@ -236,8 +262,8 @@ impl Server {
                 place.and_then(|place| self.container.execs.get(place)).map(|exec| exec.id.clone());
             self.close_streams(id.as_deref());
             if is_init {
-                files::sync(&self.container.config.outcome_file);
                 self.container.remove_remains();
+                self.sync_due_ms = Some(sys::monotonic_ms() + SYNC_DELAY_MS);
             }
         }
     }

@@ -16,13 +16,15 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::image_source::ImageFacts;
 use crate::volumes::Release;
-use crate::{logs, names, prepare, signal};
+use crate::{attach_ahead, logs, names, prepare, signal};
 
 /// Creates a container.
 ///
 /// # Errors
 /// Bad input, unknown image, taken name, or the disk's failure. Nothing is left then.
 pub(crate) async fn create(core: &Arc<Core>, request: CreateRequest) -> Result<Created, Error> {
+    // Most containers are started as soon as they are created.
+    attach_ahead::expect(core);
     let CreateRequest { name, platform, spec } = request;
     let wanted = name.as_deref().filter(|name| !name.is_empty()).map(names::validate);
     let wanted = wanted.transpose()?;

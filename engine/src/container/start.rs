@@ -18,8 +18,8 @@ use super::session::PendingAttach;
 use super::{Container, health, permit, shim};
 use crate::error::Error;
 use crate::networking::{Attached, NetworkSettings};
-use crate::prepare;
 use crate::shim_client::{self, Client};
+use crate::{attach_ahead, prepare};
 
 /// Between a start and the writing of the record.
 const SAVE_DELAY: Duration = Duration::from_secs(1);
@@ -68,6 +68,7 @@ impl Owner {
     }
 
     async fn launch(&mut self, pending: Vec<PendingAttach>) -> Result<Launched, Error> {
+        attach_ahead::expect(&self.core);
         let view = self.view();
         let name = view.name().to_owned();
         let paths = self.container.paths.clone();

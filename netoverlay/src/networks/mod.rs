@@ -86,7 +86,8 @@ impl Networks {
             Ok::<_, Error>(inner)
         })
         .await??;
-        inner.spares.keep(inner.settings.spare_namespaces, &inner.ports.tasks);
+        let (count, clock) = (inner.settings.spare_namespaces, inner.ports.clock.clone());
+        inner.spares.keep(count, &inner.ports.tasks, clock);
         let inner = Arc::new(inner);
         bury::keep(&inner);
         Ok(Self { inner })

@@ -3,12 +3,17 @@
 //! A spare namespace is only two descriptors: nothing of it is left when the daemon is killed.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use shoal_base::SharedClock;
 use shoal_base::blocking;
 use shoal_base::tasks::{TaskKind, Tasks};
 use tokio::sync::Notify;
 
 use crate::kernel::namespace::{Error, Namespace};
+
+/// How long a start is left alone before the pool is filled again.
+const REFILL_DELAY: Duration = Duration::from_millis(20);
 
 /// The spare namespaces.
 #[derive(Debug, Default)]
@@ -30,7 +35,7 @@ impl Spares {
     }
 
     /// Keeps `count` ready until the program stops.
-    pub(super) fn keep(self: &Arc<Self>, count: usize, tasks: &Tasks) {
+    pub(super) fn keep(self: &Arc<Self>, count: usize, tasks: &Tasks, clock: SharedClock) {
         let spares = Arc::clone(self);
         tasks.spawn(TaskKind::Pool, async move {
             loop {
@@ -46,6 +51,10 @@ impl Spares {
                     }
                 }
                 spares.taken.notified().await;
+                // Making one holds the lock that the start which took it needs for its links.
+                if !spares.lock().is_empty() {
+                    clock.sleep(REFILL_DELAY).await;
+                }
             }
         });
     }
