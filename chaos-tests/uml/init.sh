@@ -27,47 +27,47 @@ check() { # name, expected, got
   --config-file /run/daemon.json >/run/log 2>&1 &
 export DOCKER_HOST=unix:///run/s.sock
 tries=0
-until "$SHOAL_BIN/shoal" version >/dev/null 2>&1; do
+until /usr/local/bin/docker version >/dev/null 2>&1; do
   tries=$((tries + 1))
   [ "$tries" -gt 100 ] && { echo "not ok daemon: $(tail -n 5 /run/log)"; finish; }
   sleep 0.1
 done
-shoal() { "$SHOAL_BIN/shoal" "$@"; }
+docker() { timeout 40 /usr/local/bin/docker "$@"; }
 
-shoal import "$SHOAL_ROOTFS" busybox >/dev/null || { echo "not ok import: $(tail -n 5 /run/log)"; finish; }
-check version 2 "$(shoal info --format '{{.CgroupVersion}}')"
+docker import "$SHOAL_ROOTFS" busybox >/dev/null || { echo "not ok import: $(tail -n 5 /run/log)"; finish; }
+check version 2 "$(docker info --format '{{.CgroupVersion}}')"
 
-shoal run --network none --name memory --memory 24m --memory-swap 24m busybox tail /dev/zero >/dev/null 2>&1
-check memory "137 true" "$(shoal inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}}' memory)"
+docker run --network none --name memory --memory 24m --memory-swap 24m busybox tail /dev/zero >/dev/null 2>&1
+check memory "137 true" "$(docker inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}}' memory)"
 
-throttled=$(shoal run --rm --network none --cpus 0.2 busybox sh -c \
+throttled=$(docker run --rm --network none --cpus 0.2 busybox sh -c \
   'timeout 2 sh -c "while :; do :; done"; sed -n "s/^nr_throttled //p" /sys/fs/cgroup/cpu.stat' 2>/dev/null)
 [ "${throttled:-0}" -gt 5 ] && throttled=often
 check cpu often "$throttled"
 
-forks=$(shoal run --rm --network none --pids-limit 5 busybox sh -c \
+forks=$(docker run --rm --network none --pids-limit 5 busybox sh -c \
   'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait; cat /sys/fs/cgroup/pids.max' 2>&1 | grep -c "can't fork")
 [ "$forks" -gt 0 ] && forks=refused
 check pids refused "$forks"
 
-refused=$(shoal run --rm --network none busybox sh -c 'mknod /disk b 98 0 && head -c 1 /disk' 2>&1)
+refused=$(docker run --rm --network none busybox sh -c 'mknod /disk b 98 0 && head -c 1 /disk' 2>&1)
 check device-refused "head: /disk: Operation not permitted" "$refused"
-check device-granted 1 "$(shoal run --rm --network none --device /dev/ubda busybox sh -c 'head -c 1 /dev/ubda | wc -c')"
+check device-granted 1 "$(docker run --rm --network none --device /dev/ubda busybox sh -c 'head -c 1 /dev/ubda | wc -c')"
 
 begin=$(cut -d. -f1 /proc/uptime)
-shoal run --rm --network none --device /dev/ubda --device-write-bps /dev/ubda:1mb busybox \
+docker run --rm --network none --device /dev/ubda --device-write-bps /dev/ubda:1mb busybox \
   dd if=/dev/zero of=/dev/ubda bs=1M count=4 oflag=direct >/dev/null 2>&1
 took=$(($(cut -d. -f1 /proc/uptime) - begin))
 [ "$took" -ge 3 ] && took=slowed
 check io slowed "$took"
 
-shoal run -d --network none --name updated --memory 64m --memory-swap 64m busybox sleep 100 >/dev/null
-shoal update --memory 32m --memory-swap 32m updated >/dev/null
-check update 33554432 "$(shoal exec updated cat /sys/fs/cgroup/memory.max)"
-shoal pause updated >/dev/null
-check pause paused "$(shoal inspect -f '{{.State.Status}}' updated)"
-shoal unpause updated >/dev/null
-shoal rm -f updated memory >/dev/null
+docker run -d --network none --name updated --memory 64m --memory-swap 64m busybox sleep 100 >/dev/null
+docker update --memory 32m --memory-swap 32m updated >/dev/null
+check update 33554432 "$(docker exec updated cat /sys/fs/cgroup/memory.max)"
+docker pause updated >/dev/null
+check pause paused "$(docker inspect -f '{{.State.Status}}' updated)"
+docker unpause updated >/dev/null
+docker rm -f updated memory >/dev/null
 check cgroups-removed 0 "$(find /sys/fs/cgroup -mindepth 2 -type d | grep -c .)"
 echo "ok end"
 finish

@@ -270,7 +270,12 @@ async fn run(
         _ => Error::Shim { container: container.id.clone(), source: error },
     })?;
     exec.runs(i32::try_from(pid).unwrap_or(0));
-    Ok(streams.map(|streams| Session::connected(&core.tasks, connection, streams, exec.spec.tty)))
+    Ok(streams.map(|streams| {
+        let ended = Arc::clone(exec);
+        // Clients ask for the exit code as soon as the stream ends.
+        Session::connected(&core.tasks, connection, streams, exec.spec.tty)
+            .ending_after(async move { drop(ended.ended().await) })
+    }))
 }
 
 fn file_of(container: &Container, id: &str) -> PathBuf {

@@ -95,6 +95,14 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Lets the output end only after `end`, so that who sees it end finds what `end` waits for.
+    pub(crate) fn ending_after(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        let last = stream::once(end).filter_map(|()| std::future::ready(None));
+        Self { output: self.output.chain(last).boxed(), ..self }
+    }
+}
+
 fn split(connection: Connection) -> (Vec<u8>, OwnedReadHalf, OwnedWriteHalf) {
     let (rest, stream): (Vec<u8>, UnixStream) = connection.into_stream();
     let (read, write) = stream.into_split();

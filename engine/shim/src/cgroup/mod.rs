@@ -2,6 +2,7 @@
 //! where is decided by the pure modules `v1` and `v2`.
 
 pub(crate) mod device_bpf;
+pub(crate) mod devices;
 pub(crate) mod v1;
 pub(crate) mod v2;
 
@@ -93,14 +94,15 @@ impl Cgroups {
             }
         }
         self.apply(resources)?;
+        let rules = devices::with_defaults(&resources.devices);
         match self.version {
-            Version::V1 => self.write_all(&v1::device_writes(&resources.devices)),
-            Version::V2 if resources.devices.is_empty() => Ok(()),
+            Version::V1 => self.write_all(&v1::device_writes(&rules)),
+            Version::V2 if rules.is_empty() => Ok(()),
             Version::V2 => {
                 let directory = self.directory()?.ok_or_else(|| {
                     failure(FailureKind::Internal, "this host has no cgroup hierarchy")
                 })?;
-                device_bpf::attach(&device_bpf::program(&resources.devices)?, &directory)
+                device_bpf::attach(&device_bpf::program(&rules)?, &directory)
             }
         }
     }
