@@ -26,6 +26,7 @@ pub mod volumes;
 mod copy;
 mod core;
 mod etc_files;
+mod links;
 mod list;
 mod observe;
 mod prepare;
