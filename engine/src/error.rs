@@ -72,6 +72,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A log driver or one of its options makes no sense.
+    #[error("{0}")]
+    Logging(String),
     /// Not possible now, for a reason that is not the phase alone.
     #[error("container `{container}`: {reason}")]
     Conflict {
@@ -183,7 +186,9 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchContainer { .. } | Self::NoSuchExec { .. } => ErrorKind::NotFound,
-            Self::Ambiguous { .. } | Self::Invalid { .. } => ErrorKind::InvalidArgument,
+            Self::Ambiguous { .. } | Self::Invalid { .. } | Self::Logging(_) => {
+                ErrorKind::InvalidArgument
+            }
             Self::Name(names::Error::Invalid { .. }) => ErrorKind::InvalidArgument,
             Self::Name(names::Error::Taken { .. }) | Self::Conflict { .. } => ErrorKind::Conflict,
             Self::SameName { .. } => ErrorKind::InvalidArgument,

@@ -8,9 +8,10 @@ use crate::container::Container;
 use crate::container::view::View;
 use crate::core::Core;
 use crate::error::Error;
-use crate::files::hosts::{self, Families};
+use crate::files::hosts::{self, Families, Line};
 use crate::files::resolver::{self, Config, Overrides};
 use crate::files::{self, Files};
+use crate::links;
 use crate::networking::NetworkSettings;
 use crate::resolve;
 
@@ -37,17 +38,19 @@ pub(crate) fn write(
         return Ok(());
     }
     let none = NetworkSettings::default();
-    let made = contents(view, network.unwrap_or(&none))?;
+    let links = links::lines(core, view)?;
+    let made = contents(view, network.unwrap_or(&none), links)?;
     files::write(directory, &made).map_err(Error::part("write the files of", name))
 }
 
-fn contents(view: &View, network: &NetworkSettings) -> Result<Files, Error> {
+fn contents(view: &View, network: &NetworkSettings, links: Vec<Line>) -> Result<Files, Error> {
     let spec = &view.record.spec;
     let name = view.name();
     let failed = "write the files of";
     let gateways: Vec<IpAddr> = network.host_gateway.into_iter().collect();
     let mut lines =
         hosts::extra(&spec.host.extra_hosts, &gateways).map_err(Error::part(failed, name))?;
+    lines.extend(links);
     let on_host = spec.host.network_mode == NetworkMode::Host;
     let hosts = if on_host {
         let path = "/etc/hosts";

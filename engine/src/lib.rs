@@ -27,6 +27,7 @@ mod attach_ahead;
 mod copy;
 mod core;
 mod etc_files;
+mod links;
 mod list;
 mod observe;
 mod prepare;

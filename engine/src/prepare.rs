@@ -1,6 +1,7 @@
 //! From a container's record to what a shim is told: networks, runtime spec, shim configuration.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -174,8 +175,9 @@ pub(crate) async fn prepare(
     let rootfs =
         core.images.rootfs(&container.id).await.map_err(Error::part("start", view.name()))?;
     let namespaces = namespaces(core, view, network)?;
+    let shared_memory = shared_memory(core, container, view).await?;
     etc_files::write(core, container, view, network)?;
-    build(core, container, view, &namespaces, rootfs)
+    build(core, container, view, &namespaces, shared_memory.as_deref(), rootfs)
 }
 
 fn build(
@@ -183,6 +185,7 @@ fn build(
     container: &Container,
     view: &View,
     namespaces: &NamespacePaths,
+    shared_memory: Option<&Path>,
     rootfs: Rootfs,
 ) -> Result<Prepared, Error> {
     let record = &view.record;
@@ -200,7 +203,7 @@ fn build(
         devices: &devices,
         mounts: &mounts,
         namespaces,
-        shared_memory: None,
+        shared_memory,
         user: None,
         link_env: &[],
         rootfs: Path::new("rootfs"),
@@ -333,6 +336,31 @@ fn namespaces(
     Ok(paths)
 }
 
+/// The `/dev/shm` that is shared with other containers: made for the one that shares, found for those that
+/// join. The owner unmounts it after the end.
+async fn shared_memory(
+    core: &Core,
+    container: &Container,
+    view: &View,
+) -> Result<Option<PathBuf>, Error> {
+    let host = &view.record.spec.host;
+    match &host.ipc_mode {
+        IpcMode::Shareable => {
+            let (path, size) = (container.paths.shared_memory(), host.shm_size);
+            let name = view.name().to_owned();
+            shoal_base::blocking::run("mount shared memory", move || {
+                mounts::shared_memory::attach(&path, size).map_err(Error::part("start", &name))?;
+                Ok(Some(path))
+            })
+            .await?
+        }
+        IpcMode::Container(other) => {
+            Ok(Some(resolve::container(core, other)?.paths.shared_memory()))
+        }
+        _ => Ok(None),
+    }
+}
+
 fn namespace_of(view: &View, kind: &str) -> PathBuf {
     format!("/proc/{}/ns/{kind}", view.state.pid).into()
 }
@@ -380,9 +408,28 @@ pub(crate) async fn volumes(core: &Arc<Core>, mut record: Record) -> Result<Reco
         return Ok(record);
     }
     let volumes = Arc::clone(&core.volumes);
-    shoal_base::blocking::run("make a container's volumes", move || {
+    let record = shoal_base::blocking::run("make a container's volumes", move || {
         let resolved = mounts::resolve(&record.id, planned, volumes.as_ref(), &images);
         record.mounts = resolved.map_err(Error::part("create", &name))?;
+        Ok::<_, Error>(record)
+    })
+    .await??;
+    fill_volumes(core, record).await
+}
+
+/// Copies what the image has at the mount points of empty volumes into them.
+async fn fill_volumes(core: &Arc<Core>, record: Record) -> Result<Record, Error> {
+    let is_volume =
+        |mount: &mounts::Resolved| matches!(mount.source, mounts::Source::Volume { .. });
+    if !record.mounts.iter().any(is_volume) {
+        return Ok(record);
+    }
+    let root = core.images.view(&record.id).await.map_err(Error::part("create", &record.name))?;
+    shoal_base::blocking::run("fill a container's volumes", move || {
+        for mount in &record.mounts {
+            mounts::copy_up::copy_up(root.as_fd(), mount)
+                .map_err(Error::part("create", &record.name))?;
+        }
         Ok(record)
     })
     .await?

@@ -258,17 +258,19 @@ impl Target<'_> {
         entry: &mut Entry<'_, impl Read>,
     ) -> io::Result<()> {
         let header = entry.header();
-        let id = |id: io::Result<u64>| {
-            id.and_then(|id| u32::try_from(id).map_err(|_| io::Error::other("id out of range")))
+        let old = header.as_old();
+        let id = |field: &[u8], id: io::Result<u64>| {
+            let id = or_blank(field, id)?;
+            u32::try_from(id).map_err(|_| io::Error::other("id out of range"))
         };
         let (uid, gid) = match self.options.owner {
             Owner::Fixed { uid, gid } => (uid, gid),
-            Owner::Archive => (id(header.uid())?, id(header.gid())?),
+            Owner::Archive => (id(&old.uid, header.uid())?, id(&old.gid, header.gid())?),
         };
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(parent, file, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         let symlink = header.entry_type() == EntryType::Symlink;
-        let (mode, times) = (header.mode()?, times(entry));
+        let (mode, times) = (or_blank(&old.mode, header.mode())?, times(entry));
         if !symlink {
             // Behind a handle, as chmod cannot be told not to follow.
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -302,6 +304,12 @@ impl Target<'_> {
     }
 }
 
+/// A number of a header; a blank field, as some archivers write it, is zero.
+fn or_blank<T: Default>(field: &[u8], parsed: io::Result<T>) -> io::Result<T> {
+    let blank = field.iter().all(|byte| matches!(byte, 0 | b' '));
+    if blank { Ok(parsed.unwrap_or_default()) } else { parsed }
+}
+
 /// The components of a name, which must not lead out of the extraction point.
 fn inside(name: &str) -> Result<Vec<String>, Error> {
     let mut parts = Vec::new();
@@ -320,9 +328,16 @@ fn inside(name: &str) -> Result<Vec<String>, Error> {
 
 fn make_node(parent: &OwnedFd, file: &CString, entry: &Entry<'_, impl Read>) -> io::Result<()> {
     let header = entry.header();
-    let number = |part: io::Result<Option<u32>>| part.map(Option::unwrap_or_default);
+    let number = |field: Option<&[u8; 8]>, part: io::Result<Option<u32>>| {
+        or_blank(field.map_or(&[], |field| field), part).map(Option::unwrap_or_default)
+    };
+    let ustar = header.as_ustar();
+    let gnu = header.as_gnu();
+    let major = ustar.map(|h| &h.dev_major).or_else(|| gnu.map(|h| &h.dev_major));
+    let minor = ustar.map(|h| &h.dev_minor).or_else(|| gnu.map(|h| &h.dev_minor));
     let numbers = || {
-        let (major, minor) = (number(header.device_major())?, number(header.device_minor())?);
+        let major = number(major, header.device_major())?;
+        let minor = number(minor, header.device_minor())?;
         Ok::<_, io::Error>(rustix::fs::makedev(major, minor))
     };
     let (kind, device) = match header.entry_type() {

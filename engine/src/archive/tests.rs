@@ -251,3 +251,21 @@ fn a_volume_is_writable_or_not_by_its_own_mount() {
     assert!(there);
     assert!(matches!(refused, Err(Error::VolumeReadOnly)), "{refused:?}");
 }
+
+#[test]
+fn blank_numbers_of_a_header_are_zeros() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("blank").unwrap();
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    let old = header.as_old_mut();
+    (old.uid, old.gid, old.mtime) = ([b' '; 8], [0; 8], [b' '; 12]);
+    old.mode = *b"0000640\0";
+    header.set_cksum();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append(&header, std::io::empty()).unwrap();
+    let dir = container();
+    unpack(dir.path(), "/srv", &builder.into_inner().unwrap(), OPTIONS).unwrap();
+    let meta = fs::metadata(dir.path().join("srv/blank")).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mtime(), meta.mode() & 0o777), (0, 0, 0, 0o640));
+}

@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::image_source::ImageFacts;
 use crate::volumes::Release;
-use crate::{attach_ahead, logs, names, prepare, signal};
+use crate::{attach_ahead, links, logs, names, prepare, signal};
 
 /// Creates a container.
 ///
@@ -163,6 +163,7 @@ fn check(core: &Core, spec: &ContainerSpec) -> Result<(), Error> {
             "conflicting options: host type networking can't be used with links".to_owned(),
         );
     }
+    links::check(core, spec)?;
     let runtime = &spec.host.runtime;
     if !core.knows_runtime(runtime) {
         return invalid("Runtime", format!("unknown or invalid runtime name: {runtime}"));

@@ -179,6 +179,9 @@ impl Owner {
         if let Err(error) = shim::remove_run_directory(&paths.run) {
             tracing::warn!(container = %id, error = %Causes(&error), "a run directory stays");
         }
+        if let Err(error) = crate::mounts::shared_memory::detach(&paths.shared_memory()) {
+            tracing::warn!(container = %id, error = %Causes(&error), "shared memory stays mounted");
+        }
         if let Err(failure) = self.core.networking.detach(&id).await {
             tracing::warn!(container = %id, error = %failure, "a sandbox stays");
         }

@@ -91,6 +91,11 @@ impl Paths {
         self.run.join(shoal_shim_protocol::SOCKET_FILE)
     }
 
+    /// Where `/dev/shm` of a container that shares it is mounted while it runs.
+    pub fn shared_memory(&self) -> PathBuf {
+        self.directory.join("shm")
+    }
+
     /// Network settings of the running container; volatile.
     pub fn network(&self) -> PathBuf {
         self.run.join("network.json")

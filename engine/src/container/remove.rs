@@ -97,6 +97,9 @@ impl Owner {
         let id = &self.container.id;
         let view = self.view();
         let directory = self.container.paths.directory.clone();
+        // Gone with the run, unless unmounting failed then.
+        crate::mounts::shared_memory::detach(&self.container.paths.shared_memory())
+            .map_err(Error::part("remove", view.name()))?;
         let doomed = self.core.config.containers().join(format!("{REMOVING_PREFIX}{id}"));
         match std::fs::rename(&directory, &doomed) {
             // A removal that failed half-way goes on where it was.

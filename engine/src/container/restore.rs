@@ -71,6 +71,7 @@ async fn read_records(core: &Arc<Core>) -> Result<Vec<Record>, Error> {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with(REMOVING_PREFIX) {
+            unmount_shared_memory(&path.join("shm"));
             remove_directory(&path);
             continue;
         }
@@ -93,12 +94,19 @@ fn remove_directory(path: &Path) {
     }
 }
 
+fn unmount_shared_memory(path: &Path) {
+    if let Err(error) = crate::mounts::shared_memory::detach(path) {
+        tracing::error!(error = %Causes(&error), "shared memory stays mounted");
+    }
+}
+
 /// Finds out what became of a container.
 async fn look(core: &Arc<Core>, record: Record) -> Left {
     let paths = Paths::new(&core.config.containers(), &core.config.shims(), &record.id);
     let life = if paths.run.exists() {
         ask_shim(core, &paths).await
     } else {
+        unmount_shared_memory(&paths.shared_memory());
         after_host_restart(&record, &paths, core.clock.now())
     };
     Left { record, paths, life, network: None }
@@ -128,6 +136,7 @@ async fn ask_shim(core: &Arc<Core>, paths: &Paths) -> Life {
                     tracing::warn!(error = %Causes(&error), "a half-started shim stays");
                 }
                 remove_directory(&paths.run);
+                unmount_shared_memory(&paths.shared_memory());
                 Life::Idle
             }
         },

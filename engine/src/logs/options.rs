@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// Builds the error of a bad log option.
 pub(crate) fn invalid(reason: String) -> Error {
-    Error::Invalid { field: "LogConfig", reason }
+    Error::Logging(reason)
 }
 
 /// Parses `10m`, `1g`, `512k`, `100`: binary units, as docker's `units.RAMInBytes`.
@@ -34,37 +34,99 @@ pub(crate) fn only_known(
     known: &[&str],
 ) -> Result<(), Error> {
     match options.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) if driver == "local" => {
+            Err(invalid(format!("unknown log opt '{key}' for log driver {driver}")))
+        }
         Some(key) => Err(invalid(format!("unknown log opt '{key}' for {driver} log driver"))),
         None => Ok(()),
     }
 }
 
-/// Values of the `labels`, `env` and `tag` options.
+/// Checks what docker checks for every driver but `none`: how records are delivered.
+///
+/// # Errors
+/// Also for delivery without back pressure, which is not done.
+pub(crate) fn check_mode(options: &BTreeMap<String, String>) -> Result<(), Error> {
+    let mode = options.get("mode").map_or("", String::as_str);
+    if !matches!(mode, "" | "blocking" | "non-blocking") {
+        return Err(invalid(format!("logger: logging mode not supported: {mode}")));
+    }
+    if let Some(size) = options.get("max-buffer-size") {
+        if mode != "non-blocking" {
+            let only = "max-buffer-size option is only supported with 'mode=non-blocking'";
+            return Err(invalid(format!("logger: {only}")));
+        }
+        bytes(size).ok_or_else(|| {
+            invalid(format!("error parsing option max-buffer-size: invalid size: '{size}'"))
+        })?;
+    }
+    match mode {
+        "non-blocking" => {
+            Err(Error::NotImplemented("log option mode=non-blocking is not supported".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the `compress` option: rotated files stay as they are.
+///
+/// # Errors
+/// When it is malformed, or asks for compression.
+pub(crate) fn check_compress(options: &BTreeMap<String, String>) -> Result<(), Error> {
+    match options.get("compress").map(String::as_str) {
+        None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(()),
+        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {
+            Err(Error::NotImplemented("log option compress=true is not supported".to_owned()))
+        }
+        Some(text) => Err(invalid(format!("invalid value for compress: '{text}'"))),
+    }
+}
+
+/// Values of the `labels`, `labels-regex`, `env`, `env-regex` and `tag` options.
+///
+/// # Errors
+/// When a regular expression is malformed.
 pub(crate) fn attributes(
     options: &BTreeMap<String, String>,
     spec: &ContainerSpec,
     tag: Option<String>,
-) -> BTreeMap<String, String> {
-    let names = |option: &str| -> Vec<&str> {
-        options.get(option).map(|list| list.split(',').collect()).unwrap_or_default()
-    };
-    let mut attributes = BTreeMap::new();
-    for name in names("labels") {
-        if let Some(value) = spec.labels.get(name) {
-            attributes.insert(name.to_owned(), value.clone());
-        }
+) -> Result<BTreeMap<String, String>, Error> {
+    let labels = Chosen::new(options, "labels", "labels-regex")?;
+    let env = Chosen::new(options, "env", "env-regex")?;
+    let labelled = spec.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let variables = spec.env.iter().filter_map(|variable| variable.split_once('='));
+    let chosen = labelled
+        .filter(|(key, _)| labels.has(key))
+        .chain(variables.filter(|(key, _)| env.has(key)))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Ok(chosen.chain(tag.map(|tag| ("tag".to_owned(), tag))).collect())
+}
+
+/// Names given one by one, and by a pattern.
+struct Chosen<'a> {
+    names: Vec<&'a str>,
+    pattern: Option<regex_lite::Regex>,
+}
+
+impl<'a> Chosen<'a> {
+    fn new(
+        options: &'a BTreeMap<String, String>,
+        names: &str,
+        pattern: &str,
+    ) -> Result<Self, Error> {
+        let names = options.get(names).map(|list| list.split(',').collect()).unwrap_or_default();
+        let compile = |text: &String| {
+            regex_lite::Regex::new(text)
+                .map_err(|error| invalid(format!("invalid {pattern} '{text}': {error}")))
+        };
+        let given = options.get(pattern).filter(|text| !text.is_empty());
+        Ok(Self { names, pattern: given.map(compile).transpose()? })
     }
-    for name in names("env") {
-        for variable in &spec.env {
-            if let Some((key, value)) = variable.split_once('=')
-                && key == name
-            {
-                attributes.insert(key.to_owned(), value.to_owned());
-            }
-        }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.contains(&name)
+            || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(name))
     }
-    attributes.extend(tag.map(|tag| ("tag".to_owned(), tag)));
-    attributes
 }
 
 /// What a tag template may name.
@@ -104,4 +166,67 @@ pub(crate) fn tag(template: &str, facts: TagFacts<'_>) -> Result<String, Error> 
     }
     text.push_str(rest);
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn attributes_are_chosen_by_name_and_by_pattern() {
+        let spec = ContainerSpec {
+            labels: options(&[("app", "web"), ("tier.a", "1"), ("other", "x")]),
+            env: vec!["HOME=/".to_owned(), "LC_ALL=C".to_owned(), "PATH=/bin".to_owned()],
+            ..ContainerSpec::default()
+        };
+        let chosen = options(&[
+            ("labels", "app,none"),
+            ("labels-regex", "^tier"),
+            ("env", "HOME"),
+            ("env-regex", "^LC_"),
+        ]);
+        assert_eq!(
+            attributes(&chosen, &spec, Some("t".to_owned())).unwrap(),
+            options(&[
+                ("HOME", "/"),
+                ("LC_ALL", "C"),
+                ("app", "web"),
+                ("tag", "t"),
+                ("tier.a", "1")
+            ])
+        );
+        assert_eq!(attributes(&options(&[]), &spec, None).unwrap(), options(&[]));
+        assert!(attributes(&options(&[("env-regex", "(")]), &spec, None).is_err());
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused() {
+        let mode = |pairs| check_mode(&options(pairs)).map_err(|error| error.to_string());
+        assert_eq!(mode(&[]), Ok(()));
+        assert_eq!(mode(&[("mode", "blocking")]), Ok(()));
+        for (pairs, message) in [
+            (&[("mode", "x")][..], "logger: logging mode not supported: x"),
+            (
+                &[("max-buffer-size", "1m")],
+                "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+            ),
+            (
+                &[("max-buffer-size", "x"), ("mode", "non-blocking")],
+                "error parsing option max-buffer-size: invalid size: 'x'",
+            ),
+            (&[("mode", "non-blocking")], "log option mode=non-blocking is not supported"),
+        ] {
+            assert_eq!(mode(pairs), Err(message.to_owned()));
+        }
+        let compress = |text| {
+            check_compress(&options(&[("compress", text)])).map_err(|error| error.to_string())
+        };
+        assert_eq!(compress("false"), Ok(()));
+        assert_eq!(compress("true"), Err("log option compress=true is not supported".to_owned()));
+        assert_eq!(compress("x"), Err("invalid value for compress: 'x'".to_owned()));
+    }
 }

@@ -16,7 +16,9 @@ use shoal_shim_protocol::config::{LogFile, LogSink, SyslogAddress, SyslogFormat}
 
 use super::Place;
 use super::format::Format;
-use super::options::{TagFacts, attributes, bytes, invalid, only_known, tag};
+use super::options::{
+    TagFacts, attributes, bytes, check_compress, check_mode, invalid, only_known, tag,
+};
 use crate::error::Error;
 
 /// Sizes of the `local` driver and of the cache.
@@ -26,19 +28,15 @@ const LOCAL_FILES: u32 = 5;
 const JOURNAL: &str = "/run/systemd/journal/socket";
 /// Local sockets of syslog servers.
 const SYSLOG: &str = "/dev/log";
-/// Options that every driver accepts.
-const COMMON: [&str; 10] = [
-    "mode",
-    "max-buffer-size",
-    "labels",
-    "labels-regex",
-    "env",
-    "env-regex",
-    "tag",
-    "cache-disabled",
-    "cache-max-size",
-    "cache-max-file",
-];
+/// Options of every driver.
+const COMMON: [&str; 5] =
+    ["mode", "max-buffer-size", "cache-disabled", "cache-max-size", "cache-max-file"];
+/// Options that choose what goes into every record.
+const ATTRIBUTES: [&str; 5] = ["labels", "labels-regex", "env", "env-regex", "tag"];
+/// Options of syslog.
+const SYSLOG_OPTIONS: [&str; 3] = ["syslog-address", "syslog-facility", "syslog-format"];
+/// Options of files.
+const FILES: [&str; 3] = ["max-size", "max-file", "compress"];
 
 /// Who logs.
 #[derive(Debug, Clone, Copy)]
@@ -103,16 +101,25 @@ pub(crate) fn sinks(
         image_id: who.image_id,
         daemon: "docker",
     };
+    if driver == "none" {
+        return Ok(Vec::new());
+    }
+    check_mode(&options)?;
     let tagged = options.get("tag").map(|template| tag(template, facts)).transpose()?;
     match driver.as_str() {
-        "none" => Ok(Vec::new()),
         "json-file" | "" => {
-            check(&driver, &options, &["max-size", "max-file", "compress"])?;
+            check("json-file", &options, &[&ATTRIBUTES, &FILES])?;
+            check_compress(&options)?;
             let file = file(&options, json_path(directory), (None, 1), ["max-size", "max-file"])?;
-            Ok(vec![LogSink::JsonFile { file, attributes: attributes(&options, spec, tagged) }])
+            Ok(vec![LogSink::JsonFile { file, attributes: attributes(&options, spec, tagged)? }])
         }
         "local" => {
-            check(&driver, &options, &["max-size", "max-file", "compress"])?;
+            check(&driver, &options, &[&ATTRIBUTES, &FILES])?;
+            check_compress(&options)?;
+            if let Some(name) = ATTRIBUTES.iter().find(|name| options.contains_key(**name)) {
+                let what = format!("log option {name} of log driver local is not supported");
+                return Err(Error::NotImplemented(what));
+            }
             let defaults = (Some(LOCAL_BYTES), LOCAL_FILES);
             let names = ["max-size", "max-file"];
             Ok(vec![LogSink::Local {
@@ -121,22 +128,20 @@ pub(crate) fn sinks(
         }
         "syslog" => {
             let tag = tagged.unwrap_or_else(|| who.id.short().to_owned());
+            check("syslog", &options, &[&ATTRIBUTES, &SYSLOG_OPTIONS])?;
             with_cache(syslog(&options, tag, who.hostname)?, &options, directory)
         }
         "journald" => {
-            check(&driver, &options, &[])?;
+            check(&driver, &options, &[&ATTRIBUTES])?;
             let tag = tagged.unwrap_or_else(|| who.id.short().to_owned());
-            with_cache(journald(&options, spec, who, tag), &options, directory)
+            with_cache(journald(&options, spec, who, tag)?, &options, directory)
         }
-        other => Err(Error::Invalid {
-            field: "LogConfig.Type",
-            reason: format!("logger: no log driver named '{other}' is registered"),
-        }),
+        other => Err(invalid(format!("logger: no log driver named '{other}' is registered"))),
     }
 }
 
-fn check(driver: &str, options: &BTreeMap<String, String>, own: &[&str]) -> Result<(), Error> {
-    let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+fn check(driver: &str, options: &BTreeMap<String, String>, own: &[&[&str]]) -> Result<(), Error> {
+    let known: Vec<&str> = COMMON.iter().chain(own.iter().copied().flatten()).copied().collect();
     only_known(driver, options, &known)
 }
 
@@ -187,7 +192,6 @@ fn syslog(
     tag: String,
     hostname: &str,
 ) -> Result<LogSink, Error> {
-    check("syslog", options, &["syslog-address", "syslog-facility", "syslog-format"])?;
     let address = match options.get("syslog-address") {
         None => SyslogAddress::Unix { path: SYSLOG.into() },
         Some(url) => syslog_address(url)?,
@@ -238,7 +242,7 @@ fn journald(
     spec: &ContainerSpec,
     who: Identity<'_>,
     tag: String,
-) -> LogSink {
+) -> Result<LogSink, Error> {
     let mut fields = BTreeMap::from([
         ("CONTAINER_ID".to_owned(), who.id.short().to_owned()),
         ("CONTAINER_ID_FULL".to_owned(), who.id.to_string()),
@@ -247,7 +251,7 @@ fn journald(
         ("IMAGE_NAME".to_owned(), spec.image.clone()),
         ("SYSLOG_IDENTIFIER".to_owned(), tag),
     ]);
-    for (name, value) in attributes(options, spec, None) {
+    for (name, value) in attributes(options, spec, None)? {
         let name: String = name
             .to_ascii_uppercase()
             .chars()
@@ -255,5 +259,5 @@ fn journald(
             .collect();
         fields.insert(name.trim_start_matches('_').to_owned(), value);
     }
-    LogSink::Journald { socket: JOURNAL.into(), fields }
+    Ok(LogSink::Journald { socket: JOURNAL.into(), fields })
 }

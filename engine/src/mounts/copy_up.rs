@@ -15,7 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid,
+    XattrFlags,
 };
 
 use super::{Error, Resolved, Source};
@@ -52,7 +53,11 @@ pub fn copy_up(root: BorrowedFd<'_>, mount: &Resolved) -> Result<(), Error> {
 }
 
 fn fill(from: BorrowedFd<'_>, data: &Path) -> io::Result<()> {
-    let marker = data.parent().unwrap_or(data).join(MARKER);
+    let directory = data.parent().unwrap_or(data);
+    // Two containers may be created at once on the same new volume: the second one finds it filled.
+    let lock = File::open(directory)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    let marker = directory.join(MARKER);
     if !marker.exists() {
         if std::fs::read_dir(data)?.next().is_some() {
             return Ok(());

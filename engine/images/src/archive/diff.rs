@@ -42,7 +42,7 @@ impl Images {
     /// When the container has no writable layer, or the disk fails.
     pub fn changes(&self, container: &ContainerId) -> Result<Vec<Change>, Error> {
         let layer = self.snapshots().writable(container)?;
-        let below = self.snapshots().view_layers(&layer.diff_ids)?;
+        let below = self.snapshots().view_below(container)?;
         let upper = open(rustix::fs::CWD, layer.upper.as_os_str(), b"/")?;
         let below = open(below.as_fd(), OsStr::new("."), b"/")?;
         let mut changes = Vec::new();

@@ -2,12 +2,14 @@
 //!
 //! `<short>/fs` is a layer, `<short>` being 16 hex digits of its diff id: whiteouts belong to a layer and not
 //! to what lies below, so that one directory serves every chain that has the layer, and layers unpack in any
-//! order. `containers/<id>/{fs,work}` is a container's writable layer. `new/` has what is being unpacked,
+//! order. `containers/<id>/{fs,work}` is a container's writable layer, `init` what lies between it and the
+//! image. `new/` has what is being unpacked,
 //! `trash/` what is being removed; a start empties both.
 //!
 //! Blocking. A layer is sealed like a blob: see [`crate::content`]; its record then has mode 0400.
 
 mod error;
+mod init_layer;
 mod record;
 mod trash;
 mod view;

@@ -25,6 +25,9 @@ pub struct LayerInfo {
 pub(super) struct Writable {
     /// Layers below it, from the lowest up.
     pub(super) diff_ids: Vec<Digest>,
+    /// Whether a layer of mount points lies between.
+    #[serde(default)]
+    pub(super) init: bool,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -34,6 +34,14 @@ impl Snapshots {
         self.view(lowers)
     }
 
+    /// What lies below a container's writable layer.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], or the kernel's.
+    pub fn view_below(&self, container: &ContainerId) -> Result<View, Error> {
+        self.view(self.writable(container)?.lowers)
+    }
+
     /// The file system of an image's layers (from the lowest up).
     ///
     /// # Errors

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use shoal_model::{ContainerId, Digest};
 
 use super::record::{self, Writable};
-use super::{Error, Snapshots, disk, short};
+use super::{Error, Snapshots, disk, init_layer, short};
 
 /// Where the parts of a container's overlay lie. The mount itself is the shim's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WritableLayer {
-    /// Lower directories, the uppermost first, as overlayfs wants them. Never empty.
+    /// Lower directories, the uppermost first, as overlayfs wants them: that of the mount points, then those
+    /// of the image. Never empty.
     pub lowers: Vec<PathBuf>,
     /// The upper directory: what the container changed.
     pub upper: PathBuf,
@@ -69,12 +70,16 @@ impl Snapshots {
     }
 
     fn fill(&self, directory: &Path, diff_ids: &[Digest]) -> Result<WritableLayer, Error> {
-        let layer = self.describe(directory, diff_ids.to_vec());
+        let record = Writable { diff_ids: diff_ids.to_vec(), init: true };
+        let bytes = record::encode(&record);
+        let init = directory.join("init");
+        init_layer::make(&init, &self.lowers(diff_ids)).map_err(|e| disk("fill", &init, e))?;
+        let layer = self.describe(directory, record);
         for path in [&layer.upper, &layer.work] {
             std::fs::create_dir(path).map_err(|e| disk("create", path, e))?;
         }
         // The root of the container is the upper directory: it looks like the image's root.
-        let below = layer.lowers.first().expect("never empty");
+        let below = layer.lowers.get(1).expect("the init layer and at least one of the image");
         let root = std::fs::metadata(below).map_err(|e| disk("inspect", below, e))?;
         let upper = &layer.upper;
         std::os::unix::fs::chown(upper, Some(root.uid()), Some(root.gid()))
@@ -84,7 +89,6 @@ impl Snapshots {
             .map_err(|e| disk("set owner of", upper, e))?;
         // Last: a directory without record is unfinished.
         let path = directory.join("layer.json");
-        let bytes = record::encode(&Writable { diff_ids: diff_ids.to_vec() });
         std::fs::write(&path, bytes).map_err(|e| disk("write", &path, e))?;
         Ok(layer)
     }
@@ -97,7 +101,7 @@ impl Snapshots {
         let directory = self.container_path(container);
         let record: Option<Writable> = record::read(&directory.join("layer.json"))?;
         let record = record.ok_or_else(|| Error::NoContainer { container: container.clone() })?;
-        Ok(self.describe(&directory, record.diff_ids))
+        Ok(self.describe(&directory, record))
     }
 
     /// Removes a container's writable layer, which must not be mounted. Gone at once for everyone; the
@@ -165,12 +169,13 @@ impl Snapshots {
         lowers
     }
 
-    fn describe(&self, directory: &Path, diff_ids: Vec<Digest>) -> WritableLayer {
+    fn describe(&self, directory: &Path, record: Writable) -> WritableLayer {
+        let init = record.init.then(|| directory.join("init"));
         WritableLayer {
-            lowers: self.lowers(&diff_ids),
+            lowers: init.into_iter().chain(self.lowers(&record.diff_ids)).collect(),
             upper: directory.join("fs"),
             work: directory.join("work"),
-            diff_ids,
+            diff_ids: record.diff_ids,
         }
     }
 

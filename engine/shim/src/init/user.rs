@@ -38,6 +38,8 @@ pub(crate) fn resolve(lookup: &UserLookup, passwd: &str, group: &str) -> Result<
     for wanted in &lookup.additional_groups {
         user.additional_gids.push(group_id(wanted, group)?);
     }
+    // The user's own group is in the list too: programs check it there (CVE-2022-36109).
+    user.additional_gids.push(user.gid);
     user.additional_gids.sort_unstable();
     user.additional_gids.dedup();
     Ok(user)
@@ -100,11 +102,11 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        check("", &[], Ok((0, 0, &[4])));
-        check("web", &[], Ok((33, 34, &[4])));
-        check("web:adm", &[], Ok((33, 4, &[])));
-        check("33", &["root", "77"], Ok((33, 34, &[0, 4, 77])));
-        check("1000:1001", &[], Ok((1000, 1001, &[])));
+        check("", &[], Ok((0, 0, &[0, 4])));
+        check("web", &[], Ok((33, 34, &[4, 34])));
+        check("web:adm", &[], Ok((33, 4, &[4])));
+        check("33", &["root", "77"], Ok((33, 34, &[0, 4, 34, 77])));
+        check("1000:1001", &[], Ok((1000, 1001, &[1001])));
         let message = "unable to find user who: no matching entries in passwd file";
         check("who", &[], Err(failure(FailureKind::UnknownUser, message)));
     }

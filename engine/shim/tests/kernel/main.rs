@@ -109,7 +109,7 @@ fn users_of_the_image() {
         Some(UserLookup { user: "web".to_owned(), additional_groups: vec!["77".to_owned()] });
     assert_eq!(bench.run().code, 0, "{}", bench.output());
     let output = bench.output();
-    assert_eq!(output, "uid=33(web) gid=34(www) groups=4(adm),77\n/w\nx\n");
+    assert_eq!(output, "uid=33(web) gid=34(www) groups=4(adm),34(www),77\n/w\nx\n");
     bench.finish();
 }
 
