@@ -17,7 +17,7 @@ pub(crate) fn run(mut arguments: Vec<String>) -> i32 {
     };
     let all: Vec<_> = (1..65).filter(|signal| !unforwardable(*signal)).collect();
     let Ok(signals) = sys::signal_fd(&all) else { return 1 };
-    let child = match sys::clone3(0, None) {
+    let child = match sys::fork() {
         Ok(Forked::Parent(pid)) => pid,
         Err(_) => return 1,
         Ok(Forked::Child) => exec(&name, &arguments),
