@@ -2,12 +2,22 @@
 
 mod build;
 mod container;
+mod disk;
+mod events;
 mod exec;
 mod format;
+mod info;
 mod list;
+mod logs;
+mod network;
+mod objects;
+mod prune;
 mod run;
 mod start;
+mod stats;
 mod transfer;
+mod version;
+mod volume;
 
 use crate::args::Command;
 
@@ -21,7 +31,11 @@ pub(crate) struct Group {
 pub(crate) const GROUPS: &[Group] = &[
     Group { name: "builder", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
+    Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "network", about: "Manage networks" },
+    Group { name: "system", about: "Manage the engine" },
+    Group { name: "volume", about: "Manage volumes" },
 ];
 
 /// What is shown first in help.
@@ -30,11 +44,20 @@ pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "build", "pull"];
 static TABLES: &[&[Command]] = &[
     build::COMMANDS,
     container::COMMANDS,
+    disk::COMMANDS,
+    events::COMMANDS,
     exec::COMMANDS,
+    info::COMMANDS,
     list::COMMANDS,
+    logs::COMMANDS,
+    network::COMMANDS,
+    prune::COMMANDS,
     run::COMMANDS,
     start::COMMANDS,
+    stats::COMMANDS,
     transfer::COMMANDS,
+    version::COMMANDS,
+    volume::COMMANDS,
 ];
 
 /// All commands.
