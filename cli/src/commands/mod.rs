@@ -2,6 +2,7 @@
 
 mod build;
 mod container;
+mod copy;
 mod disk;
 mod events;
 mod exec;
@@ -44,6 +45,7 @@ pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "build", "pull"];
 static TABLES: &[&[Command]] = &[
     build::COMMANDS,
     container::COMMANDS,
+    copy::COMMANDS,
     disk::COMMANDS,
     events::COMMANDS,
     exec::COMMANDS,
