@@ -15,6 +15,7 @@ pub(crate) struct Context {
     directory: PathBuf,
     host: Option<String>,
     context: Option<String>,
+    debug: bool,
     file: OnceCell<Map<String, Json>>,
     client: OnceCell<Client>,
 }
@@ -29,6 +30,7 @@ impl Context {
             directory: directory.unwrap_or_else(home),
             host: global.get("host").map(str::to_owned),
             context: global.get("context").map(str::to_owned),
+            debug: global.on("debug"),
             file: OnceCell::new(),
             client: OnceCell::new(),
         }
@@ -36,6 +38,11 @@ impl Context {
 
     pub(crate) fn directory(&self) -> &std::path::Path {
         &self.directory
+    }
+
+    /// Was more said for?
+    pub(crate) fn debug(&self) -> bool {
+        self.debug
     }
 
     /// The content of `config.json`; empty when there is none.

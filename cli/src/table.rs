@@ -5,6 +5,11 @@
 /// A cell is text that ends in a tab; the text after the last tab of a line is not aligned. A column is a
 /// run of adjacent lines that have a cell there, as in Go: shorter lines break it.
 pub(crate) fn align(text: &str, min_width: usize) -> String {
+    align_with(text, min_width, 3)
+}
+
+/// The same with another padding.
+pub(crate) fn align_with(text: &str, min_width: usize, padding: usize) -> String {
     let lines: Vec<Vec<&str>> =
         text.split_terminator('\n').map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<Vec<usize>> =
@@ -22,7 +27,7 @@ pub(crate) fn align(text: &str, min_width: usize) -> String {
                 .unwrap_or(lines.len());
             let widest = (start..end).map(|line| lines[line][column].chars().count()).max();
             let widest = widest.unwrap_or(0);
-            let width = if widest == 0 { 0 } else { (widest + 3).max(min_width) };
+            let width = if widest == 0 { 0 } else { (widest + padding).max(min_width) };
             (start..end).for_each(|line| widths[line][column] = width);
             start = end;
         }

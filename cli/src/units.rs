@@ -93,6 +93,16 @@ pub(crate) fn local_time(seconds: i64) -> String {
     format!("{} {abbreviation}", zoned.strftime("%Y-%m-%d %H:%M:%S %z"))
 }
 
+/// A time in RFC 3339 as Go prints one: `2006-01-02 15:04:05.999999999 -0700 MST`.
+pub(crate) fn go_time(text: &str) -> Option<String> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    let whole = time.strftime("%Y-%m-%d %H:%M:%S");
+    let part = format!("{:09}", time.as_nanosecond().rem_euclid(1_000_000_000));
+    let part = part.trim_end_matches('0');
+    let dot = if part.is_empty() { "" } else { "." };
+    Some(format!("{whole}{dot}{part} +0000 UTC"))
+}
+
 /// A time stamp in the local zone, in RFC 3339 with nine digits.
 pub(crate) fn local_rfc3339_nano(nanos: i128) -> String {
     let Ok(time) = jiff::Timestamp::from_nanosecond(nanos) else { return String::new() };
@@ -112,7 +122,7 @@ pub(crate) fn local_rfc3339(seconds: i64) -> String {
 }
 
 /// The zone of `TZ` or of this machine; UTC when neither can be read.
-fn zone() -> jiff::tz::TimeZone {
+pub(crate) fn zone() -> jiff::tz::TimeZone {
     let file = match crate::sys::env("TZ") {
         Some(name) => format!("/usr/share/zoneinfo/{}", name.trim_start_matches(':')),
         None => "/etc/localtime".to_owned(),
@@ -133,6 +143,12 @@ mod tests {
         assert_eq!(shown, ["0B", "999B", "1kB", "1.024kB", "1.235MB", "4.262MB", "1000kB"]);
         assert_eq!(human_size_3(4_261_502.0), "4.26MB");
         assert_eq!(binary_size(2_062_790_656.0), "1.921GiB");
+    }
+
+    #[test]
+    fn times_print_as_in_go() {
+        let printed = go_time("2024-01-02T03:04:05.120Z");
+        assert_eq!(printed.as_deref(), Some("2024-01-02 03:04:05.12 +0000 UTC"));
     }
 
     #[test]

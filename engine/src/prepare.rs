@@ -52,8 +52,13 @@ pub(crate) fn settle(
 ) -> Result<(ContainerSpec, Vec<String>), Error> {
     let mut spec = runtime_spec::merge(&spec, image).map_err(Error::part("create", id.short()))?;
     if spec.hostname.is_empty() {
-        spec.hostname =
-            runtime_spec::default_hostname(id, &spec.host.network_mode, &core.config.hostname);
+        spec.hostname = match &spec.host.network_mode {
+            // Who shares a stack shares its name: it is what the shared /etc/hosts knows.
+            NetworkMode::Container(other) => {
+                crate::resolve::container(core, other)?.view().record.spec.hostname.clone()
+            }
+            mode => runtime_spec::default_hostname(id, mode, &core.config.hostname),
+        };
     }
     let host = &mut spec.host;
     if host.shm_size == 0 {

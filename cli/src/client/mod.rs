@@ -224,6 +224,11 @@ impl Client {
         self.version.borrow().clone()
     }
 
+    /// A bare connection, on which somebody else speaks.
+    pub(crate) async fn connect(&self) -> Result<Box<dyn Duplex>> {
+        self.host.connect().await
+    }
+
     /// Asks the daemon which version it speaks. Needed only before requests that cannot be repeated.
     pub(crate) async fn negotiate(&self) -> Result<()> {
         if *self.agreed.borrow() {

@@ -11,7 +11,9 @@ use crate::value::Value;
 pub(super) struct Row(Vec<(String, Value)>);
 
 impl Row {
+    /// Adds a column, or replaces it.
     pub(super) fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.retain(|(name, _)| name != key);
         self.0.push((key.to_owned(), value.into()));
         self
     }

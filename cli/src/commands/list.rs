@@ -74,7 +74,8 @@ async fn ps(context: &mut Context, args: &Args) -> Result {
     listing.print(context, "psFormat", args.text("format"), args.on("quiet"), rows)
 }
 
-fn row(container: &Value, now: i64, full: bool) -> Row {
+/// The columns of a container.
+pub(super) fn row(container: &Value, now: i64, full: bool) -> Row {
     let id = container.at("Id").text();
     let mut names: Vec<String> = container
         .at("Names")

@@ -2,16 +2,27 @@
 
 mod build;
 mod container;
+mod copy;
+mod disk;
+mod events;
 mod exec;
 mod format;
 mod image;
 mod images;
+mod info;
 mod inspect;
 mod list;
+mod logs;
+mod network;
+mod objects;
+mod prune;
 mod registry;
 mod run;
 mod start;
+mod stats;
 mod transfer;
+mod version;
+mod volume;
 
 use crate::args::Command;
 
@@ -25,7 +36,11 @@ pub(crate) struct Group {
 pub(crate) const GROUPS: &[Group] = &[
     Group { name: "builder", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
+    Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "network", about: "Manage networks" },
+    Group { name: "system", about: "Manage the engine" },
+    Group { name: "volume", about: "Manage volumes" },
 ];
 
 /// What is shown first in help.
@@ -34,15 +49,25 @@ pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "build", "pull"];
 static TABLES: &[&[Command]] = &[
     build::COMMANDS,
     container::COMMANDS,
+    copy::COMMANDS,
+    disk::COMMANDS,
+    events::COMMANDS,
     exec::COMMANDS,
     image::COMMANDS,
     images::COMMANDS,
+    info::COMMANDS,
     inspect::COMMANDS,
     list::COMMANDS,
+    logs::COMMANDS,
+    network::COMMANDS,
+    prune::COMMANDS,
     registry::COMMANDS,
     run::COMMANDS,
     start::COMMANDS,
+    stats::COMMANDS,
     transfer::COMMANDS,
+    version::COMMANDS,
+    volume::COMMANDS,
 ];
 
 /// All commands.

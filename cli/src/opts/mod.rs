@@ -3,6 +3,8 @@
 pub(crate) mod check;
 pub(crate) mod create;
 pub(crate) mod flags;
+pub(crate) mod ipam;
+pub(crate) mod moment;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod ports;
