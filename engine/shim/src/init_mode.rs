@@ -16,10 +16,19 @@ pub(crate) fn run(mut arguments: Vec<String>) -> i32 {
         return 1;
     };
     let all: Vec<_> = (1..65).filter(|signal| !unforwardable(*signal)).collect();
-    let Ok(signals) = sys::signal_fd(&all) else { return 1 };
+    let signals = match sys::signal_fd(&all) {
+        Ok(signals) => signals,
+        Err(error) => {
+            tell(&format!("receive signals: {error}"));
+            return 1;
+        }
+    };
     let child = match sys::fork() {
         Ok(Forked::Parent(pid)) => pid,
-        Err(_) => return 1,
+        Err(error) => {
+            tell(&format!("fork: {error}"));
+            return 1;
+        }
         Ok(Forked::Child) => exec(&name, &arguments),
     };
     let _nonblocking = rustix::io::ioctl_fionbio(&signals, false);
@@ -50,6 +59,12 @@ fn unforwardable(signal: i32) -> bool {
     own.contains(&signal) || [libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(&signal)
 }
 
+/// Says on standard error what went wrong.
+fn tell(what: &str) {
+    let line = format!("[docker-init] {what}\n");
+    let _unheard = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+}
+
 fn exec(name: &str, arguments: &[String]) -> ! {
     sys::reset_signals();
     // A group of its own that owns the terminal, so that Ctrl-C reaches it once.
@@ -76,7 +91,6 @@ fn exec(name: &str, arguments: &[String]) -> ! {
             program::exec_failed(&path, &sys::execve(&text(&path), &args, &env))
         }
     };
-    let line = format!("[docker-init] {failed}\n");
-    let _unheard = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    tell(&failed.to_string());
     sys::exit_now(i32::from(failed.kind.exit_code()))
 }

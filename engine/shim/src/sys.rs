@@ -35,13 +35,13 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forke
     }
 }
 
-/// Copies this process. Inside a container, where seccomp filters refuse `clone3`.
+/// Copies this process. Unlike [`clone3`] also where a seccomp filter hides that call, as docker's does.
 pub(crate) fn fork() -> Result<Forked> {
     // SAFETY: the program has one thread, so every lock of the allocator and of libc is free in the child.
     match unsafe { libc::fork() } {
         -1 => Err(Error::last_os_error()),
         0 => Ok(Forked::Child),
-        pid => Ok(Forked::Parent(u32::try_from(pid).expect("pids are positive"))),
+        pid => Ok(Forked::Parent(pid.cast_unsigned())),
     }
 }
 
