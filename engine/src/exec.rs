@@ -274,7 +274,9 @@ async fn run(
         let ended = Arc::clone(exec);
         // Clients ask for the exit code as soon as the stream ends.
         Session::connected(&core.tasks, connection, streams, exec.spec.tty)
-            .ending_after(async move { drop(ended.ended().await) })
+            .ending_after(async move {
+                ended.ended().await;
+            })
     }))
 }
 

@@ -39,8 +39,7 @@ async fn info(context: &mut Context, args: &Args) -> Result {
         let server = read.map_err(|failure| {
             Failure::new(format!("ERROR: {failure}\nerrors pretty printing info"))
         })?;
-        let user = auth::stored(context, "docker.io");
-        let user = user["username"].as_str().unwrap_or_default().to_owned();
+        let user = auth::stored(context, "docker.io")?.user;
         sys::out(plain(&server, &user, context.debug()) + "\n");
         for warning in server.at("Warnings").texts() {
             sys::err_line(warning);
