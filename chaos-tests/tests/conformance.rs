@@ -40,6 +40,7 @@ fn session(name: &str, program: &Path) {
     let variables = BTreeMap::from([
         ("tmp".to_owned(), tmp.display().to_string()),
         ("rootfs".to_owned(), rootfs.display().to_string()),
+        ("me".to_owned(), if name == "shoal" { "shoal" } else { "docker" }.to_owned()),
         // The old client has no such flag, and says nothing anyway.
         ("quiet".to_owned(), if name == "docker20" { "" } else { "-q" }.to_owned()),
     ]);
