@@ -7,6 +7,7 @@ mod disk;
 mod events;
 mod exec;
 mod format;
+mod host;
 mod info;
 mod list;
 mod logs;
@@ -49,6 +50,7 @@ static TABLES: &[&[Command]] = &[
     disk::COMMANDS,
     events::COMMANDS,
     exec::COMMANDS,
+    host::COMMANDS,
     info::COMMANDS,
     list::COMMANDS,
     logs::COMMANDS,

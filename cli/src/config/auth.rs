@@ -55,6 +55,7 @@ pub(crate) fn header(context: &Context, image: &str) -> String {
 }
 
 /// Keeps credentials (base64, not encrypted, as docker does without a helper).
+#[allow(dead_code, reason = "for commands on images and registries")]
 pub(crate) fn store(
     context: &Context,
     registry: &str,
@@ -74,6 +75,7 @@ pub(crate) fn store(
 }
 
 /// Forgets credentials. False: there were none.
+#[allow(dead_code, reason = "for commands on images and registries")]
 pub(crate) fn forget(context: &Context, registry: &str) -> Result<bool> {
     let mut file = context.file().clone();
     let auths = file.get_mut("auths").and_then(Json::as_object_mut);

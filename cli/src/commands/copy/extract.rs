@@ -201,7 +201,8 @@ fn write(
         (tar::EntryType::Block, _) => (FileType::BlockDevice, device(entry.header())?),
         (tar::EntryType::Fifo, _) => (FileType::Fifo, 0),
         (tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse, _) => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o600))?;
             let mut file = std::fs::File::from(fd);
             std::io::copy(entry, &mut file)?;
