@@ -163,8 +163,8 @@ mod tests {
         let row = row("web", &sample, sample.at("precpu_stats"), false);
         assert_eq!(
             LISTING.render("", false, vec![row]).unwrap(),
-            "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O      BLOCK I/O   PIDS\n\
-             0123456789ab   web       40.00%    2KiB / 4KiB         50.00%    1kB / 20B    5B / 6B     3\n"
+            "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O     BLOCK I/O   PIDS\n\
+             0123456789ab   web       40.00%    2KiB / 4KiB         50.00%    1kB / 20B   5B / 6B     3\n"
         );
     }
 }

@@ -135,7 +135,7 @@ fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> std::io::Result<OwnedFd> 
 
 /// The directory that holds a path, and the path's last name.
 fn parent<'a>(root: &OwnedFd, path: &'a Path) -> std::io::Result<(OwnedFd, &'a Path)> {
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let name = path.file_name().ok_or_else(|| std::io::Error::other("an entry has no name"))?;
     Ok((open(root, folder, OFlags::PATH | OFlags::DIRECTORY)?, Path::new(name)))
 }
