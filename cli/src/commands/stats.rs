@@ -67,7 +67,7 @@ async fn stats(context: &mut Context, args: &Args) -> Result {
             match read {
                 Ok(sample) => {
                     let id = sample.at("id").text().to_owned();
-                    let last = before.get(&id).unwrap_or(sample.at("precpu_stats"));
+                    let last = before.get(&id).unwrap_or_else(|| sample.at("precpu_stats"));
                     rows.push(row(name, &sample, last, full));
                     before.insert(id, sample.at("cpu_stats").clone());
                 }
