@@ -96,7 +96,12 @@ fn parse(text: &str, client: &str) -> anyhow::Result<Vec<Step>> {
         } else if let Some(text) = line.strip_prefix("<< ") {
             step.stdin.push(text.to_owned());
         } else if let Some(text) = line.strip_prefix("2> ") {
-            step.stderr.push(text.to_owned());
+            // Errors of `run` begin with the name of the program.
+            let text = match text.strip_prefix("docker: ") {
+                Some(text) if client == "shoal" => format!("shoal: {text}"),
+                _ => text.to_owned(),
+            };
+            step.stderr.push(text);
         } else if let Some(code) = line.strip_prefix("[exit ") {
             step.code = code.trim_end_matches(']').parse().context("malformed [exit N]")?;
         } else {

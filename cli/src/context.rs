@@ -16,6 +16,8 @@ pub(crate) struct Context {
     host: Option<String>,
     context: Option<String>,
     debug: bool,
+    /// TLS was asked for, by a flag or the environment.
+    tls: bool,
     file: OnceCell<Map<String, Json>>,
     client: OnceCell<Client>,
 }
@@ -31,6 +33,10 @@ impl Context {
             host: global.get("host").map(str::to_owned),
             context: global.get("context").map(str::to_owned),
             debug: global.on("debug"),
+            tls: ["tls", "tlsverify"].iter().any(|name| global.on(name))
+                || ["tlscacert", "tlscert", "tlskey"].iter().any(|name| global.given(name))
+                || (!global.given("tlsverify") && sys::env("DOCKER_TLS_VERIFY").is_some())
+                || sys::env("DOCKER_TLS").is_some(),
             file: OnceCell::new(),
             client: OnceCell::new(),
         }
@@ -114,17 +120,37 @@ impl Context {
         }
     }
 
+    /// The host of the context `default`.
+    pub(crate) fn default_host(&self) -> Result<Host> {
+        match self.host.clone().or_else(|| sys::env("DOCKER_HOST")) {
+            Some(host) => Host::parse(&host).map_err(Failure::from),
+            None => Ok(Host::default()),
+        }
+    }
+
     /// The client. Finding the host reads at most `config.json` and one context.
     pub(crate) fn client(&self) -> Result<&Client> {
         if let Some(client) = self.client.get() {
             return Ok(client);
+        }
+        let host = self.choose_host()?;
+        // Never in plain text where TLS was asked for.
+        let named = self.context_name();
+        let kept = named != "default"
+            && self.host.is_none()
+            && crate::config::contexts::tls(&self.directory, &named).exists();
+        if (self.tls || kept) && matches!(host, Host::Tcp(_)) {
+            return Err(format!(
+                "TLS is not implemented: refusing to talk to {host} in plain text"
+            )
+            .into());
         }
         let headers = self.file().get("HttpHeaders").and_then(Json::as_object);
         let headers = headers
             .into_iter()
             .flatten()
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-        let client = Client::new(self.choose_host()?, headers.collect());
+        let client = Client::new(host, headers.collect());
         Ok(self.client.get_or_init(|| client))
     }
 }

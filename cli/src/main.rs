@@ -3,8 +3,6 @@
 //! Finds the command, parses its options by the rules of `args`, runs it on a single-threaded runtime. All that
 //! is known about a command is in its table entry in `commands`; help and completions are made from it.
 
-#![allow(dead_code, reason = "parts for image, volume, network and system commands precede them")]
-
 mod args;
 mod client;
 mod commands;
@@ -32,6 +30,11 @@ static GLOBAL: &[Flag] = &[
     short('H', "host", STR, "Socket of the daemon (unix:// or tcp://)"),
     short('l', "log-level", STR, "Level of log messages").or("info"),
     flag("help", BOOL, "Show this help"),
+    flag("tls", BOOL, "Use TLS"),
+    flag("tlscacert", STR, "Certificate of the authority to trust"),
+    flag("tlscert", STR, "Our certificate"),
+    flag("tlskey", STR, "Our key"),
+    flag("tlsverify", BOOL, "Use TLS and check the daemon's certificate"),
     short('v', "version", BOOL, "Print the version"),
 ];
 

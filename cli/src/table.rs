@@ -45,6 +45,36 @@ pub(crate) fn align_with(text: &str, min_width: usize, padding: usize) -> String
     out
 }
 
+/// The order in which docker lists names: runs of digits compare as numbers.
+pub(crate) fn natural(left: &str, right: &str) -> std::cmp::Ordering {
+    let (mut one, mut two) = (left.as_bytes(), right.as_bytes());
+    loop {
+        let run = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (mine, theirs) = (run(one), run(two));
+        let order = if mine > 0 && theirs > 0 {
+            let (number, other) = (trim_zeros(&one[..mine]), trim_zeros(&two[..theirs]));
+            (one, two) = (&one[mine..], &two[theirs..]);
+            number.len().cmp(&other.len()).then_with(|| number.cmp(other))
+        } else {
+            match (one.split_first(), two.split_first()) {
+                (Some((first, rest)), Some((second, others))) => {
+                    (one, two) = (rest, others);
+                    first.cmp(second)
+                }
+                _ => return one.len().cmp(&two.len()).then_with(|| left.cmp(right)),
+            }
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+fn trim_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    &digits[zeros..]
+}
+
 /// The first characters of a text, `…` in place of the last one when something was cut.
 pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -83,6 +113,13 @@ mod tests {
             "A         B         C\n1         2         3\n"
         );
         assert_eq!(align("\tC\n\t3\n", 10), "C\n3\n");
+    }
+
+    #[test]
+    fn numbers_in_names_count() {
+        let mut names = ["v10", "v9", "53323d", "8fe", "a", "v09x", "", "v1"];
+        names.sort_by(|left, right| natural(left, right));
+        assert_eq!(names, ["", "8fe", "53323d", "a", "v1", "v9", "v09x", "v10"]);
     }
 
     #[test]

@@ -113,6 +113,7 @@ pub(crate) fn local_rfc3339_nano(nanos: i128) -> String {
 }
 
 /// A time stamp in the local zone, in RFC 3339 without fractions.
+#[allow(dead_code, reason = "for commands on images and registries")]
 pub(crate) fn local_rfc3339(seconds: i64) -> String {
     let Ok(time) = jiff::Timestamp::from_second(seconds) else { return String::new() };
     let zoned = time.to_zoned(zone());

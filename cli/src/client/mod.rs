@@ -216,6 +216,7 @@ impl Client {
         Self { host, version: RefCell::new(version), agreed, headers }
     }
 
+    #[allow(dead_code, reason = "for commands on images and registries")]
     pub(crate) fn host(&self) -> &Host {
         &self.host
     }

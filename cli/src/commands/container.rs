@@ -228,19 +228,23 @@ async fn unpause(context: &mut Context, args: &Args) -> Result {
 
 async fn rm(context: &mut Context, args: &Args) -> Result {
     let client = context.client()?;
-    each(&args.rest, async |name: &str| {
-        let request =
-            Request::delete(format!("/containers/{}", segment(name.trim_start_matches('/'))));
-        let request = request.switch("v", args.on("volumes")).switch("link", args.on("link"));
-        match client.done(request.switch("force", args.on("force"))).await {
-            Err(error) if args.on("force") && error.status() == 404 => {
+    let mut failed = false;
+    for name in &args.rest {
+        let path = format!("/containers/{}", segment(name.trim_start_matches('/')));
+        let request = Request::delete(path)
+            .switch("v", args.on("volumes"))
+            .switch("link", args.on("link"))
+            .switch("force", args.on("force"));
+        match client.done(request).await {
+            Ok(()) => sys::line(name),
+            Err(error) => {
+                // What is gone already needs no force: it is said, and is no failure.
+                failed |= !(args.on("force") && error.status() == 404);
                 sys::err_line(error);
-                Ok(())
             }
-            other => Ok(other?),
         }
-    })
-    .await
+    }
+    if failed { Err(Failure::code(1)) } else { Ok(()) }
 }
 
 async fn wait(context: &mut Context, args: &Args) -> Result {

@@ -41,15 +41,14 @@ async fn copy(context: &mut Context, args: &Args) -> Result {
         }
     }
     // Without a terminal nothing is said, unless it is asked for.
-    let quiet = if args.given("quiet") {
-        args.on("quiet")
-    } else {
-        !sys::is_terminal(std::io::stdout())
-    };
+    let quiet =
+        if args.given("quiet") { args.on("quiet") } else { !sys::is_terminal(std::io::stdout()) };
     let follow = args.on("follow-link");
     let client = context.client()?;
     match (paths::split(args.arg(0)), paths::split(args.arg(1))) {
-        ((Some(container), from), (None, to)) => fetch(client, container, from, to, follow, quiet).await,
+        ((Some(container), from), (None, to)) => {
+            fetch(client, container, from, to, follow, quiet).await
+        }
         ((None, from), (Some(container), to)) => {
             let archive = args.on("archive");
             send(client, from, container, to, Options { follow, quiet, archive }).await
@@ -107,7 +106,8 @@ async fn fetch(
     }
     let mut path = from.to_owned();
     let mut renamed = None;
-    if follow && let Ok(found) = stat(client, container, from).await
+    if follow
+        && let Ok(found) = stat(client, container, from).await
         && found.at("mode").int() & LINK != 0
     {
         let target = paths::link_target(from, found.at("linkTarget").text());
@@ -124,11 +124,8 @@ async fn fetch(
         return Ok(());
     }
     let target = absolute(to)?;
-    let source = Source {
-        path: path.clone(),
-        directory: found.at("mode").int() & DIRECTORY != 0,
-        renamed,
-    };
+    let source =
+        Source { path: path.clone(), directory: found.at("mode").int() & DIRECTORY != 0, renamed };
     let place = local_place(&target)?;
     let (folder, name) = paths::arrange(&source, &place).map_err(Failure::new)?;
     let mut writer = extract::Extract::start(Path::new(&folder), source.base(), &name)
@@ -152,7 +149,11 @@ fn check_output(to: &str) -> Result {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         let parent = parent.display();
-        return Err(format!("invalid output path: directory {parent:?} does not exist", parent = parent.to_string()).into());
+        return Err(format!(
+            "invalid output path: directory {parent:?} does not exist",
+            parent = parent.to_string()
+        )
+        .into());
     }
     let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
     let kind = found.file_type();
@@ -178,13 +179,7 @@ fn local_place(path: &str) -> Result<Place> {
     Ok(Place { path, exists, directory })
 }
 
-async fn send(
-    client: &Client,
-    from: &str,
-    container: &str,
-    to: &str,
-    options: Options,
-) -> Result {
+async fn send(client: &Client, from: &str, container: &str, to: &str, options: Options) -> Result {
     let mut place = Place { path: to.to_owned(), exists: false, directory: false };
     // A missing target is no error: the daemon refuses what cannot be made.
     let mut found = stat(client, container, to).await.ok();
@@ -195,7 +190,8 @@ async fn send(
     if let Some(found) = found {
         let mode = found.at("mode").int();
         if mode & SPECIAL != 0 {
-            let text = format!("destination \"{container}:{to}\" must be a directory or a regular file");
+            let text =
+                format!("destination \"{container}:{to}\" must be a directory or a regular file");
             return Err(text.into());
         }
         place.exists = true;
@@ -215,10 +211,14 @@ async fn send(
         .map_err(io(format!("reading {}", source.path)))?;
     let sent = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let count = std::sync::Arc::clone(&sent);
-    let chunks = futures_util::stream::iter(archive).inspect(move |chunk: &std::io::Result<Bytes>| {
-        let length = chunk.as_ref().map_or(0, Bytes::len);
-        count.fetch_add(u64::try_from(length).unwrap_or(0), std::sync::atomic::Ordering::Relaxed);
-    });
+    let chunks =
+        futures_util::stream::iter(archive).inspect(move |chunk: &std::io::Result<Bytes>| {
+            let length = chunk.as_ref().map_or(0, Bytes::len);
+            count.fetch_add(
+                u64::try_from(length).unwrap_or(0),
+                std::sync::atomic::Ordering::Relaxed,
+            );
+        });
     put(client, container, &folder, Payload::stream(chunks), options.archive).await?;
     let total = sent.load(std::sync::atomic::Ordering::Relaxed);
     report(options.quiet, total, &format!("{container}:{}", place.path));

@@ -26,7 +26,8 @@ pub(super) const COMMANDS: &[Command] = &[Command::new(
 )];
 
 async fn df(context: &mut Context, args: &Args) -> Result {
-    let usage = context.client()?.value(Request::get("/system/df")).await?;
+    let request = Request::get("/system/df").switch("verbose", args.on("verbose"));
+    let usage = context.client()?.value(request).await?;
     let format = args.text("format");
     if args.on("verbose") {
         if !matches!(format, "" | "table") {
@@ -46,7 +47,8 @@ async fn df(context: &mut Context, args: &Args) -> Result {
             ("Reclaimable", "RECLAIMABLE"),
         ],
     };
-    listing.print(context, "", format, false, summary(&usage))
+    let rows = if usage.find("ImageUsage").is_some() { counted(&usage) } else { summary(&usage) };
+    listing.print(context, "", format, false, rows)
 }
 
 /// A share of what is used, as docker cuts it off.
@@ -58,6 +60,40 @@ fn share(part: f64, whole: f64) -> String {
     }
 }
 
+/// The kinds of objects, with their keys in new and old answers.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("Images", "ImageUsage", "Images"),
+    ("Containers", "ContainerUsage", "Containers"),
+    ("Local Volumes", "VolumeUsage", "Volumes"),
+    ("Build Cache", "BuildCacheUsage", "BuildCache"),
+];
+
+/// Rows from the sums of a daemon that makes them (API 1.52 and later).
+fn counted(usage: &Value) -> Vec<Row> {
+    let row = |(kind, key, _): &(&str, &str, &str)| {
+        let part = usage.at(key);
+        let (size, free) = (part.at("TotalSize").float(), part.at("Reclaimable").float());
+        let percent = *kind != "Build Cache";
+        Row::default()
+            .put("Type", *kind)
+            .put("TotalCount", part.at("TotalCount").int().to_string())
+            .put("Active", part.at("ActiveCount").int().to_string())
+            .put("Size", human_size(size))
+            .put("Reclaimable", if percent { share(free, size) } else { human_size(free) })
+    };
+    KINDS.iter().map(row).collect()
+}
+
+/// The objects of a kind, wherever the daemon puts them.
+fn items<'a>(usage: &'a Value, old: &str) -> &'a [Value] {
+    let new = KINDS.iter().find(|kind| kind.2 == old).map_or("", |kind| kind.1);
+    match usage.find(new) {
+        Some(part) => part.at("Items").list(),
+        None => usage.at(old).list(),
+    }
+}
+
+/// Rows computed from all objects, for older daemons.
 fn summary(usage: &Value) -> Vec<Row> {
     let row = |kind: &str, total: usize, active: usize, size: f64, free: String| {
         Row::default()
@@ -143,9 +179,9 @@ fn section(heading: &str, columns: &[(&str, &str)], rows: Vec<Row>) -> Result<St
 
 fn verbose(usage: &Value, now: i64) -> Result<String> {
     let rows = |key: &str, make: &dyn Fn(&Value) -> Row| -> Vec<Row> {
-        usage.at(key).list().iter().map(make).collect()
+        items(usage, key).iter().map(make).collect()
     };
-    let cache: f64 = usage.at("BuildCache").list().iter().map(|c| c.at("Size").float()).sum();
+    let cache: f64 = items(usage, "BuildCache").iter().map(|c| c.at("Size").float()).sum();
     let record = |record: &Value| {
         let since = |key: &str| {
             let time = units::parse_time(record.at(key).text());
@@ -233,6 +269,12 @@ mod tests {
             "Images|2|1|2kB|1.5kB (75%)\nContainers|1|0|7B|7B (100%)\n\
              Local Volumes|1|0|10B|10B (100%)\nBuild Cache|0|0|0B|0B\n"
         );
+        let newer =
+            r#"{"ImageUsage":{"TotalCount":1,"TotalSize":2000,"Reclaimable":1500,"Items":[{}]}}"#;
+        let newer: Value = serde_json::from_str(newer).unwrap();
+        let counted = listing.render(format, false, counted(&newer)).unwrap();
+        assert!(counted.starts_with("Images|1|0|2kB|1.5kB (75%)\nContainers|0|0|0B|0B\n"));
+        assert_eq!(items(&newer, "Images").len(), 1);
         let shown = verbose(&usage, 0).unwrap();
         assert!(shown.starts_with("Images space usage:\n\nREPOSITORY   TAG "), "{shown}");
         assert!(shown.contains("\n\nContainers space usage:\n\nCONTAINER ID   IMAGE"), "{shown}");

@@ -242,6 +242,7 @@ mod tests {
         )
         .unwrap();
         expect_test::expect![[r#"
+            Server:
              Containers: 1
               Running: 0
               Paused: 0
@@ -273,6 +274,6 @@ mod tests {
               127.0.0.0/8
              Live Restore Enabled: false
         "#]]
-        .assert_eq(&plain(&info, "", false));
+        .assert_eq(&format!("Server:\n{}", plain(&info, "", false)));
     }
 }

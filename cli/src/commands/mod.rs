@@ -7,6 +7,7 @@ mod disk;
 mod events;
 mod exec;
 mod format;
+mod host;
 mod image;
 mod images;
 mod info;
@@ -53,6 +54,7 @@ static TABLES: &[&[Command]] = &[
     disk::COMMANDS,
     events::COMMANDS,
     exec::COMMANDS,
+    host::COMMANDS,
     image::COMMANDS,
     images::COMMANDS,
     info::COMMANDS,

@@ -171,7 +171,9 @@ async fn ls(context: &mut Context, args: &Args) -> Result {
     let request = Request::get("/networks").maybe("filters", &filters(args.all("filter")));
     let answer = context.client()?.value(request).await?;
     let mut networks: Vec<&Value> = answer.list().iter().collect();
-    networks.sort_by(|left, right| left.at("Name").text().cmp(right.at("Name").text()));
+    networks.sort_by(|left, right| {
+        crate::table::natural(left.at("Name").text(), right.at("Name").text())
+    });
     let full = args.on("no-trunc");
     let rows = networks.into_iter().map(|network| row(network, full)).collect();
     let listing = Listing {

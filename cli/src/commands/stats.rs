@@ -67,7 +67,7 @@ async fn stats(context: &mut Context, args: &Args) -> Result {
             match read {
                 Ok(sample) => {
                     let id = sample.at("id").text().to_owned();
-                    let last = before.get(&id).unwrap_or(sample.at("precpu_stats"));
+                    let last = before.get(&id).unwrap_or_else(|| sample.at("precpu_stats"));
                     rows.push(row(name, &sample, last, full));
                     before.insert(id, sample.at("cpu_stats").clone());
                 }
@@ -163,8 +163,8 @@ mod tests {
         let row = row("web", &sample, sample.at("precpu_stats"), false);
         assert_eq!(
             LISTING.render("", false, vec![row]).unwrap(),
-            "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O      BLOCK I/O   PIDS\n\
-             0123456789ab   web       40.00%    2KiB / 4KiB         50.00%    1kB / 20B    5B / 6B     3\n"
+            "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O     BLOCK I/O   PIDS\n\
+             0123456789ab   web       40.00%    2KiB / 4KiB         50.00%    1kB / 20B   5B / 6B     3\n"
         );
     }
 }

@@ -105,7 +105,9 @@ async fn ls(context: &mut Context, args: &Args) -> Result {
     let request = Request::get("/volumes").maybe("filters", &filters(args.all("filter")));
     let answer = context.client()?.value(request).await?;
     let mut volumes: Vec<&Value> = answer.at("Volumes").list().iter().collect();
-    volumes.sort_by(|left, right| left.at("Name").text().cmp(right.at("Name").text()));
+    volumes.sort_by(|left, right| {
+        crate::table::natural(left.at("Name").text(), right.at("Name").text())
+    });
     let rows = volumes.into_iter().map(row).collect();
     LISTING.print(context, "volumesFormat", args.text("format"), args.on("quiet"), rows)
 }

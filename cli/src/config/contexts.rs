@@ -12,6 +12,17 @@ fn meta(directory: &Path, name: &str) -> PathBuf {
     directory.join("contexts/meta").join(digest)
 }
 
+/// Where a context keeps certificates and keys.
+pub(crate) fn tls(directory: &Path, name: &str) -> PathBuf {
+    let folder = meta(directory, name);
+    directory.join("contexts/tls").join(folder.file_name().unwrap_or_default())
+}
+
+/// Where a context keeps what it knows.
+pub(crate) fn folder(directory: &Path, name: &str) -> PathBuf {
+    meta(directory, name)
+}
+
 /// Reads a context.
 pub(crate) fn read(directory: &Path, name: &str) -> Result<Json> {
     let path = meta(directory, name).join("meta.json");

@@ -11,6 +11,21 @@ type Parsed<T> = Result<T, String>;
 /// Reads a file that an option names.
 pub(crate) type Read<'a> = &'a dyn Fn(&str) -> std::io::Result<String>;
 
+/// Refuses options that have no effect on Linux, or none yet.
+fn unsupported(args: &Args) -> Parsed<()> {
+    let windows = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
+    if let Some(name) = windows.iter().find(|name| args.given(name)) {
+        return Err(format!("--{name} is not supported: it works on Windows only"));
+    }
+    if args.given("kernel-memory") {
+        return Err("--kernel-memory is not supported: kernels no longer have such a limit".into());
+    }
+    if args.on("use-api-socket") {
+        return Err("--use-api-socket is not implemented".into());
+    }
+    Ok(())
+}
+
 /// Makes the body. `ours` looks up variables of our own environment.
 ///
 /// # Errors
@@ -20,6 +35,7 @@ pub(crate) fn body(
     read: Read<'_>,
     ours: &dyn Fn(&str) -> Option<String>,
 ) -> Parsed<Json> {
+    unsupported(args)?;
     let mut config = config(args, read, ours)?;
     let mut host = host_config(args, read)?;
     volumes(args, &mut config, &mut host)?;

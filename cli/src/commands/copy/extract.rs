@@ -135,7 +135,7 @@ fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> std::io::Result<OwnedFd> 
 
 /// The directory that holds a path, and the path's last name.
 fn parent<'a>(root: &OwnedFd, path: &'a Path) -> std::io::Result<(OwnedFd, &'a Path)> {
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let name = path.file_name().ok_or_else(|| std::io::Error::other("an entry has no name"))?;
     Ok((open(root, folder, OFlags::PATH | OFlags::DIRECTORY)?, Path::new(name)))
 }
@@ -201,7 +201,8 @@ fn write(
         (tar::EntryType::Block, _) => (FileType::BlockDevice, device(entry.header())?),
         (tar::EntryType::Fifo, _) => (FileType::Fifo, 0),
         (tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse, _) => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o600))?;
             let mut file = std::fs::File::from(fd);
             std::io::copy(entry, &mut file)?;

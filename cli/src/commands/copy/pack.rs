@@ -23,7 +23,7 @@ pub(super) fn source(path: &str, follow: bool) -> Result<Source> {
         if asked == "." {
             resolved.push_str("/.");
         }
-        let renamed = Some(asked.clone()).filter(|asked| *asked != real && asked != ".");
+        let renamed = Some(asked).filter(|asked| *asked != real && asked != ".");
         return Ok(Source { path: resolved, directory: found.is_dir(), renamed });
     }
     // A trailing slash or dot leads through a link, as everywhere.

@@ -163,7 +163,10 @@ mod tests {
         assert_eq!(arranged("/a/f", false, "/t", true, true), Ok("/t f".into()));
         // A directory: made, refused, into, its content into.
         assert_eq!(arranged("/a/d", true, "/t/n", false, false), Ok("/t n".into()));
-        assert_eq!(arranged("/a/d", true, "/t/f", true, false), Err("cannot copy directory".into()));
+        assert_eq!(
+            arranged("/a/d", true, "/t/f", true, false),
+            Err("cannot copy directory".into())
+        );
         assert_eq!(arranged("/a/d", true, "/t", true, true), Ok("/t d".into()));
         assert_eq!(arranged("/a/d/.", true, "/t", true, true), Ok("/t .".into()));
         assert_eq!(arranged("/a/d/.", true, "/t/n", false, false), Ok("/t n".into()));
