@@ -104,13 +104,29 @@ fn visible(data: &Value) -> Value {
 }
 
 /// The header is the template on the headers, where functions do not apply: they leave the header alone.
+/// Headers are never empty, so conditions hold and what follows `else` is left out.
 fn header(template: &str, headers: &Value) -> String {
     let mut plain = String::new();
     let mut left = template;
+    let mut otherwise = None;
     while let Some(open) = left.find("{{") {
-        plain.push_str(&left[..open]);
+        let text = &left[..open];
         let Some(close) = left[open..].find("}}") else { break };
         let action = &left[open + 2..open + close];
+        left = &left[open + close + 2..];
+        if otherwise.is_none() {
+            plain.push_str(text);
+        }
+        match (action.split_whitespace().next().unwrap_or_default(), &mut otherwise) {
+            ("if" | "with" | "range", Some(depth)) => *depth += 1,
+            ("end", Some(0)) => otherwise = None,
+            ("end", Some(depth)) => *depth -= 1,
+            ("else", None) => otherwise = Some(0usize),
+            _ => {}
+        }
+        if otherwise.is_some() || action.trim_start().starts_with("if ") {
+            continue;
+        }
         let field = action.split_whitespace().find(|word| word.starts_with('.'));
         let field =
             field.map(|word| word.trim_start_matches('.').split('.').next().unwrap_or_default());
@@ -121,7 +137,6 @@ fn header(template: &str, headers: &Value) -> String {
                 |text| text.rsplit('.').next().unwrap_or_default().replace(['-', '_'], " "),
             ));
         }
-        left = &left[open + close + 2..];
     }
     plain.push_str(left);
     plain
@@ -210,6 +225,10 @@ mod tests {
             "NAME      x\n<A>       y\n"
         );
         assert_eq!(render("{{.ID}}:{{.Name}}", false), "1:<a>\n");
+        assert_eq!(
+            render("table {{if .ID}}{{.ID}}{{else}}{{.Name}}-{{end}}\\t{{.Name}}", false),
+            "ID        NAME\n1         <a>\n"
+        );
     }
 
     #[test]

@@ -89,7 +89,7 @@ async fn any(context: &mut Context, args: &Args) -> Result {
     let get = async |name: &str| match kind {
         Some(kind) => {
             if args.on("size") && kind.0 != "container" {
-                sys::err_line(format_args!("WARNING: --size ignored for {}s", kind.0));
+                sys::err_line(format_args!("WARNING: --size ignored for {}", kind.0));
             }
             let request = request(kind, name);
             let request = request.switch("size", args.on("size") && kind.0 == "container");
@@ -124,7 +124,7 @@ async fn search(client: &Client, name: &str, size: bool) -> Result<String> {
         match client.send(request(*kind, name).switch("size", sized)).await {
             Ok(response) => {
                 if size && !sized {
-                    sys::err_line(format_args!("WARNING: --size ignored for {}s", kind.0));
+                    sys::err_line(format_args!("WARNING: --size ignored for {}", kind.0));
                 }
                 return Ok(response.text().await?);
             }

@@ -21,6 +21,22 @@ pub(super) fn render(nodes: &[Node], data: &Value, missing: Missing) -> Result<S
     Ok(run.out)
 }
 
+/// Objects whose keys are data: a key that is not there has no value, and that is no error.
+const ENTRIES: &[&str] = &[
+    "Annotations",
+    "Data",
+    "DriverOpts",
+    "ExposedPorts",
+    "Labels",
+    "Networks",
+    "Options",
+    "Ports",
+    "StorageOpt",
+    "Sysctls",
+    "Tmpfs",
+    "Volumes",
+];
+
 /// How a list of nodes ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
@@ -259,6 +275,13 @@ impl<'a> Run<'a> {
             value = match (found, value) {
                 (Some(value), _) => value,
                 (None, Value::Null) if index > 0 => value,
+                (None, Value::Map(_))
+                    if self.missing == Missing::Key
+                        && index > 0
+                        && ENTRIES.contains(&names[index - 1].as_str()) =>
+                {
+                    &Value::Null
+                }
                 (None, value) => {
                     let why = match (self.missing, value) {
                         (Missing::Key, Value::Map(_)) => {
