@@ -70,6 +70,11 @@ fn run(line: &[String]) -> Result {
         sys::line(format_args!("Shoal version {}", env!("CARGO_PKG_VERSION")));
         return Ok(());
     }
+    let level = options.text("log-level");
+    let levels = ["debug", "info", "warn", "warning", "error", "fatal", "panic", "trace"];
+    if !levels.contains(&level.to_ascii_lowercase().as_str()) {
+        return Err(format!("unable to parse logging level: {level}").into());
+    }
     let words: Vec<&str> = options.rest.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => sys::out(help::program(&global)),
