@@ -22,6 +22,8 @@ pub enum TaskKind {
     Stream,
     /// Moves one image to or from a registry, an archive or a snapshot.
     ImageTransfer,
+    /// Makes received images survive a power failure.
+    ImageSeal,
     /// Reads messages of one netlink socket.
     Netlink,
     /// Keeps kernel network state equal to the plan.
@@ -53,6 +55,7 @@ impl TaskKind {
             | Self::HealthProbe
             | Self::Stream
             | Self::ImageTransfer
+            | Self::ImageSeal
             | Self::NetworkRepair
             | Self::Dns
             | Self::Pool

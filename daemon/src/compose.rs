@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use shoal_api::Ports;
 use shoal_base::random::SystemRandom;
-use shoal_base::tasks::Tasks;
+use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SystemClock, SystemDisk, blocking};
 use shoal_engine::config::{Config as EngineConfig, OWN_RUNTIME, RuntimeProgram};
 use shoal_engine::events::Bus;
@@ -25,12 +25,13 @@ use crate::config::Config;
 use crate::facts::HostFacts;
 use crate::networking::HostNetworking;
 use crate::ports::{HostContainers, HostExecs, HostImages, HostNetworks, HostSystem, HostVolumes};
+use crate::seal;
 
 /// Attempts of a blob's transfer without progress before it is given up.
 const TRANSFER_ATTEMPTS: u32 = 5;
 
-/// Opens everything and takes over what a previous daemon left.
-pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<Ports> {
+/// Opens everything and takes over what a previous daemon left. The images are for [`seal::seal`] at the end.
+pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(Ports, Images)> {
     let clock: SharedClock = Arc::new(SystemClock);
     let facts = HostFacts::read();
     let images = open_images(config, clock.clone()).await?;
@@ -53,14 +54,15 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<Po
     let engine_config = engine_config(config, &facts)?;
     let fixed = fixed_info(config, &engine_config, &facts, transfers.client(), &networks)?;
     let engine = Engine::open(engine_config, parts).await.context("cannot open the engine")?;
+    tasks.spawn(TaskKind::ImageSeal, seal::keep_sealing(images.clone(), clock.clone()));
     let host_images = Arc::new(HostImages {
         images: images.clone(),
         transfers,
         engine: engine.clone(),
         tasks: tasks.clone(),
     });
-    Ok(Ports {
-        containers: Arc::new(HostContainers { engine: engine.clone(), images }),
+    let ports = Ports {
+        containers: Arc::new(HostContainers { engine: engine.clone(), images: images.clone() }),
         execs: Arc::new(HostExecs(engine.clone())),
         images: host_images.clone(),
         volumes: Arc::new(HostVolumes { volumes: engine.volumes(), events: engine.events() }),
@@ -74,7 +76,8 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<Po
         }),
         clock,
         tasks: tasks.clone(),
-    })
+    };
+    Ok((ports, images))
 }
 
 async fn open_images(config: &Config, clock: SharedClock) -> anyhow::Result<Images> {

@@ -8,6 +8,7 @@ mod lock;
 mod networking;
 mod options;
 mod ports;
+mod seal;
 mod serve;
 mod tls;
 
@@ -52,7 +53,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let tls = tls::server_config(&config.options)?;
-    let ports = compose::compose(&config, &tasks).await?;
+    let (ports, images) = compose::compose(&config, &tasks).await?;
     serve::start(&config, tls, shoal_api::router(ports), &tasks).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
     tokio::select! {
@@ -60,7 +61,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => tracing::info!("SIGINT: leaving, containers stay"),
         () = tasks.stopping().cancelled_owned() => {}
     }
-    match tasks.shut_down().await {
+    let failed = tasks.shut_down().await;
+    seal::seal(&images).await;
+    match failed {
         Some(failure) => anyhow::bail!("a task that the daemon needs failed: {failure}"),
         None => Ok(()),
     }

@@ -17,6 +17,7 @@ use shoal_model::container::{Phase, State};
 use shoal_model::error::Chain as Causes;
 use shoal_model::{ContainerId, Timestamp};
 use shoal_shim_protocol::message::{self, Request};
+use shoal_shim_protocol::state::Outcome;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, Ended};
@@ -57,9 +58,17 @@ enum Life {
     /// Its shim answers and the container lives.
     Live { client: Client, events: Connection, state: Box<message::State> },
     /// It ended while nobody watched.
-    Ended { ended: Ended, client: Option<Client> },
+    Ended { ended: Ended, client: Option<Client>, ran: Ran },
     /// It did not run when the old daemon ended.
     Idle,
+}
+
+/// Whether a run that is over had really begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Yes,
+    /// The start itself failed.
+    No,
 }
 
 /// Reads all records; finishes removals and removes half-made containers on the way.
@@ -114,6 +123,7 @@ async fn look(core: &Arc<Core>, record: Record) -> Left {
 
 async fn ask_shim(core: &Arc<Core>, paths: &Paths) -> Life {
     let client = Client::new(paths.socket());
+    let spawned = paths.socket().exists();
     let asked = async {
         client.handshake().await?;
         client.subscribe().await
@@ -123,12 +133,12 @@ async fn ask_shim(core: &Arc<Core>, paths: &Paths) -> Life {
         Ok((events, state)) => match &state.phase {
             message::Phase::Running => Life::Live { client, events, state: Box::new(state) },
             message::Phase::Exited(exit) => {
-                Life::Ended { ended: Ended::from_exit(exit), client: Some(client) }
+                Life::Ended { ended: Ended::from_exit(exit), client: Some(client), ran: Ran::Yes }
             }
             message::Phase::Failed(failure) => {
                 let mut ended = Ended::of_failed_start(i32::from(failure.kind.exit_code()), now);
                 ended.error.clone_from(&failure.message);
-                Life::Ended { ended, client: Some(client) }
+                Life::Ended { ended, client: Some(client), ran: Ran::No }
             }
             // The daemon was killed in the middle of a start: that start never happened.
             message::Phase::New | message::Phase::Created => {
@@ -145,27 +155,40 @@ async fn ask_shim(core: &Arc<Core>, paths: &Paths) -> Life {
             if let Err(error) = shim::clean_up_after_killed(core, &paths.run).await {
                 tracing::error!(error = %Causes(&error), "failed to clean up after a shim");
             }
-            let ended = match exit::read_outcome(&paths.outcome()) {
-                Some(outcome) => Ended::from_outcome(&outcome, now),
-                None => Ended::unknown(now, "the shim of the container was killed"),
-            };
-            Life::Ended { ended, client: None }
+            match exit::read_outcome(&paths.outcome()) {
+                Some(outcome) => ended_by(&outcome, now),
+                // The daemon was killed before the shim existed: that start never happened.
+                None if !spawned => Life::Idle,
+                None => {
+                    let ended = Ended::unknown(now, "the shim of the container was killed");
+                    Life::Ended { ended, client: None, ran: Ran::Yes }
+                }
+            }
         }
     }
+}
+
+fn ended_by(outcome: &Outcome, now: Timestamp) -> Life {
+    let ran = match outcome {
+        Outcome::Exited(_) => Ran::Yes,
+        Outcome::StartFailed(_) => Ran::No,
+    };
+    Life::Ended { ended: Ended::from_outcome(outcome, now), client: None, ran }
 }
 
 /// Without a run directory it was idle, unless the host went down under it: then its record says that it
 /// ran, or an outcome tells of an end that the record does not know.
 fn after_host_restart(record: &Record, paths: &Paths, now: Timestamp) -> Life {
-    let outcome =
-        exit::read_outcome(&paths.outcome()).map(|outcome| Ended::from_outcome(&outcome, now));
     let known = record.state.exit.as_ref().map(|exit| exit.at);
-    match outcome {
-        Some(ended) if known.is_none_or(|known| ended.status.at > known) => {
-            Life::Ended { ended, client: None }
+    match exit::read_outcome(&paths.outcome()) {
+        Some(outcome)
+            if known.is_none_or(|known| Ended::from_outcome(&outcome, now).status.at > known) =>
+        {
+            ended_by(&outcome, now)
         }
         _ if record.state.phase.is_live() => {
-            Life::Ended { ended: Ended::unknown(now, "the host went down"), client: None }
+            let ended = Ended::unknown(now, "the host went down");
+            Life::Ended { ended, client: None, ran: Ran::Yes }
         }
         _ => Life::Idle,
     }
@@ -276,6 +299,10 @@ fn adopt(core: &Arc<Core>, one: Left) {
         view.state = live_state(&record, state);
         view.network = network.map(Arc::new);
     }
+    // The old daemon may have been killed before it wrote that the container began to run.
+    if matches!(life, Life::Live { .. } | Life::Ended { ran: Ran::Yes, .. }) {
+        Arc::make_mut(&mut view.record).started_before = true;
+    }
     let (container, jobs) = Container::new(paths, view);
     if let Life::Live { state, .. } = &life {
         exec::restore(core, &container, &state.execs);
@@ -321,7 +348,7 @@ impl Owner {
                 self.resume(client, events);
                 return;
             }
-            Life::Ended { ended, client } => {
+            Life::Ended { ended, client, .. } => {
                 // The restart decision below is the daemon's, not that of a plain exit.
                 self.report_end(&ended);
                 if let Some(client) = client
@@ -345,7 +372,7 @@ impl Owner {
         let host = &view.record.spec.host;
         if restart_policy::at_daemon_start(&host.restart_policy, found) {
             self.restart_by_policy().await;
-        } else if host.auto_remove && view.record.started_before {
+        } else if host.auto_remove && (unwatched || view.record.started_before) {
             self.remove_automatically().await;
         } else if unwatched && let Err(error) = self.write_record().await {
             tracing::error!(container = %self.container.id, error = %Causes(&error),
