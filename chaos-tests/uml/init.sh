@@ -2,8 +2,9 @@
 # First process of a user-mode kernel with pure cgroup v2. Starts a daemon and checks that limits are enforced.
 # Given by the kernel command line: SHOAL_BIN, SHOAL_ROOTFS. Prints "ok NAME" or "not ok NAME: why" for each check.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-# Applets of busybox, so that nothing depends on what the distribution has installed.
-mount -t proc proc /proc
+# Applets of busybox, so that nothing depends on what the distribution has installed. The shell runs
+# them as /proc/self/exe, which is the kernel's own program until the guest's /proc is mounted.
+/bin/busybox mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm /dev/mqueue
