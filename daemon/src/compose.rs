@@ -42,9 +42,11 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         search: config.options.dns_search.clone(),
         options: config.options.dns_opts.clone(),
     };
+    // Each namespace has its own tables: the name need not differ between daemons.
+    let names = shoal_netoverlay::dns::Dns::new(tasks.clone(), clock.clone(), "shoal");
     let parts = Parts {
         images: Arc::new(images.clone()),
-        networking: Arc::new(HostNetworking::new(networks.clone(), dns)),
+        networking: Arc::new(HostNetworking::new(networks.clone(), names, dns)),
         clock: clock.clone(),
         random: Arc::new(SystemRandom),
         disk: Arc::new(SystemDisk),

@@ -70,6 +70,10 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "cannot publish port {container_port} at `{host}`: the container has no address of the same family"
+    )]
+    NoTarget { host: std::net::IpAddr, container_port: u16 },
     #[error("no free port {protocol} in {first} to {last} at `{host}`")]
     NoFreePort { protocol: Protocol, host: std::net::IpAddr, first: u16, last: u16 },
     #[error("failed to work on the namespace of sandbox `{sandbox}`")]
@@ -157,7 +161,8 @@ impl Classified for Error {
             | Self::InvalidSandbox { .. }
             | Self::Option(_)
             | Self::InvalidSubnet { .. }
-            | Self::NoSubnet { .. } => ErrorKind::InvalidArgument,
+            | Self::NoSubnet { .. }
+            | Self::NoTarget { .. } => ErrorKind::InvalidArgument,
             Self::Address { source, .. } => match source {
                 ipam::Error::Outside { .. } => ErrorKind::InvalidArgument,
                 ipam::Error::Taken { .. } => ErrorKind::Conflict,

@@ -5,6 +5,7 @@
 //! the desired kernel state ([`plan`]) are pure; [`kernel`] does single effects; [`Networks`] puts them
 //! together, keeps the records and undoes what failed.
 
+pub mod dns;
 pub mod endpoint;
 pub mod error;
 pub mod ipam;

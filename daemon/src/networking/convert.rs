@@ -124,7 +124,7 @@ pub(super) fn endpoint_settings(
 }
 
 /// Name, aliases, short id and host name, each once, in docker's order.
-fn names(request: &AttachRequest, wish: &EndpointRequest) -> Vec<String> {
+pub(super) fn names(request: &AttachRequest, wish: &EndpointRequest) -> Vec<String> {
     let short = request.container.short().to_owned();
     let candidates = std::iter::once(request.name.clone())
         .chain(wish.spec.aliases.iter().cloned())

@@ -5,6 +5,7 @@
 //! `netoverlay` does not know.
 
 mod convert;
+mod names;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,29 +15,29 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use shoal_engine::networking::{
     AttachRequest, Attached, Disconnected, DnsSettings, EndpointRequest, KeptDescriptor,
-    NetworkReference, NetworkSettings, Networking, PublishedPort, RestoreSandbox, SandboxKind,
+    NetworkReference, NetworkSettings, Networking, RestoreSandbox, SandboxKind,
 };
 use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
 use shoal_netoverlay::Networks;
+use shoal_netoverlay::dns::{Dns, Service};
 use shoal_netoverlay::network::Driver;
 use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
 
 /// Name of the network that a plain container joins.
 const DEFAULT_NETWORK: &str = "bridge";
 
-/// Published ports by `port/proto`.
-type Ports = BTreeMap<String, Vec<PublishedPort>>;
-
 #[derive(Debug, Clone)]
 struct Wish {
     request: AttachRequest,
-    ports: Ports,
+    settings: NetworkSettings,
 }
 
 /// The networks of this host, as the engine sees them.
 #[derive(Debug)]
 pub(crate) struct HostNetworking {
     networks: Networks,
+    /// Answers the names of user-defined networks.
+    names: Dns,
     /// Resolver settings of containers that have none.
     dns: DnsSettings,
     /// What each living container asked for, and its published ports.
@@ -45,8 +46,8 @@ pub(crate) struct HostNetworking {
 
 impl HostNetworking {
     /// Over these networks, with the daemon's resolver settings.
-    pub(crate) fn new(networks: Networks, dns: DnsSettings) -> Self {
-        Self { networks, dns, wishes: Mutex::default() }
+    pub(crate) fn new(networks: Networks, names: Dns, dns: DnsSettings) -> Self {
+        Self { networks, names, dns, wishes: Mutex::default() }
     }
 
     fn wishes(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Wish>> {
@@ -60,8 +61,8 @@ impl HostNetworking {
     }
 
     fn remember(&self, request: AttachRequest, settings: &NetworkSettings) {
-        let ports = settings.ports.clone();
-        self.wishes().insert(request.container.clone(), Wish { request, ports });
+        let settings = settings.clone();
+        self.wishes().insert(request.container.clone(), Wish { request, settings });
     }
 
     fn sandbox_request(&self, request: &AttachRequest) -> Result<SandboxRequest, Failure> {
@@ -103,7 +104,45 @@ impl HostNetworking {
             );
         }
         settings.ports = convert::ports(&request.exposed, sandbox);
+        if names::is_named(&settings) {
+            settings.resolver = names::resolver(&settings.resolver)?.0;
+        }
         Ok(settings)
+    }
+
+    /// Makes the sandbox's names known and, when it is on a network with names, answers it. `kept`: the
+    /// name server's sockets of an earlier daemon. Answers sockets that the shim shall keep.
+    async fn name(
+        &self,
+        request: &AttachRequest,
+        settings: &NetworkSettings,
+        kept: Option<(OwnedFd, OwnedFd)>,
+    ) -> Result<Vec<KeptDescriptor>, Failure> {
+        let Some(path) = settings.sandbox.clone() else { return Ok(Vec::new()) };
+        let sandbox = SandboxId::parse(request.container.as_str())?;
+        self.names.set(&sandbox, names::memberships(settings));
+        if !names::is_named(settings) {
+            return Ok(Vec::new());
+        }
+        let mut upstreams = Vec::new();
+        if names::leads_outside(settings) {
+            let wanted = convert::or_default(&request.dns, &self.dns);
+            upstreams = names::resolver(&wanted)?.1;
+        }
+        let service = Service { sandbox, path, upstreams, kept };
+        let made = self.names.serve(service).await?;
+        let named = made.into_iter().flatten().zip(names::DESCRIPTORS);
+        Ok(named
+            .map(|(descriptor, name)| KeptDescriptor { name: name.to_owned(), descriptor })
+            .collect())
+    }
+
+    async fn finish(&self, request: AttachRequest, sandbox: &Sandbox) -> Result<Attached, Failure> {
+        let settings = self.settings(&request, Some(sandbox))?;
+        let mut descriptors = self.kept(sandbox).await?;
+        descriptors.extend(self.name(&request, &settings, None).await?);
+        self.remember(request, &settings);
+        Ok(Attached { settings, descriptors })
     }
 
     fn host_gateway(&self) -> Option<IpAddr> {
@@ -144,14 +183,23 @@ impl Networking for HostNetworking {
             return Ok(Attached { settings, descriptors: Vec::new() });
         }
         let sandbox = self.networks.attach(self.sandbox_request(&request)?).await?;
-        let settings = self.settings(&request, Some(&sandbox))?;
-        self.remember(request, &settings);
-        Ok(Attached { settings, descriptors: self.kept(&sandbox).await? })
+        let attached = self.finish(request, &sandbox).await;
+        if attached.is_err() {
+            self.names.remove(&sandbox.id);
+            if let Err(error) = self.networks.detach(sandbox.id).await {
+                let error = shoal_model::error::Chain(&error).to_string();
+                tracing::warn!(error, "sandbox left behind by a failed start");
+            }
+        }
+        attached
     }
 
     async fn detach(&self, container: &ContainerId) -> Result<(), Failure> {
         self.wishes().remove(container);
-        Ok(self.networks.detach(SandboxId::parse(container.as_str())?).await?)
+        let id = SandboxId::parse(container.as_str())?;
+        // Its sockets hold the namespace: they must go first.
+        self.names.remove(&id);
+        Ok(self.networks.detach(id).await?)
     }
 
     async fn restore(
@@ -161,23 +209,37 @@ impl Networking for HostNetworking {
         let mut live = BTreeMap::<SandboxId, Vec<OwnedFd>>::new();
         let mut requests = Vec::new();
         for sandbox in sandboxes {
+            let mut dns = BTreeMap::new();
             if sandbox.request.kind == SandboxKind::Private {
-                let ports =
-                    sandbox.descriptors.into_iter().filter(|kept| kept.name.starts_with("port/"));
                 let id = SandboxId::parse(sandbox.request.container.as_str())?;
-                live.insert(id, ports.map(|kept| kept.descriptor).collect());
+                let ports = live.entry(id).or_default();
+                for KeptDescriptor { name, descriptor } in sandbox.descriptors {
+                    if name.starts_with("port/") {
+                        ports.push(descriptor);
+                    } else {
+                        dns.insert(name, descriptor);
+                    }
+                }
             }
-            requests.push(sandbox.request);
+            let kept = names::DESCRIPTORS.map(|name| dns.remove(name));
+            let kept = if let [Some(udp), Some(tcp)] = kept { Some((udp, tcp)) } else { None };
+            requests.push((sandbox.request, kept));
         }
         let mut restored = self.networks.restore(live).await?;
         let mut results = BTreeMap::new();
-        for request in requests {
+        for (request, kept) in requests {
             let id = SandboxId::parse(request.container.as_str())?;
             let result = match restored.remove(&id) {
                 Some(Ok(sandbox)) => self.settings(&request, Some(&sandbox)),
                 Some(Err(error)) => Err(error.into()),
                 None => self.settings(&request, None),
             };
+            if let Ok(settings) = &result
+                && let Err(failure) = self.name(&request, settings, kept).await
+            {
+                let error = failure.chain();
+                tracing::warn!(container = %request.container, error, "names are not answered");
+            }
             let container = request.container.clone();
             match &result {
                 Ok(settings) => self.remember(request, settings),
@@ -203,9 +265,7 @@ impl Networking for HostNetworking {
         let id = SandboxId::parse(container.as_str())?;
         let sandbox = self.networks.connect(id, network.id.clone(), wanted).await?;
         request.endpoints.push(endpoint);
-        let settings = self.settings(&request, Some(&sandbox))?;
-        self.remember(request, &settings);
-        Ok(Attached { settings, descriptors: self.kept(&sandbox).await? })
+        self.finish(request, &sandbox).await
     }
 
     async fn disconnect(
@@ -213,7 +273,7 @@ impl Networking for HostNetworking {
         container: &ContainerId,
         network: &NetworkId,
     ) -> Result<Disconnected, Failure> {
-        let Wish { mut request, ports: before } = self.wish(container)?;
+        let Wish { mut request, settings: before } = self.wish(container)?;
         let id = SandboxId::parse(container.as_str())?;
         let sandbox = self.networks.disconnect(id, network.clone()).await?;
         let name = self.networks.resolve(network.as_str())?.spec.name.clone();
@@ -222,14 +282,25 @@ impl Networking for HostNetworking {
                 && self.networks.resolve(&wish.network).is_ok_and(|found| found.id != *network)
         });
         let settings = self.settings(&request, Some(&sandbox))?;
+        // The name server runs on, as with docker: a program may have read the files already.
+        self.names.set(&sandbox.id, names::memberships(&settings));
         self.remember(request, &settings);
-        let drop = convert::closed(&before, &settings.ports);
+        let drop = convert::closed(&before.ports, &settings.ports);
         Ok(Disconnected { settings, drop })
     }
 
     async fn rename(&self, container: &ContainerId, name: &str) -> Result<(), Failure> {
-        if let Some(wish) = self.wishes().get_mut(container) {
-            name.clone_into(&mut wish.request.name);
+        let id = SandboxId::parse(container.as_str())?;
+        if let Some(Wish { request, settings }) = self.wishes().get_mut(container) {
+            name.clone_into(&mut request.name);
+            for wish in &request.endpoints {
+                let network = self.networks.resolve(&wish.network)?;
+                let endpoint = settings.endpoints.get_mut(&network.spec.name);
+                if let Some(endpoint) = endpoint.filter(|one| !one.dns_names.is_empty()) {
+                    endpoint.dns_names = convert::names(request, wish);
+                }
+            }
+            self.names.set(&id, names::memberships(settings));
         }
         Ok(())
     }

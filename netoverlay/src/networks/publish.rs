@@ -25,13 +25,18 @@ impl Inner {
     ) -> Result<Vec<Reserved>, Error> {
         let mut reserved = Vec::new();
         for request in requests {
-            reserved.extend(reserve_one(&self.targets(sandbox, request), request)?);
+            reserved.extend(reserve_one(&self.targets(sandbox, request)?, request)?);
         }
         Ok(reserved)
     }
 
-    /// Addresses of the host to bind, each with the endpoint's address of the same family.
-    fn targets(&self, sandbox: &Sandbox, request: &PortRequest) -> Vec<(IpAddr, IpAddr)> {
+    /// Addresses of the host to bind, each with the endpoint's address of the same family. None: the
+    /// sandbox has no network that leads outside, and publishes nothing, as with docker.
+    fn targets(
+        &self,
+        sandbox: &Sandbox,
+        request: &PortRequest,
+    ) -> Result<Vec<(IpAddr, IpAddr)>, Error> {
         let ipv4 = sandbox.gateway(true);
         let ipv6 = sandbox.gateway(false);
         let default = ipv4.and_then(|endpoint| {
@@ -41,19 +46,19 @@ impl Inner {
         });
         let target4 = ipv4.and_then(|endpoint| endpoint.ipv4).map(|lease| lease.address);
         let target6 = ipv6.and_then(|endpoint| endpoint.ipv6).map(|lease| lease.address);
-        match request.host_ip {
-            Some(host @ IpAddr::V4(_)) => {
-                target4.map(|target| (host, target)).into_iter().collect()
+        let Some(host) = request.host_ip else {
+            let host4 = default.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
+            let any6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            let ipv4 = target4.map(|target| (host4, target));
+            return Ok(ipv4.into_iter().chain(target6.map(|target| (any6, target))).collect());
+        };
+        let (same, other) = if host.is_ipv4() { (target4, target6) } else { (target6, target4) };
+        match (same, other) {
+            (Some(target), _) => Ok(vec![(host, target)]),
+            (None, Some(_)) => {
+                Err(Error::NoTarget { host, container_port: request.container_port })
             }
-            Some(host @ IpAddr::V6(_)) => {
-                target6.map(|target| (host, target)).into_iter().collect()
-            }
-            None => {
-                let host4 = default.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
-                let any6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-                let ipv4 = target4.map(|target| (host4, target));
-                ipv4.into_iter().chain(target6.map(|target| (any6, target))).collect()
-            }
+            (None, None) => Ok(Vec::new()),
         }
     }
 

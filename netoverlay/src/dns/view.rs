@@ -1,0 +1,205 @@
+//! Who is called what, on which network. Pure.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use shoal_model::NetworkId;
+
+use super::message::{Answer, Kind, Query, pointer_address};
+use crate::sandbox::SandboxId;
+
+/// A sandbox on one network that has names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The network.
+    pub network: NetworkId,
+    /// Its name: `<name>.<network name>` is a name too.
+    pub network_name: String,
+    /// Names of the sandbox there, the main one first.
+    pub names: Vec<String>,
+    /// Names that only this sandbox may use, each for a name of another.
+    pub links: BTreeMap<String, String>,
+    /// Address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Address.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// What the view says to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The name exists; there may be no answer of the wanted kind.
+    Answers(Vec<Answer>),
+    /// The view does not know the name: somebody else may.
+    Unknown,
+}
+
+/// All names of this host.
+#[derive(Debug, Default)]
+pub struct View {
+    sandboxes: BTreeMap<SandboxId, Vec<Membership>>,
+    /// By network and lower-case name.
+    names: BTreeMap<(NetworkId, String), Vec<SandboxId>>,
+}
+
+impl View {
+    /// Sets the networks of a sandbox, the one that answers first in front.
+    pub fn set(&mut self, sandbox: &SandboxId, memberships: Vec<Membership>) {
+        self.remove(sandbox);
+        for membership in &memberships {
+            for name in &membership.names {
+                let key = (membership.network.clone(), name.to_ascii_lowercase());
+                let owners = self.names.entry(key).or_default();
+                if !owners.contains(sandbox) {
+                    owners.push(sandbox.clone());
+                }
+            }
+        }
+        self.sandboxes.insert(sandbox.clone(), memberships);
+    }
+
+    /// Forgets a sandbox.
+    pub fn remove(&mut self, sandbox: &SandboxId) {
+        for membership in self.sandboxes.remove(sandbox).into_iter().flatten() {
+            for name in &membership.names {
+                let key = (membership.network.clone(), name.to_ascii_lowercase());
+                if let Some(owners) = self.names.get_mut(&key) {
+                    owners.retain(|owner| owner != sandbox);
+                    if owners.is_empty() {
+                        self.names.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a sandbox. Several owners of a name come in turns, by the query's id.
+    ///
+    /// Source: moby `libnetwork/sandbox.go` ResolveName: the first network that knows the name answers.
+    pub fn find(&self, asker: &SandboxId, query: &Query) -> Found {
+        let own = self.sandboxes.get(asker).map(Vec::as_slice).unwrap_or_default();
+        if query.kind == Kind::Pointer {
+            let name = pointer_address(&query.name).and_then(|address| self.pointer(own, address));
+            return name.map_or(Found::Unknown, |name| Found::Answers(vec![Answer::Name(name)]));
+        }
+        for membership in own {
+            let owners = self.owners(membership, &query.name);
+            if owners.is_empty() {
+                continue;
+            }
+            let there = owners.iter().filter_map(|owner| {
+                let joined = self.sandboxes.get(owner)?;
+                joined.iter().find(|other| other.network == membership.network)
+            });
+            let mut answers: Vec<Answer> = there
+                .filter_map(|member| match query.kind {
+                    Kind::A => member.ipv4.map(IpAddr::V4),
+                    Kind::Aaaa => member.ipv6.map(IpAddr::V6),
+                    Kind::Pointer | Kind::Other(_) => None,
+                })
+                .map(Answer::Address)
+                .collect();
+            if !answers.is_empty() {
+                let turn = usize::from(query.id) % answers.len();
+                answers.rotate_left(turn);
+            }
+            return Found::Answers(answers);
+        }
+        Found::Unknown
+    }
+
+    fn owners(&self, membership: &Membership, name: &str) -> &[SandboxId] {
+        let linked = membership.links.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+        let name = linked.map_or_else(|| name.to_owned(), |(_, name)| name.to_ascii_lowercase());
+        let suffix = format!(".{}", membership.network_name.to_ascii_lowercase());
+        let short = name.strip_suffix(&suffix).map(str::to_owned);
+        [Some(name), short]
+            .into_iter()
+            .flatten()
+            .find_map(|name| self.names.get(&(membership.network.clone(), name)))
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    fn pointer(&self, own: &[Membership], address: IpAddr) -> Option<String> {
+        own.iter().find_map(|membership| {
+            let on_network = self
+                .sandboxes
+                .values()
+                .flatten()
+                .filter(|member| member.network == membership.network);
+            let mut at_address = on_network.filter(|member| {
+                member.ipv4.map(IpAddr::V4) == Some(address)
+                    || member.ipv6.map(IpAddr::V6) == Some(address)
+            });
+            let name = at_address.next()?.names.first()?;
+            Some(format!("{name}.{}", membership.network_name))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> SandboxId {
+        SandboxId::parse(text).unwrap()
+    }
+
+    fn member(network: u8, names: &[&str], host: u8) -> Membership {
+        Membership {
+            network: NetworkId::from_bytes([network; 32]),
+            network_name: format!("Net{network}"),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            links: BTreeMap::new(),
+            ipv4: Some([10, network, 0, host].into()),
+            ipv6: None,
+        }
+    }
+
+    fn ask(view: &View, asker: &str, name: &str, kind: u8) -> Found {
+        let mut bytes = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for label in name.split('.') {
+            bytes.push(u8::try_from(label.len()).unwrap());
+            bytes.extend(label.as_bytes());
+        }
+        bytes.extend([0, 0, kind, 0, 1]);
+        view.find(&id(asker), &Query::parse(&bytes).unwrap())
+    }
+
+    fn addresses(list: &[[u8; 4]]) -> Found {
+        Found::Answers(list.iter().map(|one| Answer::Address((*one).into())).collect())
+    }
+
+    #[test]
+    fn names_are_known_on_shared_networks_only() {
+        let mut view = View::default();
+        view.set(&id("a"), vec![member(1, &["web", "Alias"], 2)]);
+        view.set(&id("b"), vec![member(1, &["db", "alias"], 3), member(2, &["db"], 3)]);
+        view.set(&id("c"), vec![member(2, &["other"], 4)]);
+        assert_eq!(ask(&view, "a", "DB", 1), addresses(&[[10, 1, 0, 3]]));
+        assert_eq!(ask(&view, "c", "db", 1), addresses(&[[10, 2, 0, 3]]));
+        assert_eq!(ask(&view, "a", "db.net1", 1), addresses(&[[10, 1, 0, 3]]));
+        assert_eq!(ask(&view, "b", "ALIAS", 1), addresses(&[[10, 1, 0, 2], [10, 1, 0, 3]]));
+        assert_eq!(ask(&view, "a", "db", 28), addresses(&[]), "it exists, without IPv6");
+        assert_eq!(ask(&view, "a", "db", 15), addresses(&[]), "it exists, without mail");
+        assert_eq!(ask(&view, "a", "other", 1), Found::Unknown);
+        let pointer = Found::Answers(vec![Answer::Name("db.Net1".to_owned())]);
+        assert_eq!(ask(&view, "a", "3.0.1.10.in-addr.arpa", 12), pointer);
+        assert_eq!(ask(&view, "a", "4.0.2.10.in-addr.arpa", 12), Found::Unknown);
+        view.remove(&id("b"));
+        assert_eq!(ask(&view, "a", "db", 1), Found::Unknown);
+        assert_eq!(ask(&view, "a", "alias", 1), addresses(&[[10, 1, 0, 2]]));
+    }
+
+    #[test]
+    fn links_are_names_for_one_sandbox() {
+        let mut view = View::default();
+        let mut linked = member(1, &["web"], 2);
+        linked.links.insert("Store".to_owned(), "db".to_owned());
+        view.set(&id("a"), vec![linked]);
+        view.set(&id("b"), vec![member(1, &["db"], 3)]);
+        assert_eq!(ask(&view, "a", "store", 1), addresses(&[[10, 1, 0, 3]]));
+        assert_eq!(ask(&view, "b", "store", 1), Found::Unknown);
+    }
+}
