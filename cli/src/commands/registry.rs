@@ -152,9 +152,9 @@ async fn login(context: &mut Context, args: &Args) -> Result {
 
 /// Tries the credentials that are kept. `None`: they are good no more.
 async fn again(context: &Context, server: &str, kept: &Credentials) -> Result<Option<String>> {
-    sys::out(format!(
+    sys::err(format!(
         "Authenticating with existing credentials... [Username: {}]\n\n\
-         Info → To login with a different account, run 'shoal logout' followed by 'shoal login'\n\n\n",
+         \x20Info -> To login with a different account, run 'shoal logout' followed by 'shoal login'\n\n",
         kept.user
     ));
     match check(context, server, kept.clone()).await {
