@@ -1,5 +1,6 @@
 //! A host for tests: a network namespace, data roots, a cgroup parent and one `shoald` in them.
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +18,20 @@ use crate::script::Client;
 pub fn bin_dir() -> anyhow::Result<PathBuf> {
     let directory = std::env::var_os("SHOAL_BIN_DIR");
     directory.map(PathBuf::from).context("SHOAL_BIN_DIR is not set: run through `cargo xtask test`")
+}
+
+/// Whether a daemon answers there. That a connection is accepted says nothing: a child that the killed daemon
+/// had just forked still holds the old socket until it executes its program.
+fn answers(socket: &Path) -> bool {
+    let ping = || {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: shoal\r\nConnection: close\r\n\r\n")?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok::<_, std::io::Error>(status == *b"HTTP/1.1 200")
+    };
+    ping().unwrap_or(false)
 }
 
 /// One simulated host. Dropping it ends the daemon and everything the host holds.
@@ -70,10 +85,8 @@ impl Host {
             .context("cannot start shoald")?;
         self.daemon = Some(child);
         let socket = self.socket();
-        eventually("the daemon's socket", Duration::from_secs(10), || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
-        })
-        .with_context(|| self.log())
+        eventually("the daemon's socket", Duration::from_secs(10), || answers(&socket))
+            .with_context(|| self.log())
     }
 
     /// Ends the daemon at once, as a crash would.

@@ -3,9 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
+
+/// How often a lock that somebody holds is tried again, and the pause between: a child that a killed daemon had
+/// just forked holds its lock until it executes its program.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Held as long as the daemon lives. The kernel lets go of it when the daemon dies, however it dies.
 #[derive(Debug)]
@@ -23,7 +29,15 @@ impl Lock {
             .write(true)
             .open(&path)
             .with_context(|| format!("cannot open `{}`", path.display()))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let mut taken = try_lock(&file);
+        for _ in 0..TRIES {
+            if taken != Err(rustix::io::Errno::WOULDBLOCK) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            taken = try_lock(&file);
+        }
+        match taken {
             Ok(()) => Ok(Self { _file: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 bail!(
@@ -34,6 +48,10 @@ impl Lock {
             Err(error) => Err(error).with_context(|| format!("cannot lock `{}`", path.display())),
         }
     }
+}
+
+fn try_lock(file: &File) -> rustix::io::Result<()> {
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// The file with the process id; removed when dropped.

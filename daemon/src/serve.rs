@@ -4,16 +4,21 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
 use rustls::ServerConfig;
 use shoal_api::server::{Listener, serve};
-use shoal_base::SystemClock;
 use shoal_base::tasks::{TaskKind, Tasks};
+use shoal_base::{Clock as _, SystemClock};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::{Config, Host};
+
+/// How often an address that somebody holds is tried, and the pause between.
+const SERVED_TRIES: u32 = 20;
+const SERVED_PAUSE: Duration = Duration::from_millis(25);
 
 /// Starts one task per address. All addresses are bound when this returns.
 pub(crate) async fn start(
@@ -39,7 +44,7 @@ async fn listen(
 ) -> anyhow::Result<Option<Listener>> {
     match host {
         Host::Unix { path, optional } => {
-            if UnixStream::connect(path).is_ok() {
+            if served(path).await {
                 if *optional {
                     tracing::info!(path = %path.display(), "is served by another daemon: left alone");
                     return Ok(None);
@@ -66,6 +71,18 @@ async fn listen(
             }))
         }
     }
+}
+
+/// Whether another daemon listens there. A child that a killed daemon had just forked holds the daemon's socket
+/// until it executes its program, hence only who accepts for a while counts.
+async fn served(path: &Path) -> bool {
+    for _ in 0..SERVED_TRIES {
+        if UnixStream::connect(path).is_err() {
+            return false;
+        }
+        SystemClock.sleep(SERVED_PAUSE).await;
+    }
+    true
 }
 
 /// A socket for root and the group. What a dead daemon left is replaced.
