@@ -273,10 +273,11 @@ async fn run(
     Ok(streams.map(|streams| {
         let ended = Arc::clone(exec);
         // Clients ask for the exit code as soon as the stream ends.
-        Session::connected(&core.tasks, connection, streams, exec.spec.tty)
-            .ending_after(async move {
+        Session::connected(&core.tasks, connection, streams, exec.spec.tty).ending_after(
+            async move {
                 ended.ended().await;
-            })
+            },
+        )
     }))
 }
 
