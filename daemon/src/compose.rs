@@ -56,6 +56,8 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
     let engine_config = engine_config(config, &facts)?;
     let fixed = fixed_info(config, &engine_config, &facts, transfers.client(), &networks)?;
     let engine = Engine::open(engine_config, parts).await.context("cannot open the engine")?;
+    let frozen = config.exec_root.join("committing");
+    crate::ports::commit::thaw(&engine, &frozen).await;
     tasks.spawn(TaskKind::ImageSeal, seal::keep_sealing(images.clone(), clock.clone()));
     let host_images = Arc::new(HostImages {
         images: images.clone(),
@@ -64,7 +66,11 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         tasks: tasks.clone(),
     });
     let ports = Ports {
-        containers: Arc::new(HostContainers { engine: engine.clone(), images: images.clone() }),
+        containers: Arc::new(HostContainers {
+            engine: engine.clone(),
+            images: images.clone(),
+            frozen,
+        }),
         execs: Arc::new(HostExecs(engine.clone())),
         images: host_images.clone(),
         volumes: Arc::new(HostVolumes { volumes: engine.volumes(), events: engine.events() }),

@@ -22,5 +22,5 @@ pub(super) async fn attach(ctx: Context) -> Answer {
         stderr: ctx.query.flag("stderr"),
     };
     let attached = ctx.ports.containers.attach(ctx.name(), options).await;
-    hijack::answer(ctx, attached.map_err(during(Verb::Attach))?, keys)
+    hijack::answer(ctx, attached.map_err(during(Verb::Attach))?, keys).await
 }

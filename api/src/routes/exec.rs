@@ -1,12 +1,13 @@
 //! Execs.
 
+use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
 use shoal_api_wire::container::IdResponse;
 use shoal_api_wire::exec as wire;
+use shoal_model::Failure;
 use shoal_model::container::{Output, OutputKind};
 use shoal_model::exec::{ExecSpec, ExecStart};
-use shoal_model::{Fact, Failure};
 
 use super::attach::detach_keys;
 use super::containers::dimensions;
@@ -51,19 +52,21 @@ pub(super) async fn start(mut ctx: Context) -> Answer {
     let keys = detach_keys(details.spec.detach_keys.as_deref().unwrap_or_default())?;
     let start =
         ExecStart { detach: body.detach, tty: body.tty, console_size: size(body.console_size) };
-    let session = match ctx.ports.execs.start(ctx.name(), start).await {
-        Ok(session) => session,
-        Err(failure)
-            if !body.detach && matches!(failure.fact(), Some(Fact::StartFailed { .. })) =>
-        {
-            Some(refusal(&failure, details.spec.tty))
-        }
-        Err(failure) => return Err(ApiError::of(&failure, Verb::ExecStart)),
-    };
-    match session {
-        Some(session) => hijack::answer(ctx, session, keys),
-        None => empty(StatusCode::OK),
+    if body.detach {
+        let started = ctx.ports.execs.start(ctx.name(), start).await;
+        started.map_err(|failure| ApiError::of(&failure, Verb::ExecStart))?;
+        return empty(StatusCode::OK);
     }
+    let (execs, id, tty) = (ctx.ports.execs.clone(), ctx.name().to_owned(), details.spec.tty);
+    let session = async move {
+        match execs.start(&id, start).await {
+            Ok(Some(session)) => session,
+            Ok(None) => Session { output: stream::empty().boxed(), input: None, tty },
+            // The answer has begun: as in docker, the words go to the process's output.
+            Err(failure) => refusal(&failure, tty),
+        }
+    };
+    hijack::answer_then(ctx, tty, keys, session.boxed()).await
 }
 
 fn refusal(failure: &Failure, tty: bool) -> Session {

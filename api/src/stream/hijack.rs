@@ -2,6 +2,8 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
@@ -22,20 +24,32 @@ const READ_MAX: usize = 32 << 10;
 
 /// Hands the connection over to `session`. Without `Upgrade` header the answer is 200 and the output its
 /// body; input is then the request's body.
-pub(crate) fn answer(mut ctx: Context, session: Session, detach_keys: Vec<u8>) -> Answer {
-    let framed = !session.tty;
+pub(crate) async fn answer(ctx: Context, session: Session, detach_keys: Vec<u8>) -> Answer {
+    let tty = session.tty;
+    answer_then(ctx, tty, detach_keys, std::future::ready(session).boxed()).await
+}
+
+/// As [`answer`], with a session that begins only once the client has been told of the upgrade: what a quick
+/// process says would else arrive with the answer's head, and some clients lose what comes with it.
+pub(crate) async fn answer_then(
+    mut ctx: Context,
+    tty: bool,
+    detach_keys: Vec<u8>,
+    session: BoxFuture<'static, Session>,
+) -> Answer {
+    let framed = !tty;
     let kind = if framed && ctx.version.at_least(42) { MULTIPLEXED } else { RAW };
-    let detector = session.tty.then(|| Detector::new(detach_keys));
+    let detector = tty.then(|| Detector::new(detach_keys));
     let wants_upgrade = ctx.headers().contains_key(header::UPGRADE);
     let upgrade = ctx.parts.extensions.remove::<OnUpgrade>().filter(|_| wants_upgrade);
     let Some(upgrade) = upgrade else {
-        return Ok(plain(ctx, session, framed));
+        return Ok(plain(ctx, session.await, framed));
     };
     ctx.ports.tasks.spawn(TaskKind::ApiConnection, async move {
         match upgrade.await {
             Ok(connection) => {
                 let (reader, writer) = tokio::io::split(TokioIo::new(connection));
-                pump(reader, writer, session, detector, framed).await;
+                pump(reader, writer, session.await, detector, framed).await;
             }
             Err(error) => tracing::debug!(%error, "client left before the upgrade"),
         }

@@ -1,5 +1,7 @@
 //! The API's port to containers.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use shoal_api::ports::{ByteStream, Containers, Exit, Logs, Session, Stream};
@@ -19,6 +21,8 @@ use shoal_model::{Digest, Failure};
 pub(crate) struct HostContainers {
     pub(crate) engine: Engine,
     pub(crate) images: Images,
+    /// Marks of containers that a commit holds frozen.
+    pub(crate) frozen: PathBuf,
 }
 
 /// The engine's session as the API's.
@@ -110,7 +114,7 @@ impl Containers for HostContainers {
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Digest, Failure> {
-        super::commit::commit(&self.engine, &self.images, request).await
+        super::commit::commit(&self.engine, &self.images, &self.frozen, request).await
     }
 
     async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure> {

@@ -1,7 +1,7 @@
 //! The API's ports, over the engine, the images and the networks of this host.
 
 mod bytes;
-mod commit;
+pub(crate) mod commit;
 mod containers;
 mod execs;
 mod images;

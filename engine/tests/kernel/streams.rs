@@ -80,7 +80,8 @@ async fn execs() {
         ..ExecSpec::default()
     };
     let early = host.engine.exec_create("cc", wish(&["true"])).unwrap_err();
-    assert_eq!(early.fact(), Some(Fact::NotRunning { container: "cc".to_owned() }));
+    let container = host.engine.resolve("cc").unwrap().to_string();
+    assert_eq!(early.fact(), Some(Fact::NotRunning { container }));
     host.engine.start("cc").await.unwrap();
 
     let spec = ExecSpec {
