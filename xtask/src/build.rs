@@ -1,6 +1,6 @@
 //! Builds the three programs into one directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -8,7 +8,11 @@ use crate::run::{cargo, command, on_path, output, root, sh};
 
 /// Where the programs are after [`run`].
 pub(crate) fn directory(release: bool) -> PathBuf {
-    target().join(if release { "release" } else { "debug" })
+    target().join("programs").join(profile(release))
+}
+
+fn profile(release: bool) -> &'static str {
+    if release { "release" } else { "debug" }
 }
 
 fn target() -> PathBuf {
@@ -33,15 +37,24 @@ pub(crate) fn run(release: bool) -> anyhow::Result<PathBuf> {
     shim.env("RUSTFLAGS", "-C target-feature=+crt-static");
     sh(&mut shim)?;
 
+    // A directory of their own: cargo puts a shim that is not static beside the others when tests are built.
     let directory = directory(release);
-    let from = target().join(&triple).join("shim/shoal-shim");
-    let to = directory.join("shoal-shim");
-    // Not over the old file: a running shim has it mapped.
-    let fresh = directory.join("shoal-shim.new");
-    std::fs::copy(&from, &fresh)
-        .and_then(|_| std::fs::rename(&fresh, &to))
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    let built = target().join(profile(release));
+    for program in ["shoald", "shoal"] {
+        place(&built.join(program), &directory.join(program))?;
+    }
+    place(&target().join(&triple).join("shim/shoal-shim"), &directory.join("shoal-shim"))?;
     Ok(directory)
+}
+
+/// Copies a program; not over the old file, which a running one has mapped.
+fn place(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let fresh = to.with_extension("new");
+    std::fs::copy(from, &fresh)
+        .and_then(|_| std::fs::rename(&fresh, to))
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
 /// Uses mold where it is installed: linking is most of an incremental build.

@@ -263,6 +263,8 @@ fn removal_untags_then_deletes_and_frees() {
         "untagged b:1".to_owned(),
         format!("untagged b@{digest}"),
         format!("deleted {}", image.id),
+        // The chain id of a lowest layer is its diff id.
+        format!("deleted {}", image.config.diff_ids[0]),
     ];
     assert_eq!(remove(images, "b:1", true, &[stopped]).unwrap(), expected);
     assert_eq!(stored(&fixture), 0);
@@ -317,13 +319,23 @@ fn prune_and_list_follow_their_filters() {
     let usage = images.disk_usage(&|id| id == kept.id).unwrap();
     assert_eq!((usage.layers, usage.reclaimable), (2, 1));
     let pruned = images.prune(&Filter::default(), &|_| Vec::new()).unwrap();
-    assert_eq!(pruned.removed, [Removed::Deleted(dangling.id)]);
+    assert_eq!(
+        pruned.removed,
+        [Removed::Deleted(dangling.id), Removed::Deleted(dangling.config.diff_ids[0])]
+    );
     let pruned = images
         .prune(&only(false), &|_| vec![User { container: "c".to_owned(), running: false }])
         .unwrap();
     assert_eq!((pruned.removed, pruned.freed), (vec![], 0));
     let pruned = images.prune(&only(false), &|_| Vec::new()).unwrap();
-    assert_eq!(pruned.removed, [Removed::Untagged("keep:1".to_owned()), Removed::Deleted(kept.id)]);
+    assert_eq!(
+        pruned.removed,
+        [
+            Removed::Untagged("keep:1".to_owned()),
+            Removed::Deleted(kept.id),
+            Removed::Deleted(kept.config.diff_ids[0]),
+        ]
+    );
     assert!(pruned.freed > 1000);
 }
 
