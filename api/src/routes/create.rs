@@ -9,13 +9,14 @@ use crate::error::ApiError;
 use crate::request::{Answer, Context, json_answer};
 
 pub(super) async fn create(mut ctx: Context) -> Answer {
+    // The body first: a client that still writes it when the refusal comes would see a broken pipe instead.
+    let bytes = ctx.bytes().await?;
     let name = ctx.query.text("name").trim_start_matches('/').to_owned();
     if !name.is_empty() {
         validate::name(&name)?;
     }
     let platform = if ctx.version.at_least(41) { ctx.platform()? } else { None };
     ctx.check_content_type()?;
-    let bytes = ctx.bytes().await?;
     if bytes.is_empty() {
         return Err(ApiError::bad_request("invalid JSON: got EOF while reading request body"));
     }
