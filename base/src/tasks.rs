@@ -34,6 +34,20 @@ pub enum TaskKind {
     Pool,
     /// Removes what a finished container left.
     Cleanup,
+    /// Runs consensus of a manager.
+    Raft,
+    /// Serves calls between nodes.
+    ClusterListener,
+    /// One call or stream between nodes.
+    ClusterConnection,
+    /// A loop that only the leader runs.
+    LeaderLoop,
+    /// A worker's session with a manager.
+    WorkerSession,
+    /// Drives one task on a worker.
+    WorkerTask,
+    /// Keeps the node's certificate fresh.
+    Certificates,
 }
 
 /// What the end of a task means for the program.
@@ -49,7 +63,9 @@ impl TaskKind {
     /// The policy of this kind.
     pub const fn on_error(self) -> OnError {
         match self {
-            Self::ApiListener | Self::Netlink => OnError::Shutdown,
+            Self::ApiListener | Self::Netlink | Self::Raft | Self::ClusterListener => {
+                OnError::Shutdown
+            }
             Self::ApiConnection
             | Self::ContainerMonitor
             | Self::HealthProbe
@@ -59,7 +75,12 @@ impl TaskKind {
             | Self::NetworkRepair
             | Self::Dns
             | Self::Pool
-            | Self::Cleanup => OnError::Log,
+            | Self::Cleanup
+            | Self::ClusterConnection
+            | Self::LeaderLoop
+            | Self::WorkerSession
+            | Self::WorkerTask
+            | Self::Certificates => OnError::Log,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Plain types. No I/O, no clock, no wire format of any API: conversions live at the edges. The spec
 //! types derive `serde` because the engine writes them to its own records (ADR 0002).
 
+pub mod cluster;
 pub mod container;
 pub mod digest;
 pub mod error;

@@ -1,0 +1,1 @@
+//! Certificates, keys, join tokens and mTLS of a node.

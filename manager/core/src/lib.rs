@@ -1,0 +1,1 @@
+//! Pure decisions of a cluster: store, orchestrators, scheduler, allocator.

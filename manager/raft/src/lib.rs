@@ -1,0 +1,1 @@
+//! Consensus behind plain types.

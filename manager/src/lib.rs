@@ -1,0 +1,1 @@
+//! Effects of a manager: store, leader loops, CA, dispatcher, control.
