@@ -82,6 +82,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
             facts,
             fixed,
         }),
+        cluster: None,
         clock,
         tasks: tasks.clone(),
     };
