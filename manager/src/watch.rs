@@ -96,11 +96,7 @@ impl Ring {
 
     /// Follows what comes after `version`; if that is gone, the subscriber learns it at its first call.
     pub fn follow(&self, version: u64) -> Subscription {
-        Subscription {
-            seen: version,
-            newest: self.shared.newest.subscribe(),
-            ring: self.clone(),
-        }
+        Subscription { seen: version, newest: self.shared.newest.subscribe(), ring: self.clone() }
     }
 
     fn held_after(&self, version: u64) -> Result<Vec<Arc<Batch>>, Lagged> {

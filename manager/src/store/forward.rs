@@ -1,24 +1,24 @@
 //! Transactions and read indexes of managers that do not lead: sent to the leader.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use shoal_base::SharedClock;
+use shoal_manager_core::store::codec::decode_transaction;
+use shoal_model::error::Chain;
 use shoal_proto::store::store_client::StoreClient;
 use shoal_proto::store::store_server;
-use shoal_proto::store::{
-    ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse,
-};
-use std::sync::Arc;
-use std::time::Duration;
+use shoal_proto::store::{ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::consensus::{self, Consensus, Leader, Proposed};
 
 /// Time that the leader has for a call.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Entries and outcomes are smaller.
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -87,8 +87,9 @@ impl Remote {
             channel = self.channels.channel(leader) => channel,
             () = self.clock.sleep(CALL_TIMEOUT) => Err("timed out".into()),
         };
-        let channel = channel.map_err(|source| {
-            ForwardError::Unreachable { address: leader.address.clone(), source }
+        let channel = channel.map_err(|source| ForwardError::Unreachable {
+            address: leader.address.clone(),
+            source,
         })?;
         let client = StoreClient::new(channel);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
@@ -230,6 +231,10 @@ impl store_server::Store for Server {
         request: Request<ProposeRequest>,
     ) -> Result<Response<ProposeResponse>, Status> {
         let entry = request.into_inner().transaction;
+        // What cannot be applied must not get into the log: every manager would stop at it.
+        if let Err(error) = decode_transaction(&entry) {
+            return Err(Status::invalid_argument(Chain(&error).to_string()));
+        }
         let proposed = self.consensus.propose(entry).await.map_err(|error| status(&error))?;
         let (index, outcome) = (proposed.index, proposed.response);
         Ok(Response::new(ProposeResponse { index, outcome }))

@@ -19,9 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_base::SharedClock;
-use shoal_manager_core::store::codec::{
-    Accepted, Outcome, decode_outcome, encode_transaction,
-};
+use shoal_manager_core::store::codec::{Accepted, Outcome, decode_outcome, encode_transaction};
 use shoal_manager_core::store::{State, Transaction, Txn};
 use tokio::sync::watch;
 
@@ -101,7 +99,10 @@ impl Store {
                     self.catch_up(index).await?;
                     return Ok(self.view());
                 }
-                Err(error) if error.passes() => self.pause(deadline, error).await?,
+                // A read whose answer was lost did nothing.
+                Err(error) if error.passes() || matches!(error, Error::Unknown) => {
+                    self.pause(deadline, error).await?
+                }
                 Err(error) => return Err(error),
             }
         }
