@@ -183,6 +183,12 @@ impl<'a> Board<'a> {
         }
     }
 
+    /// Iteration of a job; `None`: the service is none.
+    pub fn iteration(&self) -> Option<Version> {
+        let job = self.service.job.unwrap_or_default();
+        self.service.spec.mode.is_job().then_some(job.iteration)
+    }
+
     /// Makes a task.
     pub fn create(&mut self, creation: Creation) -> TaskId {
         let (slot, node) = creation.place.coordinates();
@@ -208,7 +214,7 @@ impl<'a> Board<'a> {
             networks: Vec::new(),
             endpoint: None,
             generic: Vec::new(),
-            job_iteration: self.service.job.map(|job| job.iteration),
+            job_iteration: self.iteration(),
             history: creation.history,
             runs: 0,
         };

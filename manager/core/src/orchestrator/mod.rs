@@ -95,7 +95,7 @@ fn attend(board: &mut Board<'_>, mode: ServiceMode, place: Place) {
 
 /// Removes the tasks of earlier iterations of a job.
 fn retire_earlier_iterations(board: &mut Board<'_>) {
-    let iteration = board.service().job.map(|job| job.iteration);
+    let iteration = board.iteration();
     for place in board.places() {
         let tasks = board.tasks_in(place).filter(|task| task.job_iteration != iteration);
         for task in tasks.map(|task| task.id).collect::<Vec<_>>() {

@@ -35,7 +35,7 @@ pub fn advance(board: &mut Board<'_>) {
         return;
     };
     let (most, total) = goals(max_concurrent, total_completions);
-    let iteration = service.job.map(|job| job.iteration);
+    let iteration = board.iteration();
     let (mut used, mut active, mut over) = (BTreeSet::new(), Vec::new(), 0);
     for place in board.places() {
         let mut tasks = board.tasks_in(place).filter(|task| is_current(task, iteration));
