@@ -9,6 +9,7 @@ pub mod enforcer;
 pub mod ids;
 pub mod init;
 pub mod orchestrator;
+pub mod platform;
 pub mod prefix;
 pub mod reaper;
 pub mod restart;

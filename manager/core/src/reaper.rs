@@ -4,15 +4,14 @@
 //! Pure. Source: swarmkit `manager/orchestrator/taskreaper/task_reaper.go`, `manager/dispatcher/dispatcher.go
 //! moveTasksToOrphaned`, `manager/controlapi/node.go orphanNodeTasks`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_model::Timestamp;
 use shoal_model::cluster::task::TaskStatus;
-use shoal_model::cluster::{NodeId, ServiceId, Task, TaskState};
+use shoal_model::cluster::{NodeId, Task, TaskState};
 
 use crate::orchestrator::Place;
-use crate::orchestrator::board::{is_lost, is_wanted};
+use crate::orchestrator::board::{Board, is_lost, is_wanted};
 use crate::store::{Change, State};
 
 /// A node that has been down for so long is given up: its tasks are orphaned.
@@ -21,33 +20,25 @@ pub const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Ended tasks kept where there is no cluster object to say how many.
 const DEFAULT_HISTORY: i64 = 5;
 
-/// Tasks of one place of a service to be deleted: those to be removed that can no longer run, and the oldest that ended
-/// until as many are left as the cluster keeps. The youngest task of a place is never history: it says whether the place
-/// is finished.
-pub fn reap_place(state: &State, service: ServiceId, place: Place) -> Vec<Change> {
-    let mut tasks: Vec<_> = match place {
-        Place::Slot(slot) => state.tasks_in_slot(service, slot).collect(),
-        Place::Node(node) => state
-            .tasks_on_node(node)
-            .filter(|task| task.service == Some(service) && Place::of(task) == Some(place))
-            .collect(),
-    };
-    tasks.sort_by_key(|task| (task.meta.created, task.id));
-    let limit = state.cluster().map_or(DEFAULT_HISTORY, |cluster| cluster.spec.task_history_limit);
-    let (gone, mut left): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| is_removable(state, task));
-    let mut reaped: Vec<_> = gone.into_iter().map(|task| Change::RemoveTask(task.id)).collect();
-    if let Ok(limit) = usize::try_from(limit) {
-        let youngest = left.pop();
-        // The youngest counts; a limit of zero keeps it all the same.
-        let mut excess = (left.len() + usize::from(youngest.is_some())).saturating_sub(limit.max(1));
-        for task in left {
-            if excess > 0 && is_over(state, task) {
-                reaped.push(Change::RemoveTask(task.id));
-                excess -= 1;
-            }
+/// Deletes tasks of a place: those to be removed that can no longer run, and the oldest that ended until as many are left
+/// as the cluster keeps. The youngest task of a place is never history: it says whether the place is finished.
+pub fn reap(board: &mut Board<'_>, place: Place) {
+    let tasks: Vec<_> = board.tasks_in(place).cloned().collect();
+    let (gone, mut left): (Vec<_>, Vec<_>) =
+        tasks.into_iter().partition(|task| is_removable(board.state(), task));
+    for task in gone {
+        board.remove(task.id);
+    }
+    let limit = board.state().cluster().map(|cluster| cluster.spec.task_history_limit);
+    let Ok(limit) = usize::try_from(limit.unwrap_or(DEFAULT_HISTORY)) else { return };
+    let mut excess = left.len().saturating_sub(limit.max(1));
+    left.pop();
+    for task in left {
+        if excess > 0 && is_over(board.state(), &task) {
+            board.remove(task.id);
+            excess -= 1;
         }
     }
-    reaped
 }
 
 /// An attachment of a plain container that is to be deleted, or a task whose service does not exist.
@@ -89,7 +80,7 @@ pub fn orphans_due(state: &State, node: NodeId) -> Option<Timestamp> {
 }
 
 /// Whether a task that is to be removed can no longer run, TASK-7.
-fn is_removable(state: &State, task: &Arc<Task>) -> bool {
+fn is_removable(state: &State, task: &Task) -> bool {
     task.desired == TaskState::Remove && has_stopped(state, task)
 }
 

@@ -42,13 +42,14 @@ pub struct Board<'a> {
     service: Arc<Service>,
     service_changed: bool,
     service_removed: bool,
-    nodes: &'a State,
+    state: &'a State,
     ids: &'a mut dyn Ids,
     annotations: Arc<Annotations>,
     tasks: BTreeMap<TaskId, Arc<Task>>,
     places: BTreeMap<Place, Vec<TaskId>>,
     /// Tasks that change, and whether they are new.
     changed: BTreeMap<TaskId, bool>,
+    removed: BTreeSet<TaskId>,
     wakes: BTreeSet<(Timestamp, Option<Place>)>,
 }
 
@@ -67,7 +68,7 @@ impl<'a> Board<'a> {
     pub fn new(
         service: Arc<Service>,
         tasks: impl IntoIterator<Item = Arc<Task>>,
-        nodes: &'a State,
+        state: &'a State,
         now: Timestamp,
         ids: &'a mut dyn Ids,
     ) -> Self {
@@ -94,12 +95,13 @@ impl<'a> Board<'a> {
             service,
             service_changed: false,
             service_removed: false,
-            nodes,
+            state,
             ids,
             annotations,
             tasks,
             places,
             changed: BTreeMap::new(),
+            removed: BTreeSet::new(),
             wakes: BTreeSet::new(),
         }
     }
@@ -109,6 +111,11 @@ impl<'a> Board<'a> {
         self.now
     }
 
+    /// The view that the board was laid out from.
+    pub fn state(&self) -> &'a State {
+        self.state
+    }
+
     /// The service, as changed so far.
     pub fn service(&self) -> &Service {
         &self.service
@@ -116,12 +123,12 @@ impl<'a> Board<'a> {
 
     /// A node; `None`: it was removed.
     pub fn node(&self, id: NodeId) -> Option<&'a Node> {
-        self.nodes.node(id).map(AsRef::as_ref)
+        self.state.node(id).map(AsRef::as_ref)
     }
 
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
-        self.nodes.nodes().map(AsRef::as_ref)
+        self.state.nodes().map(AsRef::as_ref)
     }
 
     /// Whether no task is left.
@@ -161,9 +168,10 @@ impl<'a> Board<'a> {
         self.tasks_in(place).any(|task| !is_wanted(task) && !self.is_stopped(task))
     }
 
-    /// Whether a task of the place follows this one.
+    /// Whether a task of the place shall run in this one's stead.
     pub fn has_successor(&self, place: Place, task: TaskId) -> bool {
-        self.tasks_in(place).any(|other| other.history.predecessor == Some(task))
+        self.tasks_in(place)
+            .any(|other| is_wanted(other) && other.history.predecessor == Some(task))
     }
 
     /// Moves a task's desired state forward. Backward is no change.
@@ -192,9 +200,9 @@ impl<'a> Board<'a> {
     /// Makes a task.
     pub fn create(&mut self, creation: Creation) -> TaskId {
         let (slot, node) = creation.place.coordinates();
-        let (spec, spec_version) = creation.spec.unwrap_or_else(|| {
-            (Arc::clone(&self.service.spec.task), self.service.spec_version)
-        });
+        let (spec, spec_version) = creation
+            .spec
+            .unwrap_or_else(|| (Arc::clone(&self.service.spec.task), self.service.spec_version));
         let id = self.ids.task();
         let task = Task {
             id,
@@ -224,6 +232,22 @@ impl<'a> Board<'a> {
         id
     }
 
+    /// Deletes a task.
+    pub fn remove(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        let place = Place::of(&task);
+        if let Some((place, members)) = place.and_then(|at| Some((at, self.places.get_mut(&at)?))) {
+            members.retain(|member| *member != id);
+            if members.is_empty() {
+                self.places.remove(&place);
+            }
+        }
+        // What the store has not seen need not be deleted there.
+        if self.changed.remove(&id) != Some(true) {
+            self.removed.insert(id);
+        }
+    }
+
     /// Changes the service.
     pub fn change_service(&mut self, change: impl FnOnce(&mut Service)) {
         let before = Arc::clone(&self.service);
@@ -249,6 +273,7 @@ impl<'a> Board<'a> {
         } else if self.service_changed {
             changes.push(Change::PutService(self.service));
         }
+        changes.extend(self.removed.iter().map(|id| Change::RemoveTask(*id)));
         for (&id, created) in &self.changed {
             let task = &self.tasks[&id];
             changes.push(if *created {

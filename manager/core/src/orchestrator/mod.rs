@@ -10,6 +10,7 @@
 //!
 //! Source: swarmkit `design/orchestrators.md`, `design/task_model.md`.
 
+pub mod agenda;
 pub mod board;
 pub mod global;
 pub mod place;
@@ -18,13 +19,14 @@ pub mod replicated_job;
 
 use std::collections::BTreeSet;
 
-use shoal_model::cluster::TaskState;
 use shoal_model::cluster::service::{ServiceMode, UpdateState};
+use shoal_model::cluster::{Service, TaskState};
 
+pub use agenda::Agenda;
 pub use board::{Board, Plan};
 pub use place::Place;
 
-use crate::{restart, update};
+use crate::{reaper, restart, update};
 
 /// How much of a service is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +39,7 @@ pub enum Scope {
 
 /// Whether a change of one place of the service can concern others, so that only a whole plan will do: a free lane of
 /// an update goes to another place, and so does a free turn of a job.
-pub fn needs_whole(board: &Board<'_>) -> bool {
-    let service = board.service();
+pub fn needs_whole(service: &Service) -> bool {
     service.removing
         || service.spec.mode.is_job()
         || service.update.as_ref().is_some_and(|update| {
@@ -50,15 +51,16 @@ pub fn needs_whole(board: &Board<'_>) -> bool {
 ///
 /// Invariants: SLOT-1, no slot number is handed out twice; CONV-1, the plan of a converged service is empty.
 pub fn plan(board: &mut Board<'_>, scope: &Scope) {
+    let mode = board.service().spec.mode;
     if board.service().removing {
         remove_all(board);
         return;
     }
-    let mode = board.service().spec.mode;
     match scope {
         Scope::Places(places) => {
             for &place in places {
                 attend(board, mode, place);
+                reaper::reap(board, place);
             }
         }
         Scope::Whole => {
@@ -72,6 +74,9 @@ pub fn plan(board: &mut Board<'_>, scope: &Scope) {
                 ServiceMode::ReplicatedJob { .. } => replicated_job::advance(board),
             }
             update::step(board);
+            for place in board.places() {
+                reaper::reap(board, place);
+            }
         }
     }
 }
@@ -108,6 +113,7 @@ fn retire_earlier_iterations(board: &mut Board<'_>) {
 fn remove_all(board: &mut Board<'_>) {
     for place in board.places() {
         board.retire_place(place, TaskState::Remove);
+        reaper::reap(board, place);
     }
     if board.is_empty() {
         board.remove_service();

@@ -31,7 +31,9 @@ pub fn scale(board: &mut Board<'_>) {
             board.retire_place(place, TaskState::Remove);
         }
     }
-    for place in dead.into_iter().filter(|&place| board.wanted_in(place).is_empty()).collect::<Vec<_>>() {
+    for place in
+        dead.into_iter().filter(|&place| board.wanted_in(place).is_empty()).collect::<Vec<_>>()
+    {
         board.retire_place(place, TaskState::Remove);
     }
 }

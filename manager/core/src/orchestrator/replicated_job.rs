@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use shoal_model::cluster::service::ServiceMode;
 use shoal_model::cluster::{Task, TaskState, Version};
 
-use super::Place;
 use super::board::{Board, is_wanted};
 use super::replicated::{create, free_slots};
 use crate::restart;
@@ -38,15 +37,16 @@ pub fn advance(board: &mut Board<'_>) {
     let iteration = board.iteration();
     let (mut used, mut active, mut over) = (BTreeSet::new(), Vec::new(), 0);
     for place in board.places() {
-        let mut tasks = board.tasks_in(place).filter(|task| is_current(task, iteration));
-        if tasks.clone().next().is_none() {
+        let tasks = board.tasks_in(place).filter(|task| is_current(task, iteration));
+        let tasks: Vec<_> = tasks.collect();
+        if tasks.is_empty() {
             continue;
         }
         used.insert(place);
-        let completed = tasks.clone().any(|task| task.status.state == TaskState::Complete);
+        let completed = tasks.iter().any(|task| task.status.state == TaskState::Complete);
         if completed || restart::is_finished(board, place) {
             over += 1;
-        } else if tasks.any(|task| is_wanted(task)) {
+        } else if tasks.iter().any(|task| is_wanted(task)) {
             active.push(place);
         }
     }

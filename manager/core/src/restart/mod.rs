@@ -124,7 +124,7 @@ fn replace_now(board: &mut Board<'_>, place: Place, task: &Task) {
 
 /// A move is no failure: what was counted stays, and a delay that runs goes on.
 fn moved_history(task: &Task) -> RestartHistory {
-    RestartHistory { predecessor: Some(task.id), ..task.history.clone() }
+    task.history.clone()
 }
 
 /// Makes the task that follows another. While an update is under way or halted only the updater brings the new
@@ -143,6 +143,12 @@ fn succeed(
         | UpdateState::RollbackPaused => true,
         UpdateState::Completed | UpdateState::RollbackCompleted => false,
     });
+    // While what this task was to replace still runs, its successor replaces that as well.
+    let replaced = task
+        .history
+        .predecessor
+        .filter(|&id| board.tasks_in(place).any(|other| other.id == id && is_wanted(other)));
+    let history = RestartHistory { predecessor: replaced.or(Some(task.id)), ..history };
     let dirty = update::is_dirty(board, task);
     let spec = (rolling && dirty).then(|| (Arc::clone(&task.spec), task.spec_version));
     // Another spec has not failed yet.

@@ -33,7 +33,8 @@ pub fn allows_another(task: &Task) -> bool {
     by_condition && is_left
 }
 
-/// What the next attempt after the end of this task inherits, and in it when it may start.
+/// What the next attempt after the end of this task inherits, and in it when it may start; whom it succeeds is
+/// the caller's to say.
 pub(super) fn next_history(task: &Task, now: Timestamp) -> RestartHistory {
     let policy = task.spec.restart.as_ref();
     let succeeded = task.status.state == TaskState::Complete;
@@ -47,7 +48,7 @@ pub(super) fn next_history(task: &Task, now: Timestamp) -> RestartHistory {
         attempts,
         consecutive: if succeeded { 0 } else { before.saturating_add(1) },
         not_before: Some(now.after(back_off(base, before))).max(task.history.not_before),
-        predecessor: Some(task.id),
+        predecessor: None,
     }
 }
 

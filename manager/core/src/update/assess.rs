@@ -8,9 +8,9 @@ use shoal_model::cluster::task::RestartCondition;
 use shoal_model::cluster::{Task, TaskId, TaskState};
 
 use super::is_dirty;
+use crate::orchestrator::Place;
 use crate::orchestrator::board::{Board, is_wanted};
 use crate::orchestrator::global::{Suitability, suitability};
-use crate::orchestrator::Place;
 use crate::restart;
 
 /// Docker's default for the time between signal and kill.
@@ -49,7 +49,7 @@ pub(super) fn is_old(board: &Board<'_>, place: Place) -> bool {
     }
     let mut wanted = board.tasks_in(place).filter(|task| is_wanted(task)).peekable();
     if wanted.peek().is_some() {
-        return wanted.any(|task| is_dirty(board, task));
+        return wanted.all(|task| is_dirty(board, task));
     }
     restart::is_finished(board, place)
         && board.newest(place).is_some_and(|task| is_dirty(board, task))
@@ -70,7 +70,8 @@ pub(super) fn assess(board: &Board<'_>, place: Place, rule: Rule<'_>) -> Standin
             false => Standing::Settled,
         };
     };
-    if !is_of_update(board, &new, rule) {
+    let is_alone = board.tasks_in(place).filter(|task| is_wanted(task)).count() < 2;
+    if is_alone && !is_of_update(board, &new, rule) {
         return Standing::Settled;
     }
     if new.status.state == TaskState::Running {

@@ -26,11 +26,8 @@ pub fn revise(service: &Service, mut spec: ServiceSpec, now: Timestamp) -> Optio
     if spec.task == service.spec.task {
         spec.task = Arc::clone(&service.spec.task);
     }
-    let mut revised = Service {
-        spec_version: service.meta.version,
-        update: None,
-        ..service.clone()
-    };
+    let mut revised =
+        Service { spec_version: service.meta.version, update: None, ..service.clone() };
     if spec == service.spec {
         let halted = service.update.as_ref().is_some_and(|update| {
             matches!(update.state, UpdateState::Paused | UpdateState::RollbackPaused)
@@ -78,8 +75,9 @@ pub fn roll_back(
 /// The next run of a job; `None`: the service is none.
 fn next_iteration(service: &Service, now: Timestamp) -> Option<JobStatus> {
     let iteration = service.job.unwrap_or_default().iteration;
-    service.spec.mode.is_job().then_some(JobStatus {
-        iteration: Version(iteration.0 + 1),
-        last_execution: now,
-    })
+    service
+        .spec
+        .mode
+        .is_job()
+        .then_some(JobStatus { iteration: Version(iteration.0 + 1), last_execution: now })
 }

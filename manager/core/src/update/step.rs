@@ -164,12 +164,15 @@ impl Survey {
     }
 }
 
-/// Writes down what a new leader, or a user, could not see otherwise.
+/// Writes down what history may lose. Not each advance, which can be seen from the tasks: every write of a service
+/// makes the user's next one be out of sequence.
 fn record(board: &mut Board<'_>, survey: &Survey) {
     board.change_service(|service| {
         let Some(update) = &mut service.update else { return };
-        update.failed = update.failed.max(survey.failed);
-        update.progressed = survey.progressed.map_or(update.progressed, |at| at.max(update.progressed));
+        if survey.failed > update.failed {
+            update.failed = survey.failed;
+            update.progressed = survey.progressed.unwrap_or(update.progressed);
+        }
     });
 }
 
@@ -181,9 +184,11 @@ fn act(board: &mut Board<'_>, config: &UpdateConfig, survey: &Survey, patience: 
     } else {
         format!("failure or early termination of task {task}")
     };
-    let reverses = board.service().update.as_ref().is_some_and(|update| {
-        update.state == UpdateState::RollbackStarted
-    });
+    let reverses = board
+        .service()
+        .update
+        .as_ref()
+        .is_some_and(|update| update.state == UpdateState::RollbackStarted);
     match config.failure_action {
         FailureAction::Continue => false,
         FailureAction::Pause => {
@@ -208,8 +213,7 @@ fn act(board: &mut Board<'_>, config: &UpdateConfig, survey: &Survey, patience: 
 fn halt(board: &mut Board<'_>, reverses: bool, why: String) {
     board.change_service(|service| {
         let Some(update) = &mut service.update else { return };
-        update.state =
-            if reverses { UpdateState::RollbackPaused } else { UpdateState::Paused };
+        update.state = if reverses { UpdateState::RollbackPaused } else { UpdateState::Paused };
         update.message = format!("update paused due to {why}");
     });
 }
@@ -233,9 +237,11 @@ fn complete(board: &mut Board<'_>) {
 fn renew(board: &mut Board<'_>, place: Place, order: UpdateOrder) {
     let old: Vec<_> =
         board.wanted_in(place).into_iter().filter(|task| is_dirty(board, task)).collect();
-    let Some(predecessor) = old.last().or(board.newest(place)).map(|task| task.id) else { return };
-    let starts_first =
-        order == UpdateOrder::StartFirst && old.iter().any(|task| task.status.state == TaskState::Running);
+    let Some(predecessor) = old.last().or_else(|| board.newest(place)).map(|task| task.id) else {
+        return;
+    };
+    let starts_first = order == UpdateOrder::StartFirst
+        && old.iter().any(|task| task.status.state == TaskState::Running);
     if !starts_first {
         for task in &old {
             board.set_desired(task.id, TaskState::Shutdown);
