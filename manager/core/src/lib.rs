@@ -8,4 +8,5 @@ pub mod ids;
 pub mod prefix;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod scheduler;
 pub mod store;
