@@ -15,5 +15,6 @@ pub mod reaper;
 pub mod restart;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod scheduler;
 pub mod store;
 pub mod update;

@@ -61,7 +61,8 @@ fn has_resources(entry: &Entry, node: &Node, demand: &Demand) -> bool {
     (demand.nano_cpus == 0 || demand.nano_cpus <= nano_cpus)
         && (demand.memory == 0 || demand.memory <= memory)
         && (demand.generic.is_empty() || {
-            let declared = node.description.as_ref().map(|about| about.resources.generic.as_slice());
+            let declared =
+                node.description.as_ref().map(|about| about.resources.generic.as_slice());
             entry.generic.claim(declared.unwrap_or_default(), &demand.generic).is_some()
         })
 }

@@ -60,10 +60,7 @@ impl Entry {
         let about = self.node.as_ref().and_then(|node| node.description.as_ref());
         about.map_or((0, 0), |about| {
             let all = &about.resources;
-            (
-                all.nano_cpus.saturating_sub(self.nano_cpus),
-                all.memory.saturating_sub(self.memory),
-            )
+            (all.nano_cpus.saturating_sub(self.nano_cpus), all.memory.saturating_sub(self.memory))
         })
     }
 
@@ -102,10 +99,10 @@ struct Account {
     endpoint: Option<Arc<Endpoint>>,
 }
 
-/// What changed to the good, for tasks that wait.
+/// What changed, for tasks that wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Freed {
-    /// A node appeared, came back, or says something else of itself.
+    /// These appeared, went, or are otherwise than before.
     pub(super) nodes: BTreeSet<NodeId>,
     /// Tasks left these nodes.
     pub(super) room: BTreeSet<NodeId>,
@@ -164,15 +161,14 @@ impl Index {
         self.unrank(position);
         let entry = self.entry_mut(position);
         let before = std::mem::replace(&mut entry.node, node.cloned());
-        let better = entry.is_ready()
-            && before.zip(node).is_none_or(|(before, now)| {
-                !is_ready(&before)
-                    || before.spec != now.spec
-                    || before.role != now.role
-                    || before.description != now.description
-                    || before.status.address != now.status.address
-            });
-        if better {
+        let is_new = before.as_deref().zip(node.map(|node| &**node)).is_none_or(|(before, now)| {
+            before.spec != now.spec
+                || before.status.state != now.status.state
+                || before.status.address != now.status.address
+                || before.role != now.role
+                || before.description != now.description
+        });
+        if is_new {
             self.freed.nodes.insert(id);
         }
         self.rank(position);
