@@ -179,7 +179,10 @@ impl<'a> Board<'a> {
         if let Some(task) = self.tasks.get_mut(&task)
             && task.desired < desired
         {
-            Arc::make_mut(task).desired = desired;
+            let now = self.now;
+            let task = Arc::make_mut(task);
+            // As the store will write it: an advance of the task starts its deadlines anew.
+            (task.desired, task.meta.updated) = (desired, now);
             self.changed.entry(task.id).or_insert(false);
         }
     }

@@ -15,20 +15,20 @@ use shoal_model::cluster::{NodeId, Service, ServiceId, Task, TaskSpec, TaskState
 
 use crate::world::{World, objects};
 
-pub struct Interpreter {
+pub(crate) struct Interpreter {
     world: World,
 }
 
 impl Interpreter {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { world: World::new(1) }
     }
 
-    pub fn take_log(&mut self) -> Vec<String> {
+    pub(crate) fn take_log(&mut self) -> Vec<String> {
         std::mem::take(&mut self.world.log)
     }
 
-    pub fn run(&mut self, line: &str) {
+    pub(crate) fn run(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let command = words.next().expect("a command");
         let arguments: Vec<&str> = words.collect();

@@ -1,9 +1,9 @@
 //! A cluster of fakes around the real planners and the real store: a scheduler that counts tasks, workers that obey.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-pub mod invariants;
-pub mod objects;
-pub mod words;
+pub(crate) mod invariants;
+pub(crate) mod objects;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,33 +11,38 @@ use std::time::Duration;
 
 use shoal_manager_core::ids::{Ids, SeededIds};
 use shoal_manager_core::orchestrator::{Agenda, Place};
-use shoal_manager_core::store::{Change, Event, State, Transaction, Txn};
+use shoal_manager_core::store::{Change, Diff, Event, State, Transaction, Txn};
 use shoal_manager_core::{enforcer, update};
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::service::UpdateOrder;
 use shoal_model::cluster::task::TaskStatus;
 use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskId, TaskState};
 
 /// Rounds after which a cluster that should have come to rest is taken for one that never will.
 const ROUNDS_MAX: usize = 500;
 
-pub struct World {
-    pub state: State,
-    pub now: Timestamp,
-    pub ids: SeededIds,
-    pub agenda: Agenda,
-    pub log: Vec<String>,
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
+    pub(crate) ids: SeededIds,
+    pub(crate) agenda: Agenda,
+    pub(crate) log: Vec<String>,
     /// How the log calls objects.
-    pub names: BTreeMap<String, String>,
+    pub(crate) names: BTreeMap<String, String>,
     /// Nodes that do nothing and hear nothing.
-    pub dead: BTreeSet<NodeId>,
+    pub(crate) dead: BTreeSet<NodeId>,
+    /// Services of which two tasks may run in a place: they once had the order that starts first.
+    pub(crate) overlapping: BTreeSet<ServiceId>,
+    /// Nodes that were down once: what they ran may have been running all the time.
+    pub(crate) suspect: BTreeSet<NodeId>,
     /// Attempts made in each place, for names.
     attempts: BTreeMap<(ServiceId, Place), usize>,
     index: u64,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut world = Self {
             state: State::default(),
             now: Timestamp::from_parts(1_000_000, 0),
@@ -46,6 +51,8 @@ impl World {
             log: Vec::new(),
             names: BTreeMap::new(),
             dead: BTreeSet::new(),
+            overlapping: BTreeSet::new(),
+            suspect: BTreeSet::new(),
             attempts: BTreeMap::new(),
             index: 0,
         };
@@ -55,7 +62,7 @@ impl World {
     }
 
     /// Applies changes that expect nothing.
-    pub fn commit(&mut self, changes: Vec<Change>) {
+    pub(crate) fn commit(&mut self, changes: Vec<Change>) {
         self.apply(Transaction { at: self.now, expect: Vec::new(), changes });
     }
 
@@ -68,10 +75,25 @@ impl World {
         for event in &applied.events {
             self.agenda.note(&self.state, event);
             self.name(event);
+            self.mark(event);
             let line = words::of(self, event);
             self.log.extend(line);
         }
         invariants::check(self);
+    }
+
+    fn mark(&mut self, event: &Event) {
+        if let Event::Node(Diff { new: Some(node), .. }) = event
+            && node.status.state != NodeState::Ready
+        {
+            self.suspect.insert(node.id);
+        }
+        if let Event::Service(Diff { new: Some(service), .. }) = event {
+            let configs = [&service.spec.update, &service.spec.rollback];
+            if configs.into_iter().flatten().any(|config| config.order == UpdateOrder::StartFirst) {
+                self.overlapping.insert(service.id);
+            }
+        }
     }
 
     fn name(&mut self, event: &Event) {
@@ -89,7 +111,7 @@ impl World {
     }
 
     /// Plans until nothing is on the agenda. Whether anything was changed.
-    pub fn plan(&mut self) -> bool {
+    pub(crate) fn plan(&mut self) -> bool {
         let before = self.index;
         self.agenda.wake(self.now);
         while let Some(item) = self.agenda.first() {
@@ -106,7 +128,7 @@ impl World {
     }
 
     /// One turn of planners, scheduler and workers. Whether anything was changed.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let before = self.index;
         self.plan();
         self.schedule();
@@ -115,7 +137,7 @@ impl World {
     }
 
     /// Turns until nothing changes.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             if !self.step() {
                 return;
@@ -125,7 +147,7 @@ impl World {
     }
 
     /// Lets time pass, from deadline to deadline.
-    pub fn pass(&mut self, duration: Duration) {
+    pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.now.after(duration);
         self.settle();
         while let Some(at) = self.agenda.next_deadline().filter(|at| *at <= end) {
@@ -137,7 +159,7 @@ impl World {
     }
 
     /// Another manager leads: it knows nothing but the store.
-    pub fn change_leader(&mut self) {
+    pub(crate) fn change_leader(&mut self) {
         self.agenda = Agenda::everything(&self.state);
     }
 
@@ -190,21 +212,21 @@ impl World {
     }
 
     /// A worker's report.
-    pub fn report(&mut self, task: TaskId, state: TaskState) {
+    pub(crate) fn report(&mut self, task: TaskId, state: TaskState) {
         let Some(old) = self.state.task(task) else { return };
         let status = TaskStatus { state, at: self.now, running_since: None, ..old.status.clone() };
         self.commit(vec![Change::TaskStatus { task, status }]);
     }
 
     /// Changes a node.
-    pub fn node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
+    pub(crate) fn node(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let mut node = Node::clone(self.state.node(id).expect("a node of the test"));
         change(&mut node);
         self.commit(vec![Change::PutNode(Arc::new(node))]);
     }
 
     /// Changes what a user may change of a service.
-    pub fn revise(&mut self, id: ServiceId, change: impl FnOnce(&mut Service)) {
+    pub(crate) fn revise(&mut self, id: ServiceId, change: impl FnOnce(&mut Service)) {
         let service = Arc::clone(self.state.service(id).expect("a service of the test"));
         let mut wish = Service::clone(&service);
         change(&mut wish);
@@ -215,7 +237,7 @@ impl World {
     }
 
     /// Rolls a service back.
-    pub fn roll_back(&mut self, id: ServiceId) {
+    pub(crate) fn roll_back(&mut self, id: ServiceId) {
         let service = Arc::clone(self.state.service(id).expect("a service of the test"));
         match update::roll_back(&service, "manually requested rollback", self.now) {
             Ok(revised) => self.commit(vec![Change::PutService(Arc::new(revised))]),

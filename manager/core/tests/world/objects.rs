@@ -12,7 +12,7 @@ use shoal_model::cluster::{
     ServiceSpec, Task, TaskState, Version,
 };
 
-pub fn cluster(id: ClusterId) -> Cluster {
+pub(crate) fn cluster(id: ClusterId) -> Cluster {
     Cluster {
         id,
         meta: Meta::default(),
@@ -28,7 +28,7 @@ pub fn cluster(id: ClusterId) -> Cluster {
     }
 }
 
-pub fn node(id: NodeId, name: &str, now: Timestamp) -> Node {
+pub(crate) fn node(id: NodeId, name: &str, now: Timestamp) -> Node {
     Node {
         id,
         meta: Meta::default(),
@@ -54,7 +54,7 @@ pub fn node(id: NodeId, name: &str, now: Timestamp) -> Node {
     }
 }
 
-pub fn service(id: ServiceId, name: &str) -> Service {
+pub(crate) fn service(id: ServiceId, name: &str) -> Service {
     Service {
         id,
         meta: Meta::default(),
@@ -74,7 +74,7 @@ pub fn service(id: ServiceId, name: &str) -> Service {
 
 /// Where a worker brings a task now; `None`: it is where it shall be, or stays where it is. Images that begin with `bad` fail at
 /// once, with `stuck` are pulled for ever, with `stubborn` stop only when the test says so.
-pub fn next_state(task: &Task) -> Option<TaskState> {
+pub(crate) fn next_state(task: &Task) -> Option<TaskState> {
     let (image, state) = (&task.spec.container.image, task.status.state);
     if state.is_terminal() {
         return None;

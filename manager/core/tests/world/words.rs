@@ -6,7 +6,7 @@ use shoal_model::cluster::{Service, Task};
 use super::World;
 
 /// One line for an event that tests look at.
-pub fn of(world: &World, event: &Event) -> Option<String> {
+pub(crate) fn of(world: &World, event: &Event) -> Option<String> {
     match event {
         Event::Task(diff) => task(world, diff),
         Event::Service(diff) => service(world, diff),
