@@ -9,7 +9,6 @@ pub mod enforcer;
 pub mod ids;
 pub mod init;
 pub mod orchestrator;
-pub mod platform;
 pub mod prefix;
 pub mod reaper;
 pub mod restart;
