@@ -7,3 +7,12 @@
 pub mod store {
     tonic::include_proto!("shoal.store.v1");
 }
+
+pub mod assignment;
+pub mod codec;
+
+/// Sessions of workers.
+#[allow(missing_docs, clippy::all, reason = "generated")]
+pub mod dispatcher {
+    tonic::include_proto!("shoal.dispatcher.v1");
+}
