@@ -1,1 +1,4 @@
 //! Pure decisions of a cluster: store, orchestrators, scheduler, allocator.
+
+pub mod assignment;
+pub mod liveness;

@@ -6,6 +6,7 @@
 //!
 //! Source: swarmkit `api/specs.proto`, `api/objects.proto`, `api/types.proto`; moby `api/types/swarm`.
 
+pub mod assignment;
 pub mod ids;
 pub mod manager;
 pub mod membership;
@@ -16,6 +17,7 @@ pub mod secret;
 pub mod service;
 pub mod task;
 
+pub use assignment::AssignedTask;
 pub use ids::{
     ClusterId, ClusterNetworkId, ConfigId, NodeId, SecretId, ServiceId, SessionId, TaskId,
 };
