@@ -19,6 +19,8 @@ use shoal_model::cluster::{
     SecretId, ServiceId, Task, TaskId, TaskState,
 };
 
+use crate::store::State;
+
 /// What is read of the store.
 pub trait Source {
     /// A task.
@@ -33,6 +35,33 @@ pub trait Source {
     fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>>;
     /// What a service wants for its tasks on nodes that are cut off.
     fn on_disconnect(&self, service: ServiceId) -> OnDisconnect;
+}
+
+impl Source for State {
+    fn task(&self, id: TaskId) -> Option<Arc<Task>> {
+        self.task(id).cloned()
+    }
+
+    fn tasks_on_node(&self, node: NodeId) -> Vec<Arc<Task>> {
+        self.tasks_on_node(node).cloned().collect()
+    }
+
+    fn secret(&self, id: SecretId) -> Option<Arc<Secret>> {
+        self.secret(id).cloned()
+    }
+
+    fn config(&self, id: ConfigId) -> Option<Arc<Config>> {
+        self.config(id).cloned()
+    }
+
+    fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>> {
+        self.network(id).cloned()
+    }
+
+    fn on_disconnect(&self, service: ServiceId) -> OnDisconnect {
+        let service = self.service(service);
+        service.and_then(|service| service.spec.extensions.on_disconnect).unwrap_or_default()
+    }
 }
 
 /// An object that a commit wrote or removed.
