@@ -7,3 +7,9 @@
 pub mod store {
     tonic::include_proto!("shoal.store.v1");
 }
+
+/// Certificates of nodes.
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+pub mod ca {
+    tonic::include_proto!("shoal.ca.v1");
+}
