@@ -367,8 +367,8 @@ impl State {
         task
     }
 
-    /// For a snapshot that is being restored.
-    pub(super) fn set_index(&mut self, index: u64) {
+    /// Notes that the entry at `index` changed nothing: it was one of consensus itself.
+    pub fn skip(&mut self, index: u64) {
         self.index = index;
     }
 

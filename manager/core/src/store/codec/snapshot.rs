@@ -259,7 +259,7 @@ impl SnapshotReader {
             return Err(Error::Trailing);
         }
         match unpack::<Part<'static>>(bytes, FRAME)? {
-            Part::Header { index } => self.state.set_index(index),
+            Part::Header { index } => self.state.skip(index),
             Part::End { objects } => self.expected = Some(objects),
             Part::Block { shared, objects } => {
                 self.shared.extend(shared);
