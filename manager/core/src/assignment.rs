@@ -175,6 +175,19 @@ impl Tracker {
         changes
     }
 
+    /// Everything that may have changed: for a follower that missed changes.
+    pub fn everything(&self, source: &impl Source) -> BTreeSet<Touched> {
+        let there = source.tasks_on_node(self.node);
+        let tasks = self.tasks.keys().copied().chain(there.iter().map(|task| task.id));
+        let references = self.references.keys().filter_map(|key| match *key {
+            Key::Secret(id) => Some(Touched::Secret(id)),
+            Key::Config(id) => Some(Touched::Config(id)),
+            Key::Network(id) => Some(Touched::Network(id)),
+            Key::Task(_) => None,
+        });
+        tasks.map(Touched::Task).chain(references).collect()
+    }
+
     /// Whether a change of this object may concern the node.
     pub fn holds(&self, touched: Touched) -> bool {
         match touched {

@@ -262,7 +262,12 @@ proptest! {
                     }
                 });
             }
-            apply(&mut set, tracker.advance(&world, &touched));
+            let mut behind = tracker.clone();
+            let all = behind.everything(&world);
+            let caught_up = behind.advance(&world, &all);
+            let changes = tracker.advance(&world, &touched);
+            prop_assert_eq!(&caught_up, &changes, "who missed the events sees the same changes");
+            apply(&mut set, changes);
             prop_assert!(tracker.advance(&world, &touched).is_empty(), "a second time is empty");
             let (_, complete) = Tracker::complete(&world, node(1));
             let mut expected = BTreeMap::new();
