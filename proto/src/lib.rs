@@ -7,3 +7,9 @@
 pub mod store {
     tonic::include_proto!("shoal.store.v1");
 }
+
+/// Consensus between managers.
+#[allow(missing_docs, clippy::all, reason = "generated")]
+pub mod raft {
+    tonic::include_proto!("shoal.raft.v1");
+}
