@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
-use shoal_model::cluster::RaftConfig;
+use shoal_model::cluster::manager::RaftConfig;
 use tokio::sync::watch;
 
 use crate::handle::Core;

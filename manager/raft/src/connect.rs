@@ -33,7 +33,10 @@ pub struct ConnectError {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TcpConnector;
 
-/// What suits raft connections of any kind; add TLS to it.
+/// An endpoint with what suits raft connections of any kind; a connector with TLS goes on top.
+///
+/// # Errors
+/// When the address is no authority of a URI.
 pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)

@@ -9,7 +9,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, InitializeError, LinearizableReadError, RaftError};
 use openraft::errors::{Fatal, ForwardToLeader};
 use shoal_base::{SharedClock, SharedDisk};
-use shoal_model::cluster::RaftConfig;
+use shoal_model::cluster::manager::RaftConfig;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
@@ -372,13 +372,13 @@ async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, Start
     snapshots.keep_old(policy.keep_old);
     let (applied_sender, applied) = watch::channel(None);
     let machine = Machine::new(machine, snapshots.clone(), applied_sender);
-    let peers = Peers::new(member.id, connector);
+    let peers = Peers::new(connector, snapshots.clone());
     let core = Core::new(member.id.0, config, peers, log.clone(), machine)
         .await
         .map_err(|fatal| StartError::Consensus { reason: stopped(&fatal) })?;
     let election_timeout = policy.election_timeout;
     let (policy, policy_receiver) = watch::channel(policy);
     crate::compact::spawn(&core, snapshots.clone(), applied.clone(), policy_receiver);
-    let status = status::spawn(&core, election_timeout);
+    let status = status::spawn(&core, election_timeout, clock.clone());
     Ok(Parts { member, core, clock, status, applied, policy, log, snapshots })
 }

@@ -21,7 +21,7 @@ mod status;
 mod types;
 mod wire;
 
-pub use connect::{ConnectError, Connector, TcpConnector};
+pub use connect::{ConnectError, Connector, TcpConnector, endpoint};
 pub use error::{BootstrapError, MembershipError, ProposeError, ReadError, StartError, TransferError};
 pub use handle::{Proposed, Raft, Start};
 pub use log::Error as LogError;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
-use shoal_model::cluster::RaftConfig;
+use shoal_model::cluster::manager::RaftConfig;
 
 use crate::StartError;
 
@@ -100,7 +100,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
 const NICE: i32 = -5;
 
 /// Prefers this thread over others. Without the capability it runs like them.
-fn prefer() {
+pub(crate) fn prefer() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
 

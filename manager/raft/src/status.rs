@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{Instant as _, RaftMetrics, ServerState};
+use shoal_base::SharedClock;
 use tokio::sync::watch;
 
 use crate::handle::Core;
@@ -80,13 +81,27 @@ impl Status {
     }
 }
 
-/// Publishes the status whenever openraft's metrics change, from the raft threads.
-pub(crate) fn spawn(core: &Core, election_timeout: Duration) -> watch::Receiver<Status> {
-    let mut metrics = core.metrics();
+/// Indexes are published this often at most; role, leader and members at once.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// Publishes the status from the raft threads.
+pub(crate) fn spawn(
+    core: &Core,
+    election_timeout: Duration,
+    clock: SharedClock,
+) -> watch::Receiver<Status> {
+    let (mut metrics, mut server) = (core.metrics(), core.server_metrics());
     let first = compute(&metrics.borrow_watched(), election_timeout);
     let (sender, receiver) = watch::channel(first);
     settings::spawn(async move {
-        while metrics.changed().await.is_ok() {
+        loop {
+            let changed = tokio::select! {
+                changed = server.changed() => changed.is_ok(),
+                () = clock.sleep(PERIOD) => metrics.changed().await.is_ok(),
+            };
+            if !changed {
+                break;
+            }
             let status = compute(&metrics.borrow_watched(), election_timeout);
             sender.send_if_modified(|old| {
                 let changed = *old != status;

@@ -15,7 +15,7 @@ use crate::types::{
 /// A message lacks a field or has a wrong one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("raft message: field `{field}` is missing or invalid")]
-pub struct Malformed {
+pub(crate) struct Malformed {
     /// Which.
     pub field: &'static str,
 }
