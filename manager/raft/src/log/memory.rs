@@ -42,12 +42,18 @@ impl Memory {
 
     /// Index of the first entry that is here, or would be.
     fn first(&self) -> u64 {
-        self.purged.map_or(0, |purged| purged.index() + 1)
+        let first = self.entries.front().map(|entry| entry.log_id.index());
+        first.unwrap_or_else(|| self.purged.map_or(0, |purged| purged.index() + 1))
+    }
+
+    /// Nothing was ever purged and nothing is here: consensus decides where the log begins.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.purged.is_none() && self.entries.is_empty()
     }
 
     pub(crate) fn push(&mut self, entry: Entry) -> Result<(), Gap> {
         let (found, expected) = (entry.log_id.index(), self.next());
-        if found != expected {
+        if found != expected && !self.is_blank() {
             return Err(Gap { found, expected });
         }
         self.entries.push_back(entry);

@@ -18,7 +18,7 @@ mod replay;
 mod segment;
 pub(crate) mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::io;

@@ -288,6 +288,7 @@ impl RaftNetworkV2<Types> for Peer {
             to: self.to(),
             from: Some(wire::vote(request.from_leader())),
             last: request.last_log_id().map(wire::log_id),
+            successor: *request.to_node_id(),
         };
         let response = self.call(client.transfer_leader(request)).await?;
         match response.refusal.as_str() {

@@ -122,7 +122,7 @@ impl RaftCalls for Server {
         self.check(request.to)?;
         let from = wire::to_vote(request.from).map_err(invalid)?;
         let last = request.last.map(wire::to_log_id);
-        let request = TransferLeaderRequest::new(from, request.to, last);
+        let request = TransferLeaderRequest::new(from, request.successor, last);
         let answer = self.core.handle_transfer_leader(request).await.map_err(stopped)?;
         let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(pb::TransferLeaderResponse { refusal }))

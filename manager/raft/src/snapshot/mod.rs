@@ -4,7 +4,7 @@ mod file;
 pub(crate) mod machine;
 pub(crate) mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
