@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::compact::Policy;
 use crate::error::{BootstrapError, ProposeError, ReadError, StartError, TransferError};
 use crate::log::store::LogStore;
-use crate::net::client::Peers;
+use crate::net::client::{AddressBook, Peers};
 use crate::net::server::Service;
 use crate::settings::{self, limits};
 use crate::snapshot::machine::Machine;
@@ -139,9 +139,9 @@ impl Raft {
         let member = &self.inner.member;
         let members = std::collections::BTreeMap::from([(member.id.0, Place::from(member))]);
         self.inner.core.initialize(members).await.map_err(|error| match error {
-            RaftError::APIError(InitializeError::NotAllowed(_) | InitializeError::NotInMembers(_)) => {
-                BootstrapError::NotEmpty
-            }
+            RaftError::APIError(
+                InitializeError::NotAllowed(_) | InitializeError::NotInMembers(_),
+            ) => BootstrapError::NotEmpty,
             RaftError::Fatal(fatal) => BootstrapError::Stopped { reason: fatal.to_string() },
         })
     }
@@ -151,7 +151,11 @@ impl Raft {
     /// # Errors
     /// When consensus has stopped.
     pub async fn is_initialized(&self) -> Result<bool, ReadError> {
-        self.inner.core.is_initialized().await.map_err(|fatal| ReadError::Stopped { reason: stopped(&fatal) })
+        self.inner
+            .core
+            .is_initialized()
+            .await
+            .map_err(|fatal| ReadError::Stopped { reason: stopped(&fatal) })
     }
 
     /// Proposes an entry. Success: it is on disk on a majority and applied here.
@@ -244,7 +248,10 @@ impl Raft {
 
     /// State of consensus as this member sees it.
     pub fn status(&self) -> Status {
-        status::compute(&self.inner.core.metrics().borrow_watched(), self.inner.policy.borrow().election_timeout)
+        status::compute(
+            &self.inner.core.metrics().borrow_watched(),
+            self.inner.policy.borrow().election_timeout,
+        )
     }
 
     /// [`Raft::status`] whenever role, leader, term, members or indexes change. Values may be skipped.
@@ -271,7 +278,12 @@ impl Raft {
     /// # Errors
     /// When consensus has stopped.
     pub async fn take_snapshot(&self) -> Result<(), ReadError> {
-        self.inner.core.trigger().snapshot().await.map_err(|fatal| ReadError::Stopped { reason: stopped(&fatal) })
+        self.inner
+            .core
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|fatal| ReadError::Stopped { reason: stopped(&fatal) })
     }
 
     /// After a key rotation: closes the segment that is written and takes a snapshot, so that old keys go
@@ -355,7 +367,8 @@ impl Parts {
 }
 
 async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, StartError> {
-    let Start { member, config: cluster, directory, sealer, connector, machine, disk, clock } = start;
+    let Start { member, config: cluster, directory, sealer, connector, machine, disk, clock } =
+        start;
     let opened = {
         let (directory, id) = (directory.clone(), member.id);
         shoal_base::blocking::run("open raft log", move || {
@@ -372,10 +385,12 @@ async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, Start
     snapshots.keep_old(policy.keep_old);
     let (applied_sender, applied) = watch::channel(None);
     let machine = Machine::new(machine, snapshots.clone(), applied_sender);
-    let peers = Peers::new(connector, snapshots.clone());
+    let book = AddressBook::default();
+    let peers = Peers::new(connector, book.clone(), snapshots.clone());
     let core = Core::new(member.id.0, config, peers, log.clone(), machine)
         .await
         .map_err(|fatal| StartError::Consensus { reason: stopped(&fatal) })?;
+    book.follow(&core);
     let election_timeout = policy.election_timeout;
     let (policy, policy_receiver) = watch::channel(policy);
     crate::compact::spawn(&core, snapshots.clone(), applied.clone(), policy_receiver);

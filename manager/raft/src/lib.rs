@@ -22,7 +22,9 @@ mod types;
 mod wire;
 
 pub use connect::{ConnectError, Connector, TcpConnector, endpoint};
-pub use error::{BootstrapError, MembershipError, ProposeError, ReadError, StartError, TransferError};
+pub use error::{
+    BootstrapError, MembershipError, ProposeError, ReadError, StartError, TransferError,
+};
 pub use handle::{Proposed, Raft, Start};
 pub use log::Error as LogError;
 pub use machine::{SnapshotView, StateMachine};

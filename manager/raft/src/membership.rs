@@ -17,6 +17,10 @@ use crate::{Member, RaftId, quorum};
 
 /// Entries a learner may lack and still count as caught up: it gets them while it is promoted.
 const CAUGHT_UP: u64 = 100;
+/// How long a new leader may take to commit what it found in its log.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause between looks at that.
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 /// How long a hand-over may take: more than two round trips and a write, less than an election.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -29,9 +33,11 @@ impl Raft {
     pub async fn add_learner(&self, member: &Member) -> Result<(), MembershipError> {
         let _one = self.one_change().await?;
         let status = self.status_of_leader()?;
-        if let Some(other) = status.members.values().find(|other| {
-            other.member.node == member.node && other.member.id != member.id
-        }) {
+        if let Some(other) = status
+            .members
+            .values()
+            .find(|other| other.member.node == member.node && other.member.id != member.id)
+        {
             return Err(MembershipError::NodeTaken { node: member.node, id: other.member.id });
         }
         match status.members.get(&member.id) {
@@ -153,10 +159,21 @@ impl Raft {
         keep: Keep,
     ) -> Result<(), MembershipError> {
         let retain = matches!(keep, Keep::AsLearner);
-        match self.inner.core.change_membership(change, retain).await {
-            Ok(_) => Ok(()),
-            Err(RaftError::Fatal(fatal)) => Err(MembershipError::Stopped { reason: stopped(&fatal) }),
-            Err(RaftError::APIError(error)) => Err(self.change_error(error)),
+        let clock = &self.inner.clock;
+        let deadline = clock.monotonic() + SETTLE_TIMEOUT;
+        loop {
+            match self.inner.core.change_membership(change.clone(), retain).await {
+                Ok(_) => return Ok(()),
+                Err(RaftError::Fatal(fatal)) => {
+                    return Err(MembershipError::Stopped { reason: stopped(&fatal) });
+                }
+                Err(RaftError::APIError(error)) => {
+                    if !is_unsettled(&error) || clock.monotonic() >= deadline {
+                        return Err(self.change_error(error));
+                    }
+                    clock.sleep(SETTLE_PAUSE).await;
+                }
+            }
         }
     }
 
@@ -180,6 +197,16 @@ impl Raft {
     }
 }
 
+/// A new leader has not committed yet what it found in its log.
+fn is_unsettled(error: &ClientWriteError<Types>) -> bool {
+    matches!(
+        error,
+        ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_)
+        )
+    )
+}
+
 /// What becomes of a voter that is removed from the voters.
 enum Keep {
     AsLearner,
@@ -193,10 +220,8 @@ fn voters(status: &Status) -> BTreeSet<RaftId> {
 /// The voter to hand over to: reachable, furthest, lowest id.
 fn successor(status: &Status) -> Option<RaftId> {
     let voters = voters(status);
-    let candidates = status
-        .followers
-        .iter()
-        .filter(|(id, follower)| follower.reachable && voters.contains(id));
+    let candidates =
+        status.followers.iter().filter(|(id, follower)| follower.reachable && voters.contains(id));
     candidates.min_by_key(|(id, follower)| (follower.lag, **id)).map(|(id, _)| *id)
 }
 
@@ -216,9 +241,8 @@ pub(crate) async fn transfer(raft: &Raft, to: Option<RaftId>) -> Result<RaftId, 
     if to == status.id {
         return Ok(to);
     }
-    let fatal = |fatal: openraft::errors::Fatal<Types>| TransferError::Stopped {
-        reason: stopped(&fatal),
-    };
+    let fatal =
+        |fatal: openraft::errors::Fatal<Types>| TransferError::Stopped { reason: stopped(&fatal) };
     let mut watch = raft.watch();
     raft.inner.core.trigger().transfer_leader(to.0).await.map_err(fatal)?;
     let led = watch.wait_for(|seen| {

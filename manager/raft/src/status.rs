@@ -127,8 +127,7 @@ pub(crate) fn compute(metrics: &RaftMetrics<Types>, election_timeout: Duration) 
         })
         .collect();
     let leads = metrics.state == ServerState::Leader && metrics.running_state.is_ok();
-    let followers =
-        if leads { followers(metrics, election_timeout) } else { BTreeMap::new() };
+    let followers = if leads { followers(metrics, election_timeout) } else { BTreeMap::new() };
     let id = RaftId(metrics.id);
     let quorum_margin = leads.then(|| quorum::margin(&voters, &reachable(id, &followers)));
     Status {

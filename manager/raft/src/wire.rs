@@ -63,8 +63,7 @@ fn membership(membership: &Membership) -> pb::Membership {
 
 fn to_membership(membership: pb::Membership) -> Result<Membership, Malformed> {
     let configs = membership.configs.into_iter();
-    let configs: Vec<BTreeSet<u64>> =
-        configs.map(|set| set.voters.into_iter().collect()).collect();
+    let configs: Vec<BTreeSet<u64>> = configs.map(|set| set.voters.into_iter().collect()).collect();
     let mut members = BTreeMap::new();
     for (id, member) in membership.members {
         let node = <[u8; 16]>::try_from(member.node.as_ref()).map_err(|_| malformed("node"))?;
@@ -225,6 +224,9 @@ mod tests {
         for original in [Vote::new(2, 5), Vote::new_committed(2, 5)] {
             assert_eq!(to_vote(Some(vote(&original))).unwrap(), original);
         }
-        assert_eq!(to_vote(None).unwrap_err().to_string(), "raft message: field `vote` is missing or invalid");
+        assert_eq!(
+            to_vote(None).unwrap_err().to_string(),
+            "raft message: field `vote` is missing or invalid"
+        );
     }
 }

@@ -86,7 +86,8 @@ impl CommittedFile {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(Error::io("open", &path))?;
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let newest = bytes.chunks(SLOT).take(2).filter_map(slot).max_by_key(|(sequence, _)| *sequence);
+        let newest =
+            bytes.chunks(SLOT).take(2).filter_map(slot).max_by_key(|(sequence, _)| *sequence);
         let (sequence, committed) = newest.map_or((0, None), |(at, id)| (at, Some(id)));
         Ok(Self { path, file, sequence, committed })
     }

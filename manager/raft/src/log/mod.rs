@@ -62,7 +62,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("log file `{path}` begins with entry {found}, but {expected} is next: files are missing")]
+    #[error(
+        "log file `{path}` begins with entry {found}, but {expected} is next: files are missing"
+    )]
     Missing { path: PathBuf, found: u64, expected: u64 },
     #[error("the log was closed, or an earlier write failed")]
     Closed,

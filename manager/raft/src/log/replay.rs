@@ -115,9 +115,7 @@ impl Replay<'_> {
         self.previous = Some(header);
         match place {
             Place::Before => Ok(None),
-            Place::Last => {
-                Writer::resume(self.directory, header, records, end as u64).map(Some)
-            }
+            Place::Last => Writer::resume(self.directory, header, records, end as u64).map(Some),
         }
     }
 
@@ -133,11 +131,8 @@ impl Replay<'_> {
 
     /// Checks that a segment continues the one before, or that what lacks was purged.
     fn follows(&mut self, path: &Path, header: Header) -> Result<(), Error> {
-        let missing = |expected| Error::Missing {
-            path: path.to_owned(),
-            found: header.first,
-            expected,
-        };
+        let missing =
+            |expected| Error::Missing { path: path.to_owned(), found: header.first, expected };
         let purged = self.memory.purged().map_or(0, |purged| purged.index() + 1);
         match (self.previous, self.next) {
             (Some(previous), Some(next)) => {
@@ -168,7 +163,8 @@ impl Replay<'_> {
         let plain = self.sealer.open(&context, sealed).map_err(unseal)?;
         let key = seal::key_of(sealed).map_err(unseal)?;
         self.keys.entry(header.sequence).or_default().insert(key);
-        let applied = record::decode(plain).map_err(Into::into).and_then(|record| self.apply(record));
+        let applied =
+            record::decode(plain).map_err(Into::into).and_then(|record| self.apply(record));
         applied.map_err(|source| Error::Record { path: path.to_owned(), offset, source })
     }
 
@@ -202,9 +198,5 @@ fn damaged(path: &Path, offset: usize) -> Error {
 }
 
 fn damaged_between(path: &Path, offset: usize, valid: usize) -> Error {
-    Error::DamagedBetween {
-        path: PathBuf::from(path),
-        offset: offset as u64,
-        valid: valid as u64,
-    }
+    Error::DamagedBetween { path: PathBuf::from(path), offset: offset as u64, valid: valid as u64 }
 }

@@ -5,9 +5,10 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::stream::{self, StreamExt};
 use futures_util::Stream;
+use futures_util::stream::{self, StreamExt};
 use openraft::RaftNetworkFactory;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkV2};
@@ -21,7 +22,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::settings::limits;
+use crate::handle::Core;
+use crate::settings::{self, limits};
 use crate::snapshot::machine::Snapshot;
 use crate::snapshot::store::{SnapshotFile, SnapshotStore};
 use crate::types::{Place, Types, Vote};
@@ -37,21 +39,59 @@ enum Purpose {
 
 type Channels = Arc<Mutex<BTreeMap<(u64, Purpose), (String, Channel)>>>;
 
+/// Where members are now. openraft keeps a calling side for as long as its member stays, with the place it
+/// had when it came.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AddressBook {
+    places: Arc<Mutex<BTreeMap<u64, Place>>>,
+}
+
+impl AddressBook {
+    fn set(&self, target: u64, place: &Place) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.insert(target, place.clone());
+    }
+
+    fn member(&self, target: u64) -> Option<Member> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get(&target).map(|place| place.member(target))
+    }
+
+    /// Keeps the book equal to the membership, from the raft threads.
+    pub(crate) fn follow(&self, core: &Core) {
+        let (book, mut metrics) = (self.clone(), core.server_metrics());
+        settings::spawn(async move {
+            while metrics.changed().await.is_ok() {
+                let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+                let places = membership.nodes().map(|(id, place)| (*id, place.clone())).collect();
+                *book.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
+            }
+        });
+    }
+}
+
 /// Makes the calling side of each member.
 pub(crate) struct Peers {
     connector: Arc<dyn Connector>,
+    book: AddressBook,
     snapshots: SnapshotStore,
     channels: Channels,
 }
 
 impl Peers {
-    pub(crate) fn new(connector: Arc<dyn Connector>, snapshots: SnapshotStore) -> Self {
-        Self { connector, snapshots, channels: Channels::default() }
+    pub(crate) fn new(
+        connector: Arc<dyn Connector>,
+        book: AddressBook,
+        snapshots: SnapshotStore,
+    ) -> Self {
+        Self { connector, book, snapshots, channels: Channels::default() }
     }
 
     fn peer(&self, target: u64, place: &Place, purpose: Purpose) -> Peer {
+        self.book.set(target, place);
         Peer {
             member: place.member(target),
+            book: self.book.clone(),
             purpose,
             connector: Arc::clone(&self.connector),
             snapshots: self.snapshots.clone(),
@@ -78,7 +118,9 @@ impl RaftNetworkFactory<Types> for Peers {
 
 /// The calling side of one member.
 pub(crate) struct Peer {
+    /// As it was when this was made; the book knows where it is now.
     member: Member,
+    book: AddressBook,
     purpose: Purpose,
     connector: Arc<dyn Connector>,
     snapshots: SnapshotStore,
@@ -92,17 +134,18 @@ impl Peer {
 
     async fn client(&self) -> Result<RaftClient<Channel>, Unreachable<Types>> {
         let key = (self.to(), self.purpose);
+        let member = self.book.member(self.to()).unwrap_or_else(|| self.member.clone());
         let known = {
             let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-            channels.get(&key).filter(|(address, _)| *address == self.member.address).cloned()
+            channels.get(&key).filter(|(address, _)| *address == member.address).cloned()
         };
         let channel = match known {
             Some((_, channel)) => channel,
             None => {
-                let connecting = within(self.connector.connect(&self.member)).await?;
+                let connecting = within(self.connector.connect(&member)).await?;
                 let channel = connecting.map_err(|error| Unreachable::new(&error))?;
                 let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-                channels.insert(key, (self.member.address.clone(), channel.clone()));
+                channels.insert(key, (member.address, channel.clone()));
                 channel
             }
         };
@@ -258,7 +301,8 @@ impl RaftNetworkV2<Types> for Peer {
             send_parts(&store, &snapshot.snapshot, header, &parts)
         });
         let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        let sending = tokio::time::timeout(limits::SNAPSHOT_TIMEOUT, client.install_snapshot(receiver));
+        let sending =
+            tokio::time::timeout(limits::SNAPSHOT_TIMEOUT, client.install_snapshot(receiver));
         let sent = async {
             // A snapshot that cannot be read ends the stream without its last part: the other refuses.
             let (read, sent) = tokio::join!(reading, sending);

@@ -170,7 +170,8 @@ impl Server {
         };
         let (expected, written) = tokio::join!(reading, writing);
         let failed = |error: &dyn std::error::Error| Status::internal(error.to_string());
-        let (file, size) = written.map_err(|lost| failed(&lost))?.map_err(|error| failed(&error))?;
+        let (file, size) =
+            written.map_err(|lost| failed(&lost))?.map_err(|error| failed(&error))?;
         match expected {
             Ok(Some(expected)) if expected == size => Ok(file),
             Ok(_) => {

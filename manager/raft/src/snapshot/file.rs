@@ -209,7 +209,8 @@ impl<'a> Reader<'a> {
         let mut frame = vec![0; FRAME_HEADER];
         self.exactly(&mut frame)?;
         let length = u32::from_le_bytes([frame[4], frame[5], frame[6], frame[7]]);
-        let length = usize::try_from(length).ok().filter(|length| *length <= Self::limit(self.ordinal));
+        let length =
+            usize::try_from(length).ok().filter(|length| *length <= Self::limit(self.ordinal));
         let length = length.ok_or_else(|| self.damaged())?;
         frame.resize(FRAME_HEADER + length, 0);
         let mut payload = vec![0; length];
@@ -221,7 +222,8 @@ impl<'a> Reader<'a> {
         let unseal =
             |source| Error::Sealed { path: self.path.clone(), offset: self.offset, source };
         self.key = seal::key_of(payload).map_err(unseal)?;
-        let plain = self.sealer.open(&context(&self.salt, self.ordinal), payload).map_err(unseal)?;
+        let plain =
+            self.sealer.open(&context(&self.salt, self.ordinal), payload).map_err(unseal)?;
         let (kind, content) = plain.split_first().ok_or_else(|| self.damaged())?;
         let result = (*kind, content.to_vec());
         self.ordinal += 1;

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::watch;
 
 use super::store::{SnapshotFile, SnapshotStore};
 use crate::types::{Command, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 use crate::{SnapshotView, StateMachine};
 
-pub(crate) type Snapshot = openraft::Snapshot<crate::types::LeaderId, u64, crate::types::Place, SnapshotFile>;
+pub(crate) type Snapshot =
+    openraft::Snapshot<crate::types::LeaderId, u64, crate::types::Place, SnapshotFile>;
 
 /// A [`StateMachine`] with what consensus remembers beside it.
 pub(crate) struct Machine {
@@ -99,9 +100,12 @@ impl RaftStateMachine<Types> for Machine {
         let installed = shoal_base::blocking::run("install raft snapshot", move || {
             let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
             store.restore(&snapshot, machine.as_mut())?;
-            let (found, limit) = (machine.applied(), snapshot.meta.last_log_id.map_or(0, |id| id.index()));
+            let (found, limit) =
+                (machine.applied(), snapshot.meta.last_log_id.map_or(0, |id| id.index()));
             if found > limit {
-                let message = format!("the restored state has applied entry {found}, its snapshot ends at {limit}");
+                let message = format!(
+                    "the restored state has applied entry {found}, its snapshot ends at {limit}"
+                );
                 return Err(io::Error::other(message));
             }
             store.adopt(&snapshot).map(drop).map_err(io::Error::other)

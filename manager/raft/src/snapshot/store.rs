@@ -140,10 +140,10 @@ impl SnapshotStore {
         }
         let adopted = SnapshotFile { path, ..file.clone() };
         {
-            let mut current =
-                self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
             let newer = current.as_ref().is_none_or(|old| {
-                old.meta.last_log_id.map(|id| id.index()) <= file.meta.last_log_id.map(|id| id.index())
+                old.meta.last_log_id.map(|id| id.index())
+                    <= file.meta.last_log_id.map(|id| id.index())
             });
             if newer {
                 *current = Some(adopted.clone());

@@ -124,7 +124,10 @@ fn an_older_snapshot_serves_when_the_log_still_reaches_it() {
     let mut bytes = std::fs::read(&newest.path).unwrap();
     bytes[30] ^= 1;
     std::fs::write(&newest.path, bytes).unwrap();
-    assert_eq!(open(dir.path(), Some(7)).unwrap_err().kind(), shoal_model::error::ErrorKind::DataLoss);
+    assert_eq!(
+        open(dir.path(), Some(7)).unwrap_err().kind(),
+        shoal_model::error::ErrorKind::DataLoss
+    );
     let store = open(dir.path(), Some(4)).unwrap();
     assert_eq!(restored(&store, &store.current().unwrap()), List(vec![5], 5));
     assert!(!newest.path.exists(), "set aside");

@@ -157,7 +157,12 @@ async fn what_was_acknowledged_survives_partitions_in_order() {
         within(node.raft.wait_applied(last)).await.unwrap();
     }
     let mut writes: Vec<Write> = [a, b, c, d].into_iter().flatten().collect();
-    assert!(writes.len() > 100 && reads.len() > 50, "{} writes, {} reads", writes.len(), reads.len());
+    assert!(
+        writes.len() > 100 && reads.len() > 50,
+        "{} writes, {} reads",
+        writes.len(),
+        reads.len()
+    );
     check_order(&mut writes, &reads);
     let journals: Vec<_> = nodes.iter().map(|node| node.journal.lock().unwrap().clone()).collect();
     assert_eq!(journals[0], journals[1]);
@@ -165,7 +170,11 @@ async fn what_was_acknowledged_survives_partitions_in_order() {
     let entries: BTreeSet<(u64, &[u8])> =
         journals[0].entries.iter().map(|(index, entry)| (*index, &entry[..])).collect();
     for write in &writes {
-        assert!(entries.contains(&(write.index, write.text.as_bytes())), "`{}` is lost", write.text);
+        assert!(
+            entries.contains(&(write.index, write.text.as_bytes())),
+            "`{}` is lost",
+            write.text
+        );
     }
     let texts: BTreeSet<&[u8]> = entries.iter().map(|(_, text)| *text).collect();
     assert_eq!(texts.len(), entries.len(), "an entry was applied twice");

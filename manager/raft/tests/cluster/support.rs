@@ -110,7 +110,8 @@ impl Connector for SwitchedConnector {
         let address = member.address.clone();
         Box::pin(async move {
             let endpoint = endpoint(&address).unwrap();
-            Ok(endpoint.connect_with_connector_lazy(Dial { address: address.parse().unwrap(), link }))
+            Ok(endpoint
+                .connect_with_connector_lazy(Dial { address: address.parse().unwrap(), link }))
         })
     }
 }
@@ -229,7 +230,11 @@ impl Node {
         journal.entries.iter().map(|(_, entry)| text(entry)).collect()
     }
 
-    pub(crate) async fn until(&self, what: &str, seen: impl FnMut(&shoal_manager_raft::Status) -> bool) {
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        seen: impl FnMut(&shoal_manager_raft::Status) -> bool,
+    ) {
         let mut watch = self.raft.watch();
         let waited = tokio::time::timeout(PATIENCE, watch.wait_for(seen)).await;
         assert!(matches!(waited, Ok(Ok(_))), "{what}: {:?}", self.raft.status());
@@ -300,7 +305,10 @@ impl Lab {
             config: self.config.clone(),
             directory: self.path(number),
             sealer: Arc::new(keyring),
-            connector: Arc::new(SwitchedConnector { from: member.id, cuts: Arc::clone(&self.cuts) }),
+            connector: Arc::new(SwitchedConnector {
+                from: member.id,
+                cuts: Arc::clone(&self.cuts),
+            }),
             machine: Box::new(Machine(Arc::clone(&journal))),
             disk: Arc::new(SystemDisk),
             clock: Arc::new(SystemClock),

@@ -194,7 +194,8 @@ async fn a_purge_that_was_interrupted_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     three_segments(dir.path()).await;
     // Only the purge point was written, behind the end of the log.
-    let files = crate::log::files::SmallFiles::new(dir.path(), std::sync::Arc::new(shoal_base::SystemDisk));
+    let files =
+        crate::log::files::SmallFiles::new(dir.path(), std::sync::Arc::new(shoal_base::SystemDisk));
     files.save_purged(&id(40)).unwrap();
     let mut log = open(dir.path()).unwrap();
     append(&mut log, 41..42).await;

@@ -35,7 +35,11 @@ async fn a_killed_writer_loses_nothing_it_acknowledged() {
     let mut acknowledged = 0;
     for round in 1..=5u64 {
         let mut child = shoal_base::command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", "log::tests::killed::a_killed_writer_loses_nothing_it_acknowledged"])
+            .args([
+                "--exact",
+                "--nocapture",
+                "log::tests::killed::a_killed_writer_loses_nothing_it_acknowledged",
+            ])
             .env(DIRECTORY, dir.path())
             .stdout(Stdio::piped())
             .spawn()
