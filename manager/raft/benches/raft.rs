@@ -2,6 +2,12 @@
 //!
 //! `cargo bench -p shoal-manager-raft [-- writes|failover|handover|restart]`
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench stops at the first surprise and prints what it measured"
+)]
+
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../tests/cluster/support.rs"]
 mod support;

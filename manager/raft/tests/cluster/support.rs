@@ -1,5 +1,7 @@
 //! Members in one process, over real TCP, with a switch for each direction between two of them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
