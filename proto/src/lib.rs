@@ -6,7 +6,7 @@ pub mod assignment;
 pub mod codec;
 
 /// Transactions of managers that do not lead.
-#[allow(missing_docs, clippy::all, reason = "generated")]
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod store {
     tonic::include_proto!("shoal.store.v1");
 }
@@ -21,4 +21,10 @@ pub mod ca {
 #[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod dispatcher {
     tonic::include_proto!("shoal.dispatcher.v1");
+}
+
+/// Consensus between managers.
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+pub mod raft {
+    tonic::include_proto!("shoal.raft.v1");
 }
