@@ -74,6 +74,15 @@ pub enum Error {
         "cannot publish port {container_port} at `{host}`: the container has no address of the same family"
     )]
     NoTarget { host: std::net::IpAddr, container_port: u16 },
+    #[error(
+        "cannot publish port {protocol} `{address}`: the kernel of this host has no {protocol}"
+    )]
+    NoProtocol {
+        protocol: Protocol,
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     #[error("no free port {protocol} in {first} to {last} at `{host}`")]
     NoFreePort { protocol: Protocol, host: std::net::IpAddr, first: u16, last: u16 },
     #[error("failed to work on the namespace of sandbox `{sandbox}`")]
@@ -178,7 +187,7 @@ impl Classified for Error {
             }
             Self::GivenUp { .. } => ErrorKind::Cancelled,
             Self::Pools { .. } => ErrorKind::Unavailable,
-            Self::UnknownDriver { .. } => ErrorKind::NotImplemented,
+            Self::UnknownDriver { .. } | Self::NoProtocol { .. } => ErrorKind::NotImplemented,
             Self::Damaged { .. } | Self::Newer { .. } => ErrorKind::DataLoss,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),
             Self::Port { .. }

@@ -3,23 +3,10 @@
 
 mod lab;
 
-use lab::{HOST, Lab, ask, ask_on_host, id, inside, sh};
+use lab::{HOST, Lab, ask, ask_on_host, attach_with_ports as publish, id, inside, sh};
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::plan::ports::Protocol;
-use shoal_netoverlay::sandbox::{PortRequest, Sandbox, SandboxRequest};
-
-async fn publish(
-    networks: &Networks,
-    name: &str,
-    joins: &[&str],
-    ports: &[PortRequest],
-) -> Result<Sandbox, shoal_netoverlay::Error> {
-    let endpoints = joins
-        .iter()
-        .map(|join| (networks.resolve(join).unwrap().id.clone(), Default::default()))
-        .collect();
-    networks.attach(SandboxRequest { id: id(name), endpoints, ports: ports.to_vec() }).await
-}
+use shoal_netoverlay::sandbox::{PortRequest, Sandbox};
 
 fn tcp(host_port: u16, container_port: u16) -> PortRequest {
     PortRequest {

@@ -34,7 +34,7 @@ impl Inner {
         let path = self.store.namespace(&request.id);
         let sandbox =
             Sandbox { id: request.id.clone(), path, endpoints: Vec::new(), ports: Vec::new() };
-        let mut live = Live { sandbox, reserved: Vec::new() };
+        let mut live = Live::new(sandbox);
         let made = if slot.is_given_up() {
             Err(Error::GivenUp { sandbox: request.id.clone() })
         } else {
@@ -82,9 +82,10 @@ impl Inner {
         self.wire(sandbox, &endpoints, &mut namespace)?;
         self.set_routes(sandbox, &mut namespace)?;
         if !sandbox.ports.is_empty() {
-            self.publish(&sandbox.id, &sandbox.ports)?;
+            self.publish(sandbox)?;
         }
-        self.settle(sandbox, &sandbox.endpoints, &mut namespace)
+        self.start_relays(live)?;
+        self.settle(&live.sandbox, &live.sandbox.endpoints, &mut namespace)
     }
 
     /// Gives addresses on a network. `None`: the network needs no endpoint in the kernel.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use shoal_model::NetworkId;
 
 use super::Inner;
+use super::publish::leading;
+use super::relay::Relay;
 use super::state::{Live, Slot};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -29,7 +31,7 @@ impl Inner {
     pub(super) fn tear_down(&self, live: &mut Live) -> Result<(), Error> {
         let id = live.sandbox.id.clone();
         let errors: Vec<Error> = [
-            self.withdraw(&live.sandbox.ports),
+            self.withdraw(&leading(&live.sandbox)),
             namespace::unpin(&live.sandbox.path)
                 .map_err(|source| Error::Namespace { sandbox: id.clone(), source }),
         ]
@@ -39,6 +41,7 @@ impl Inner {
         Error::collect(errors)?;
         // From here on a restart sweeps the veth pairs, which no record names.
         self.store.remove_sandbox(&id)?;
+        std::mem::take(&mut live.relays).into_values().for_each(Relay::stop);
         live.reserved.clear();
         if !live.sandbox.endpoints.is_empty() {
             let mut state = self.state();

@@ -12,6 +12,7 @@ use crate::kernel::socket::{Acknowledge, Protocol, Socket};
 use crate::kernel::{route, sysctl};
 use crate::network::Network;
 use crate::plan::diff::{Change, diff};
+use crate::plan::networks::Loopback6;
 use crate::plan::ruleset::Ruleset;
 use crate::subnet::Subnet;
 
@@ -148,6 +149,14 @@ impl Host {
             messages.push(link::set_up(found.index));
         }
         socket.transact(&messages, Acknowledge::Each).map_err(fail("configure"))?;
+        if network.pool(false).is_some() && loopback6() == Loopback6::Rewritten {
+            match socket.transact(&[route::add_loopback6(found.index)], Acknowledge::Each) {
+                Err(error) if error.errno() != Some(libc::EEXIST) => {
+                    return Err(fail("route [::1] over")(error));
+                }
+                _ => {}
+            }
+        }
         Ok(Some(found.index))
     }
 
@@ -195,5 +204,15 @@ pub(super) fn set_sysctl(key: &str, value: &str) -> Result<(), Error> {
     match sysctl::set(key, value) {
         Ok(_) => Ok(()),
         Err(source) => Err(Error::Sysctl { key: key.to_owned(), source }),
+    }
+}
+
+/// How `[::1]` works in the calling thread's namespace: anybody may change the parameter at any time.
+pub(super) fn loopback6() -> Loopback6 {
+    let filtered = sysctl::get("bridge/bridge-nf-call-ip6tables");
+    if filtered.is_ok_and(|value| value.is_some_and(|value| value != "0")) {
+        Loopback6::Relayed
+    } else {
+        Loopback6::Rewritten
     }
 }

@@ -10,6 +10,7 @@ mod define;
 mod detach;
 mod host;
 mod publish;
+mod relay;
 mod restore;
 mod spare;
 mod state;
@@ -269,6 +270,6 @@ impl Inner {
     fn desired_rules(&self) -> Ruleset {
         let state = self.state();
         let ports: Vec<PublishedPort> = state.published.keys().copied().collect();
-        ruleset(&state.views(), &ports)
+        ruleset(&state.views(), &ports, host::loopback6())
     }
 }

@@ -8,6 +8,7 @@ use rustix::net::sockopt;
 
 use super::Inner;
 use super::host::set_sysctl;
+use super::publish::leading;
 use super::state::{Live, Slot};
 use crate::endpoint::{Endpoint, host_interface};
 use crate::error::Error;
@@ -70,6 +71,7 @@ impl Inner {
         }
         let mut given = by_address(descriptors);
         let mut reserved = Vec::new();
+        let mut relays = BTreeMap::new();
         for published in &record.ports {
             let kept = given.remove(&(published.protocol as u32, published.host));
             // The port leads to the container whoever holds the socket: a failure is only reported.
@@ -78,22 +80,30 @@ impl Inner {
                 Ok,
             );
             match socket {
-                Ok(socket) => reserved.push(socket),
+                Ok(socket) => {
+                    if let Err(error) = self.start_relay(published, &socket, &mut relays) {
+                        let error = shoal_model::error::Chain(&error).to_string();
+                        tracing::warn!(error, "published port not relayed");
+                    }
+                    reserved.push(socket);
+                }
                 Err(error) => {
                     let error = error.to_string();
                     tracing::warn!(port = %published.host, error, "published port not reserved");
                 }
             }
-            state.published.insert(*published, record.id.clone());
         }
-        let slot = Slot::of(Live { sandbox: record.clone(), reserved });
+        for published in leading(&record) {
+            state.published.insert(published, record.id.clone());
+        }
+        let slot = Slot::of(Live { sandbox: record.clone(), reserved, relays });
         state.slots.insert(record.id.clone(), slot);
         Ok(record)
     }
 
     fn remove_leftover(&self, record: Sandbox) {
         let id = record.id.clone();
-        if let Err(error) = self.tear_down(&mut Live { sandbox: record, reserved: Vec::new() }) {
+        if let Err(error) = self.tear_down(&mut Live::new(record)) {
             let error = shoal_model::error::Chain(&error).to_string();
             tracing::warn!(sandbox = %id, error, "leftover sandbox not wholly removed");
         }

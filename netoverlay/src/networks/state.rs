@@ -1,19 +1,20 @@
 //! What is known in memory: networks with their leases, and sandboxes. No I/O.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_model::NetworkId;
 
+use super::relay::Relay;
 use crate::endpoint::{Endpoint, EndpointRequest, MacAddress};
 use crate::error::Error;
 use crate::ipam::Addresses;
 use crate::network::Network;
 use crate::plan::networks::BridgeView;
-use crate::plan::ports::PublishedPort;
+use crate::plan::ports::{Protocol, PublishedPort};
 use crate::sandbox::{Sandbox, SandboxId};
 
 /// A sandbox with what this process holds for it.
@@ -22,6 +23,14 @@ pub(super) struct Live {
     pub(super) sandbox: Sandbox,
     /// One bound socket per published port, in the order of [`Sandbox::ports`].
     pub(super) reserved: Vec<OwnedFd>,
+    /// What takes connections of ports that the kernel cannot rewrite.
+    pub(super) relays: BTreeMap<(Protocol, SocketAddr), Relay>,
+}
+
+impl Live {
+    pub(super) fn new(sandbox: Sandbox) -> Self {
+        Self { sandbox, reserved: Vec::new(), relays: BTreeMap::new() }
+    }
 }
 
 /// The place of a sandbox: operations on one sandbox follow each other.

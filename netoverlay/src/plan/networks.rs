@@ -31,6 +31,16 @@ const PRIORITY_SOURCE_NAT: i32 = 100;
 /// Name of the chain that rewrites published ports.
 const PUBLISH: &str = "publish";
 
+/// How a published port of `[::1]` reaches its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loopback6 {
+    /// The kernel rewrites it, as 127.0.0.1; each bridge has a local route for `::1`.
+    Rewritten,
+    /// Where bridged packets pass the IPv6 filters, the answer has its loopback address back before the
+    /// kernel's check that none comes in from outside, and is dropped: the daemon relays.
+    Relayed,
+}
+
 /// What the rules must know of a bridge network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeView {
@@ -50,13 +60,13 @@ pub struct BridgeView {
 pub fn ruleset<'a>(
     bridges: impl IntoIterator<Item = &'a BridgeView>,
     published: impl IntoIterator<Item = &'a PublishedPort>,
+    loopback: Loopback6,
 ) -> Ruleset {
-    let mut ruleset = base();
+    let mut ruleset = base(loopback);
     for bridge in bridges {
         add_bridge(&mut ruleset, bridge);
     }
-    for port in published {
-        let (map, key, data) = ports::element(port);
+    for (map, key, data) in published.into_iter().filter_map(ports::element) {
         if let Some(map) = ruleset.maps.get_mut(map) {
             map.elements.insert(key, data);
         }
@@ -64,7 +74,7 @@ pub fn ruleset<'a>(
     ruleset
 }
 
-fn base() -> Ruleset {
+fn base(loopback6: Loopback6) -> Ruleset {
     let mut maps: BTreeMap<String, Map> = ports::maps();
     for name in ["forward-from", "forward-to", "nat-from", "nat-to"] {
         maps.insert(name.to_owned(), Map::jumps_by_interface());
@@ -76,14 +86,19 @@ fn base() -> Ruleset {
         };
         Rule(vec![Expression::VerdictMap(vec![field], map.to_owned())])
     };
-    let loopback = |side| {
+    let loopback = |side, subnet| {
         let name = "lo".to_owned();
         Rule(vec![
             Expression::Interface(Interface::Input, Is::Not, name),
-            Expression::Address(side, loopback4()),
+            Expression::Address(side, subnet),
             Expression::Drop,
         ])
     };
+    let mut publish_rules = ports::rules();
+    if loopback6 == Loopback6::Relayed {
+        let own = Expression::Address(Side::Destination, self::loopback6());
+        publish_rules.insert(0, Rule(vec![own, Expression::Return]));
+    }
     let publish = || Rule(vec![Expression::DestinationLocal, Expression::Jump(PUBLISH.to_owned())]);
     let chain =
         |kind, hook, priority, rules| Chain { base: Some(Base { kind, hook, priority }), rules };
@@ -94,7 +109,12 @@ fn base() -> Ruleset {
                 ChainKind::Filter,
                 Hook::Prerouting,
                 PRIORITY_RAW,
-                vec![loopback(Side::Destination), loopback(Side::Source)],
+                [loopback4(), self::loopback6()]
+                    .into_iter()
+                    .flat_map(|subnet| {
+                        [Side::Destination, Side::Source].map(|side| loopback(side, subnet))
+                    })
+                    .collect(),
             ),
         ),
         (
@@ -129,7 +149,7 @@ fn base() -> Ruleset {
                 ],
             ),
         ),
-        (PUBLISH, Chain { base: None, rules: ports::rules() }),
+        (PUBLISH, Chain { base: None, rules: publish_rules }),
     ];
     Ruleset { chains: chains.map(|(name, chain)| (name.to_owned(), chain)).into(), maps }
 }
@@ -333,6 +353,7 @@ mod tests {
               ip saddr 172.17.0.0/16 ct status dnat masquerade
             }
             chain publish {
+              ip6 daddr ::1/128 return
               meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4
               meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4-any
               meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6
@@ -341,9 +362,11 @@ mod tests {
             chain raw-prerouting { type filter hook prerouting priority -300
               iifname != "lo" ip daddr 127.0.0.0/8 drop
               iifname != "lo" ip saddr 127.0.0.0/8 drop
+              iifname != "lo" ip6 daddr ::1/128 drop
+              iifname != "lo" ip6 saddr ::1/128 drop
             }
         "#]]
-        .assert_eq(&ruleset(&view(), &published()).to_string());
+        .assert_eq(&ruleset(&view(), &published(), Loopback6::Relayed).to_string());
     }
 
     /// What the kernel shows after `ruleset` was applied.
@@ -371,15 +394,15 @@ mod tests {
 
     #[test]
     fn an_applied_ruleset_needs_no_change() {
-        let ruleset = ruleset(&view(), &published());
+        let ruleset = ruleset(&view(), &published(), Loopback6::Relayed);
         assert_eq!(diff(Some(&applied(&ruleset)), &ruleset), []);
     }
 
     #[test]
     fn a_removed_network_takes_only_its_own_things_away() {
         use crate::plan::diff::Change;
-        let before = applied(&ruleset(&view(), []));
-        let after = ruleset(&view()[..1], []);
+        let before = applied(&ruleset(&view(), [], Loopback6::Rewritten));
+        let after = ruleset(&view()[..1], [], Loopback6::Rewritten);
         let names = ["forward-from", "forward-to", "nat-from", "nat-to"];
         let remove = names.map(|map| Change::RemoveElements {
             map: map.to_owned(),
@@ -396,7 +419,7 @@ mod tests {
     #[test]
     fn a_foreign_rule_in_a_chain_makes_it_anew() {
         use crate::plan::diff::Change;
-        let ruleset = ruleset(&view(), []);
+        let ruleset = ruleset(&view(), [], Loopback6::Rewritten);
         let mut current = applied(&ruleset);
         current.chains.get_mut("nat-output").unwrap().rules.push(None);
         assert_eq!(

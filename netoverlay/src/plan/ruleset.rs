@@ -214,6 +214,8 @@ pub enum Expression {
     Accept,
     /// Final.
     Drop,
+    /// Ends this chain and goes on where it was jumped to.
+    Return,
     /// Goes through another chain, and comes back.
     Jump(String),
 }
@@ -303,6 +305,7 @@ impl fmt::Display for Expression {
             Self::Masquerade => f.write_str("masquerade"),
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("drop"),
+            Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::attributes::Writer;
 use super::names::{
-    ACCEPT, DROP, FIRST_REGISTER, JUMP, VERDICT_REGISTER,
+    ACCEPT, DROP, FIRST_REGISTER, JUMP, RETURN, VERDICT_REGISTER,
     attribute::{
         DATA_VALUE, DATA_VERDICT, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, VERDICT_CHAIN,
         VERDICT_CODE,
@@ -72,6 +72,7 @@ fn write_expression(expression: &Expression, out: &mut Writer) {
         Expression::Masquerade => one(out, "masq", |_| ()),
         Expression::Accept => verdict(ACCEPT, None, out),
         Expression::Drop => verdict(DROP, None, out),
+        Expression::Return => verdict(RETURN, None, out),
         Expression::Jump(chain) => verdict(JUMP, Some(chain), out),
     }
 }

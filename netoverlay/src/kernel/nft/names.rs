@@ -70,6 +70,7 @@ pub(super) const FLAG_MAP: u32 = 8;
 pub(super) const ACCEPT: u32 = 1;
 pub(super) const DROP: u32 = 0;
 pub(super) const JUMP: u32 = 0u32.wrapping_sub(3);
+pub(super) const RETURN: u32 = 0u32.wrapping_sub(5);
 
 /// The register that holds verdicts.
 pub(super) const VERDICT_REGISTER: u32 = 0;
