@@ -144,7 +144,7 @@ impl Inner {
 
     /// Makes rules and bridge. Rules come first: the bridge is never without its isolation.
     fn realize(&self, network: &Network) -> Result<(), Error> {
-        self.host.apply_rules(|| self.desired_rules())?;
+        self.apply_rules()?;
         if self.settings.forwarding && network.pool(false).is_some() {
             set_sysctl("ipv6/conf/all/forwarding", "1")?;
         }
@@ -215,6 +215,7 @@ impl Inner {
         };
         let mut results: Vec<_> =
             networks.iter().map(|network| self.remove_bridge(network)).collect();
+        results.push(self.withdraw_admission());
         results.push(self.host.drop_rules());
         Error::collect(results.into_iter().filter_map(Result::err).collect())
     }

@@ -4,6 +4,7 @@
 //! sandbox follow each other ([`state::Slot`]); others only meet at the short lock of the state and at
 //! the host's sockets. No job holds the state's lock while it talks to the kernel.
 
+mod admit;
 mod attach;
 mod bury;
 mod define;
@@ -16,8 +17,9 @@ mod spare;
 mod state;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_base::random::{SharedRandom, bytes32};
@@ -33,7 +35,7 @@ use crate::endpoint::EndpointRequest;
 use crate::error::Error;
 use crate::kernel::watch::Watch;
 use crate::network::{Network, NetworkSpec};
-use crate::plan::networks::ruleset;
+use crate::plan::networks::{Surroundings, ruleset};
 use crate::plan::ports::PublishedPort;
 use crate::plan::ruleset::Ruleset;
 use crate::sandbox::{Sandbox, SandboxId, SandboxRequest};
@@ -68,6 +70,10 @@ struct Inner {
     spares: Arc<Spares>,
     buried: Buried,
     state: Mutex<State>,
+    /// Another program's table drops forwarded packets and has our accept.
+    admitting: AtomicBool,
+    /// What was reported about other programs' tables: once each.
+    reported: Mutex<BTreeSet<String>>,
 }
 
 impl Networks {
@@ -82,7 +88,9 @@ impl Networks {
             let host = Host::open(&settings.table)?;
             let spares = Arc::default();
             let (buried, state) = Default::default();
-            let inner = Inner { settings, ports, store, host, spares, buried, state };
+            let (admitting, reported) = Default::default();
+            let inner =
+                Inner { settings, ports, store, host, spares, buried, state, admitting, reported };
             inner.load_networks()?;
             Ok::<_, Error>(inner)
         })
@@ -207,6 +215,19 @@ impl Networks {
         self.run("repair networks", |inner| inner.repair()).await
     }
 
+    /// For the daemon's end: takes our rules out of other programs' tables when no sandbox lives that would
+    /// be cut off by that. Everything else stays for the next start.
+    ///
+    /// # Errors
+    /// What stayed behind.
+    pub async fn leave(&self) -> Result<(), Error> {
+        self.run("leave networks", |inner| {
+            let lives = !inner.state().slots.is_empty();
+            if lives { Ok(()) } else { inner.withdraw_admission() }
+        })
+        .await
+    }
+
     /// Removes the rules and all bridges, for a daemon that will not come back. Definitions stay.
     ///
     /// # Errors
@@ -270,6 +291,7 @@ impl Inner {
     fn desired_rules(&self) -> Ruleset {
         let state = self.state();
         let ports: Vec<PublishedPort> = state.published.keys().copied().collect();
-        ruleset(&state.views(), &ports, host::loopback6())
+        let admit = self.admitting.load(Ordering::SeqCst).then_some(self.settings.mark);
+        ruleset(&state.views(), &ports, Surroundings { loopback: host::loopback6(), admit })
     }
 }

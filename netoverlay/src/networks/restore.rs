@@ -167,8 +167,15 @@ impl Inner {
         self.remove_links(&indexes)
     }
 
+    /// Makes our rules as they must be, in our table and in others'.
+    pub(super) fn apply_rules(&self) -> Result<usize, Error> {
+        let others = self.look_at_others()?;
+        let own = self.host.apply_rules(|| self.desired_rules())?;
+        Ok(own + self.admit(&others)?)
+    }
+
     pub(super) fn repair(&self) -> Result<usize, Error> {
-        let changes = self.host.apply_rules(|| self.desired_rules())?;
+        let changes = self.apply_rules()?;
         if self.settings.forwarding {
             set_sysctl("ipv4/ip_forward", "1")?;
         }

@@ -38,6 +38,7 @@ pub(super) mod attribute {
     pub(in super::super) const HOOK_PRIORITY: u16 = 2;
     pub(in super::super) const RULE_TABLE: u16 = 1;
     pub(in super::super) const RULE_CHAIN: u16 = 2;
+    pub(in super::super) const RULE_HANDLE: u16 = 3;
     pub(in super::super) const RULE_EXPRESSIONS: u16 = 4;
     pub(in super::super) const RULE_USER_DATA: u16 = 7;
     pub(in super::super) const LIST_ELEMENT: u16 = 1;
