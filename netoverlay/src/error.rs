@@ -119,6 +119,8 @@ pub enum Error {
     },
     #[error("failed to read the host's links and routes")]
     ReadHost(#[source] socket::Error),
+    #[error("failed to forget tracked connections of a published port")]
+    Connections(#[source] socket::Error),
     #[error("failed to open a netlink socket")]
     OpenHost(#[source] io::Error),
     #[error("failed to duplicate the socket of a published port")]
@@ -200,6 +202,7 @@ impl Classified for Error {
             | Self::Sysctl { .. }
             | Self::ReadHost(_)
             | Self::OpenHost(_)
+            | Self::Connections(_)
             | Self::Duplicate(_)
             | Self::Nftables(_)
             | Self::File { .. }

@@ -57,6 +57,12 @@ impl Inner {
         Ok(changes)
     }
 
+    /// Takes our rules out of other programs' tables for good: a repair that runs at this moment puts none back.
+    pub(super) fn leave(&self) -> Result<(), Error> {
+        self.left.store(true, Ordering::SeqCst);
+        self.withdraw_admission()
+    }
+
     /// Takes our rules out of other programs' tables.
     pub(super) fn withdraw_admission(&self) -> Result<(), Error> {
         let errors = PLACES.iter().filter_map(|place| self.remove_accept(place, None).err());
@@ -67,7 +73,7 @@ impl Inner {
         // A rule of another release may mean another mark.
         let removed = self.remove_accept(place, Some(tag))?;
         let mut table = self.host.table();
-        if table.tagged(place, tag)?.is_empty() {
+        if !self.left.load(Ordering::SeqCst) && table.tagged(place, tag)?.is_empty() {
             table.insert_accept(place, tag, self.settings.mark)?;
             return Ok(removed + 1);
         }

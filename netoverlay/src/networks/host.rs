@@ -9,10 +9,12 @@ use crate::error::Error;
 use crate::kernel::link::{self, Link};
 use crate::kernel::nft::Table;
 use crate::kernel::socket::{Acknowledge, Protocol, Socket};
-use crate::kernel::{route, sysctl};
+use crate::kernel::{conntrack, route, sysctl};
 use crate::network::Network;
+use crate::plan::connections::is_stale;
 use crate::plan::diff::{Change, diff};
 use crate::plan::networks::Loopback6;
+use crate::plan::ports::{Protocol as Transport, PublishedPort};
 use crate::plan::ruleset::Ruleset;
 use crate::subnet::Subnet;
 
@@ -21,6 +23,7 @@ use crate::subnet::Subnet;
 pub(super) struct Host {
     route: Mutex<Socket>,
     table: Mutex<Table>,
+    connections: Mutex<Socket>,
 }
 
 impl Host {
@@ -28,6 +31,7 @@ impl Host {
         Ok(Self {
             route: Mutex::new(Socket::open(Protocol::Route).map_err(Error::OpenHost)?),
             table: Mutex::new(Table::open(table)?),
+            connections: Mutex::new(Socket::open(Protocol::Netfilter).map_err(Error::OpenHost)?),
         })
     }
 
@@ -58,6 +62,22 @@ impl Host {
         let changes = diff(table.read()?.as_ref(), &desired);
         table.commit(&changes)?;
         Ok(changes.len())
+    }
+
+    /// Forgets tracked datagrams that were led elsewhere before `ports` came or went.
+    pub(super) fn forget_connections(&self, ports: &[PublishedPort]) -> Result<(), Error> {
+        let mut socket = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for ipv4 in [true, false] {
+            let of_family = |port: &&PublishedPort| {
+                port.protocol == Transport::Udp && port.host.is_ipv4() == ipv4
+            };
+            if ports.iter().any(|port| of_family(&port)) {
+                let forgotten = conntrack::forget(&mut socket, ipv4, |one| is_stale(one, ports));
+                let count = forgotten.map_err(Error::Connections)?;
+                tracing::debug!(count, "tracked datagrams forgotten");
+            }
+        }
+        Ok(())
     }
 
     /// Removes the table; absent is fine.

@@ -72,6 +72,8 @@ struct Inner {
     state: Mutex<State>,
     /// Another program's table drops forwarded packets and has our accept.
     admitting: AtomicBool,
+    /// The daemon ends and leaves nothing in others' tables.
+    left: AtomicBool,
     /// What was reported about other programs' tables: once each.
     reported: Mutex<BTreeSet<String>>,
 }
@@ -88,9 +90,19 @@ impl Networks {
             let host = Host::open(&settings.table)?;
             let spares = Arc::default();
             let (buried, state) = Default::default();
-            let (admitting, reported) = Default::default();
-            let inner =
-                Inner { settings, ports, store, host, spares, buried, state, admitting, reported };
+            let (admitting, left, reported) = Default::default();
+            let inner = Inner {
+                settings,
+                ports,
+                store,
+                host,
+                spares,
+                buried,
+                state,
+                admitting,
+                left,
+                reported,
+            };
             inner.load_networks()?;
             Ok::<_, Error>(inner)
         })
@@ -216,14 +228,15 @@ impl Networks {
     }
 
     /// For the daemon's end: takes our rules out of other programs' tables when no sandbox lives that would
-    /// be cut off by that. Everything else stays for the next start.
+    /// be cut off by that. Everything else stays for the next start. Nothing may be called after it but
+    /// [`Networks::clear`].
     ///
     /// # Errors
     /// What stayed behind.
     pub async fn leave(&self) -> Result<(), Error> {
         self.run("leave networks", |inner| {
             let lives = !inner.state().slots.is_empty();
-            if lives { Ok(()) } else { inner.withdraw_admission() }
+            if lives { Ok(()) } else { inner.leave() }
         })
         .await
     }

@@ -73,7 +73,8 @@ impl Inner {
     pub(super) fn publish(&self, sandbox: &Sandbox) -> Result<(), Error> {
         let published = leading(sandbox);
         self.state().published.extend(published.iter().map(|port| (*port, sandbox.id.clone())));
-        self.host.change_rules(&ports::publish(&published))
+        self.host.change_rules(&ports::publish(&published))?;
+        self.host.forget_connections(&published)
     }
 
     /// Starts taking connections of the ports that the kernel cannot rewrite.
@@ -118,7 +119,8 @@ impl Inner {
                 self.host.apply_rules(|| self.desired_rules()).map(drop)
             }
             other => other,
-        }
+        }?;
+        self.host.forget_connections(published)
     }
 
     /// Makes the ports of a sandbox lead to the endpoints that now have the default routes. A port whose

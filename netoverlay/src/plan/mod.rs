@@ -1,5 +1,6 @@
 //! Pure: the desired kernel state of a view of networks, and what separates the kernel from it.
 
+pub mod connections;
 pub mod diff;
 pub mod foreign;
 pub mod networks;

@@ -3,7 +3,7 @@
 //! Only the table that was named is ever touched, but for one tagged rule in tables of others ([`foreign`]). Every call is one transaction of the kernel: it takes
 //! place as a whole or not at all.
 
-mod attributes;
+pub(super) mod attributes;
 mod encode;
 mod expression;
 pub mod foreign;
