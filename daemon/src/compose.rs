@@ -266,7 +266,7 @@ fn fixed_info(
         storage_driver: crate::STORAGE_DRIVER.to_owned(),
         root_dir: config.data_root.display().to_string(),
         volume_drivers: owned(&["local"]),
-        network_drivers: owned(&["bridge", "host", "null"]),
+        network_drivers: owned(&["bridge", "host", "ipvlan", "macvlan", "null"]),
         log_drivers: owned(&["journald", "json-file", "local", "none", "syslog"]),
         log_driver: engine.log.driver.clone(),
         cgroup_driver: "cgroupfs".to_owned(),

@@ -32,6 +32,7 @@ impl Inner {
         let id = live.sandbox.id.clone();
         let errors: Vec<Error> = [
             self.withdraw(&leading(&live.sandbox)),
+            self.remove_member_links(&live.sandbox, &live.sandbox.endpoints),
             namespace::unpin(&live.sandbox.path)
                 .map_err(|source| Error::Namespace { sandbox: id.clone(), source }),
         ]
@@ -55,16 +56,19 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the veth pairs of endpoints; absent ones are fine.
-    pub(super) fn unwire(&self, id: &SandboxId, endpoints: &[&Endpoint]) -> Result<(), Error> {
-        let failures = endpoints.iter().filter_map(|endpoint| {
+    /// Removes the links of endpoints; absent ones are fine.
+    pub(super) fn unwire(&self, sandbox: &Sandbox, endpoints: &[&Endpoint]) -> Result<(), Error> {
+        let pairs = endpoints.iter().filter(|endpoint| !endpoint.on_parent);
+        let failures = pairs.filter_map(|endpoint| {
             self.host.remove_link(&endpoint.host_interface()).err().map(|source| Error::Link {
-                sandbox: id.clone(),
+                sandbox: sandbox.id.clone(),
                 step: "remove a veth pair",
                 source,
             })
         });
-        Error::collect(failures.collect())
+        let mut failures: Vec<Error> = failures.collect();
+        failures.extend(self.remove_member_links(sandbox, endpoints.iter().copied()).err());
+        Error::collect(failures)
     }
 
     pub(super) fn disconnect(
@@ -83,7 +87,7 @@ impl Inner {
                 known.map_or_else(|| network.to_string(), |one| one.network.spec.name.clone());
             return Err(Error::NotJoined { sandbox: id.clone(), network });
         };
-        self.unwire(id, &[&live.sandbox.endpoints[position]])?;
+        self.unwire(&live.sandbox, &[&live.sandbox.endpoints[position]])?;
         let endpoint = live.sandbox.endpoints.remove(position);
         let rest = self.after_leaving(live);
         self.state().release(&endpoint);

@@ -10,6 +10,7 @@ mod bury;
 mod define;
 mod detach;
 mod host;
+mod parents;
 mod publish;
 mod relay;
 mod restore;

@@ -12,7 +12,7 @@ use super::publish::leading;
 use super::state::{Live, Slot};
 use crate::endpoint::{Endpoint, host_interface};
 use crate::error::Error;
-use crate::kernel::link::Link;
+use crate::kernel::link::{self, Link};
 use crate::kernel::{namespace, port};
 use crate::sandbox::{Sandbox, SandboxId};
 
@@ -128,10 +128,19 @@ impl Inner {
 
     fn check_sandbox(&self, sandbox: &Sandbox, links: &BTreeSet<&str>) -> Result<(), Error> {
         let mut namespace = self.open_namespace(sandbox)?;
-        let (there, missing): (Vec<&Endpoint>, Vec<&Endpoint>) = sandbox
-            .endpoints
-            .iter()
-            .partition(|endpoint| links.contains(endpoint.host_interface().as_str()));
+        let inside = link::list(namespace.route()).map_err(|source| Error::Link {
+            sandbox: sandbox.id.clone(),
+            step: "list the links",
+            source,
+        })?;
+        let (there, missing): (Vec<&Endpoint>, Vec<&Endpoint>) =
+            sandbox.endpoints.iter().partition(|endpoint| {
+                if endpoint.on_parent {
+                    inside.iter().any(|link| link.name == endpoint.interface)
+                } else {
+                    links.contains(endpoint.host_interface().as_str())
+                }
+            });
         self.wire(sandbox, &missing, &mut namespace)?;
         self.configure(sandbox, &there, &mut namespace)?;
         self.set_routes(sandbox, &mut namespace)?;
@@ -186,6 +195,13 @@ impl Inner {
         for network in networks {
             if self.settings.forwarding && network.pool(false).is_some() {
                 set_sysctl("ipv6/conf/all/forwarding", "1")?;
+            }
+            if let Some(options) = &network.parent {
+                // A link that the host lost concerns this network's members only.
+                if let Err(error) = self.ensure_parent(options, &network.spec.name) {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::warn!(network = network.spec.name, error, "parent link not made");
+                }
             }
             let index = self.host.ensure_bridge(&network)?;
             if let Ok(entry) = self.state().entry(&network.id) {

@@ -12,7 +12,8 @@ use super::relay::Relay;
 use crate::endpoint::{Endpoint, EndpointRequest, MacAddress};
 use crate::error::Error;
 use crate::ipam::Addresses;
-use crate::network::Network;
+use crate::network::{Driver, Network};
+use crate::parent::ParentOptions;
 use crate::plan::networks::BridgeView;
 use crate::plan::ports::{Protocol, PublishedPort};
 use crate::sandbox::{Sandbox, SandboxId};
@@ -162,8 +163,11 @@ impl State {
             }
         }
         let [ipv4, ipv6] = leased;
+        let shares_mac = network.spec.driver == Driver::Ipvlan;
+        let routes_by_link = network.parent.as_ref().is_some_and(ParentOptions::routes_by_link);
         let gateway = |is_ipv4| {
-            let pool = network.pool(is_ipv4).filter(|_| !network.spec.internal);
+            let leads_outside = !network.spec.internal && !routes_by_link;
+            let pool = network.pool(is_ipv4).filter(|_| leads_outside);
             pool.map(|pool| pool.gateway)
         };
         let derived = match (ipv4.map(|lease| lease.address), ipv6.map(|lease| lease.address)) {
@@ -186,9 +190,11 @@ impl State {
                 IpAddr::V6(address) => Some(address),
                 IpAddr::V4(_) => None,
             }),
-            mac: request.mac.unwrap_or(derived),
+            mac: if shares_mac { MacAddress([0; 6]) } else { request.mac.unwrap_or(derived) },
             interface,
             gateway_priority: request.gateway_priority,
+            on_parent: network.parent.is_some(),
+            routes_by_link: routes_by_link && !network.spec.internal,
         })
     }
 
