@@ -266,9 +266,15 @@ impl Inner {
         Ok(slot)
     }
 
-    fn desired_rules(&self) -> Ruleset {
+    /// `None`: without any bridge there is nothing to rule.
+    fn desired_rules(&self) -> Option<Ruleset> {
         let state = self.state();
         let ports: Vec<PublishedPort> = state.published.keys().copied().collect();
-        ruleset(&state.views(), &ports)
+        let views = state.views();
+        (!views.is_empty()).then(|| ruleset(&views, &ports))
+    }
+
+    fn has_bridges(&self) -> bool {
+        !self.state().views().is_empty()
     }
 }
