@@ -84,6 +84,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         }),
         clock,
         tasks: tasks.clone(),
+        unread: Arc::new(shoal_engine::sys::unread),
     };
     Ok((ports, images))
 }

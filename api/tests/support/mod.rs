@@ -468,6 +468,7 @@ pub fn ports(fake: &Arc<Fake>, tasks: &Tasks) -> Ports {
         system: fake.clone(),
         clock: Arc::clone(&fake.clock),
         tasks: tasks.clone(),
+        unread: Arc::new(|_| Ok(0)),
     }
 }
 
