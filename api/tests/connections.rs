@@ -144,7 +144,7 @@ async fn output_waits_until_the_head_of_the_answer_was_read() {
                 Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     // Input may come with the request's head; its echo may not come with the answer's.
     client.write_all(format!("{head}hi").as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    served.fake.clock.sleep(Duration::from_millis(150)).await;
     reads.store(true, Ordering::SeqCst);
     let mut buffer = [0; 4096];
     let count = client.read(&mut buffer).await.unwrap();

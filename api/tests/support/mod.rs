@@ -53,7 +53,7 @@ pub struct Fake {
     /// Whether somebody follows the log.
     pub following: watch::Sender<bool>,
     exit: watch::Sender<bool>,
-    clock: SharedClock,
+    pub clock: SharedClock,
 }
 
 impl Fake {

@@ -34,6 +34,7 @@ mod exit;
 mod owner;
 mod probe;
 mod shim;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
