@@ -4,6 +4,7 @@
 //! applies the same transactions has the same state, and a replay makes the same choices.
 
 pub mod constraint;
+pub mod control;
 pub mod drain;
 pub mod enforcer;
 pub mod ids;
