@@ -1,5 +1,6 @@
 //! Effects of a manager: store, leader loops, CA, dispatcher, control.
 
 pub mod consensus;
+pub mod control;
 pub mod store;
 pub mod watch;

@@ -12,7 +12,7 @@ pub mod machine;
 mod settle;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
