@@ -49,7 +49,7 @@ pub struct Board<'a> {
     places: BTreeMap<Place, Vec<TaskId>>,
     /// Tasks that change, and whether they are new.
     changed: BTreeMap<TaskId, bool>,
-    removed: BTreeSet<TaskId>,
+    removed: Vec<TaskId>,
     wakes: BTreeSet<(Timestamp, Option<Place>)>,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Board<'a> {
             tasks,
             places,
             changed: BTreeMap::new(),
-            removed: BTreeSet::new(),
+            removed: Vec::new(),
             wakes: BTreeSet::new(),
         }
     }
@@ -179,7 +179,10 @@ impl<'a> Board<'a> {
         if let Some(task) = self.tasks.get_mut(&task)
             && task.desired < desired
         {
-            Arc::make_mut(task).desired = desired;
+            let now = self.now;
+            let task = Arc::make_mut(task);
+            // As the store will write it: an advance of the task starts its deadlines anew.
+            (task.desired, task.meta.updated) = (desired, now);
             self.changed.entry(task.id).or_insert(false);
         }
     }
@@ -244,7 +247,7 @@ impl<'a> Board<'a> {
         }
         // What the store has not seen need not be deleted there.
         if self.changed.remove(&id) != Some(true) {
-            self.removed.insert(id);
+            self.removed.push(id);
         }
     }
 
@@ -265,22 +268,27 @@ impl<'a> Board<'a> {
         self.wakes.insert((at, place));
     }
 
-    /// What was decided: the service first, then its tasks in the order of their ids.
+    /// What was decided: the service first, what is deleted, then tasks by place and age. A service is
+    /// removed last.
     pub fn finish(self) -> Plan {
         let mut changes = Vec::with_capacity(self.changed.len() + 1);
-        if self.service_removed {
-            changes.push(Change::RemoveService(self.service.id));
-        } else if self.service_changed {
+        let id = self.service.id;
+        if self.service_changed && !self.service_removed {
             changes.push(Change::PutService(self.service));
         }
         changes.extend(self.removed.iter().map(|id| Change::RemoveTask(*id)));
-        for (&id, created) in &self.changed {
-            let task = &self.tasks[&id];
-            changes.push(if *created {
-                Change::PutTask(Arc::clone(task))
-            } else {
-                Change::TaskDesired { task: id, desired: task.desired }
-            });
+        for id in self.places.values().flatten() {
+            let task = &self.tasks[id];
+            match self.changed.get(id) {
+                Some(true) => changes.push(Change::PutTask(Arc::clone(task))),
+                Some(false) => {
+                    changes.push(Change::TaskDesired { task: *id, desired: task.desired });
+                }
+                None => {}
+            }
+        }
+        if self.service_removed {
+            changes.push(Change::RemoveService(id));
         }
         Plan { changes, wakes: self.wakes }
     }

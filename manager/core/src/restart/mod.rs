@@ -35,6 +35,7 @@ enum Cause {
 
 /// Sees to one place of a replicated service or job: follows what ended or lost its node, starts what may start.
 pub fn supervise(board: &mut Board<'_>, place: Place) {
+    retire_superfluous(board, place);
     for task in board.wanted_in(place) {
         match cause(board, &task) {
             None => {}
@@ -64,6 +65,8 @@ pub fn follow_end(board: &mut Board<'_>, place: Place, task: &Task) {
 
 /// Moves a task off a node that no longer suits it, by the service's order.
 pub fn evict(board: &mut Board<'_>, place: Place, task: &Task) {
+    retire_superfluous(board, place);
+    let is_wanted = |task: &Task| board.wanted_in(place).iter().any(|other| other.id == task.id);
     if is_wanted(task) && !task.status.state.is_terminal() {
         match place {
             Place::Slot(_) => move_away(board, place, task),
@@ -108,7 +111,8 @@ fn move_away(board: &mut Board<'_>, place: Place, task: &Task) {
     let order = update.map(|update| update.order).unwrap_or_default();
     if order == UpdateOrder::StartFirst && task.status.state == TaskState::Running {
         if !board.has_successor(place, task.id) {
-            succeed(board, place, task, goal(task), moved_history(task));
+            // Starts at once unless a third one is still stopping.
+            succeed(board, place, task, TaskState::Ready, moved_history(task));
         }
     } else {
         replace_now(board, place, task);

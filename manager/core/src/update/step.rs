@@ -11,7 +11,7 @@ use shoal_model::cluster::task::RestartHistory;
 use shoal_model::cluster::{TaskId, TaskState};
 
 use super::assess::{Rule, Standing, assess, is_old};
-use super::{is_dirty, roll_back};
+use super::roll_back;
 use crate::orchestrator::Place;
 use crate::orchestrator::board::{Board, Creation};
 use crate::restart;
@@ -233,24 +233,21 @@ fn complete(board: &mut Board<'_>) {
     });
 }
 
-/// Begins to replace the old task of a place.
+/// Begins to replace the old task of a place. Where an earlier update left several, one that runs is kept until the
+/// new one does.
 fn renew(board: &mut Board<'_>, place: Place, order: UpdateOrder) {
-    let old: Vec<_> =
-        board.wanted_in(place).into_iter().filter(|task| is_dirty(board, task)).collect();
-    let Some(predecessor) = old.last().or_else(|| board.newest(place)).map(|task| task.id) else {
-        return;
-    };
-    let starts_first = order == UpdateOrder::StartFirst
-        && old.iter().any(|task| task.status.state == TaskState::Running);
-    if !starts_first {
-        for task in &old {
-            board.set_desired(task.id, TaskState::Shutdown);
-        }
+    let old = board.wanted_in(place);
+    let running = old.iter().rev().find(|task| task.status.state == TaskState::Running);
+    let kept = running.filter(|_| order == UpdateOrder::StartFirst).map(|task| task.id);
+    let last = old.last().or_else(|| board.newest(place)).map(|task| task.id);
+    let Some(predecessor) = kept.or(last) else { return };
+    for task in old.iter().filter(|task| Some(task.id) != kept) {
+        board.set_desired(task.id, TaskState::Shutdown);
     }
     let spec = Arc::clone(&board.service().spec.task);
     let spec = Some((spec, board.service().spec_version));
-    let desired = if starts_first { TaskState::Running } else { TaskState::Ready };
     let history = RestartHistory { predecessor: Some(predecessor), ..RestartHistory::default() };
-    board.create(Creation { place, spec, desired, history });
+    // Starts at once when nothing in the place is stopping.
+    board.create(Creation { place, spec, desired: TaskState::Ready, history });
     restart::settle(board, place);
 }
