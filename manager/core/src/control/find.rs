@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use shoal_model::ObjectKind;
+use shoal_model::cluster::ids::ID_LENGTH;
 use shoal_model::cluster::{
     ClusterNetwork, ClusterNetworkId, Config, ConfigId, Node, NodeId, Secret, SecretId, Service,
     ServiceId, Task, TaskId,
@@ -76,7 +77,10 @@ pub fn task<'a>(state: &'a State, reference: &str) -> Result<&'a Arc<Task>> {
     if let Some(task) = TaskId::parse(reference).and_then(|id| state.task(id)) {
         return Ok(task);
     }
-    let by_prefix = state.tasks().filter(|task| has_prefix(&task.id, reference));
+    // Ids are in the order of their texts; there may be a million of them.
+    let first = TaskId::parse(&format!("{reference:0<ID_LENGTH$}"));
+    let later = first.into_iter().flat_map(|first| state.tasks_from(first));
+    let by_prefix = later.take_while(|task| has_prefix(&task.id, reference));
     only(ObjectKind::Task, reference, by_prefix)
 }
 

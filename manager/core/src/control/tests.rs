@@ -486,6 +486,24 @@ fn references_are_id_then_name_then_prefix() {
 }
 
 #[test]
+fn tasks_are_found_by_a_prefix() {
+    let mut cluster = Cluster::new();
+    cluster.put(Change::PutService(Arc::new(samples::service(1, "web"))));
+    for number in [1, 36, 37] {
+        cluster.put(Change::PutTask(Arc::new(samples::task(number, 1, number))));
+    }
+    let find = |prefix: &str| find::task(&cluster.state, prefix).map(|task| task.slot.0);
+    assert_eq!(find(&format!("{:0>24}", "")), Ok(1));
+    assert_eq!(
+        find(&format!("{:0>23}1", "")).map_err(|error| error.kind()),
+        Err(ErrorKind::InvalidArgument)
+    );
+    for nothing in ["", "1", "zz", "A", &"0".repeat(26)] {
+        assert_eq!(find(nothing).map_err(|error| error.kind()), Err(ErrorKind::NotFound));
+    }
+}
+
+#[test]
 fn tasks_are_listed_by_service_node_state_and_freshness() {
     let mut cluster = Cluster::new();
     cluster.create(spec("web")).unwrap();

@@ -125,7 +125,6 @@ fn amounts(nano_cpus: i64, memory: i64) -> Result<()> {
 
 /// As Go's `%g`: with an exponent below 1e-4.
 fn cpus_in_words(nano_cpus: i64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown only; values here are small")]
     let cpus = nano_cpus as f64 / 1e9;
     if cpus.abs() < 1e-4 { format!("{cpus:e}").replace("e-", "e-0") } else { cpus.to_string() }
 }
