@@ -99,11 +99,6 @@ impl Ring {
         Subscription { seen: version, newest: self.shared.newest.subscribe(), ring: self.clone() }
     }
 
-    /// Version of the newest batch, whenever there is one.
-    pub fn newest(&self) -> watch::Receiver<u64> {
-        self.shared.newest.subscribe()
-    }
-
     fn held_after(&self, version: u64) -> Result<Vec<Arc<Batch>>, Lagged> {
         let batches = self.batches();
         if version < batches.floor {

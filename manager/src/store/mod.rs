@@ -6,7 +6,6 @@
 //! Concurrent transactions are not merged into one entry: consensus writes and sends the entries that wait in
 //! one go (measured: 27,900 single writes/s from 256 clients, `reference/raft.md` §1).
 
-mod ca;
 mod error;
 pub mod forward;
 pub mod machine;
