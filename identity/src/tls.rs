@@ -381,3 +381,7 @@ impl ServerCertVerifier for Anyone {
 
     signatures!();
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

@@ -5,20 +5,24 @@
 mod external;
 mod rig;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rig::Rig;
 use shoal_base::Clock as _;
 use shoal_base::random::SystemRandom;
+use shoal_base::tasks::TaskKind;
 use shoal_identity::credentials::Credentials;
+use shoal_identity::renew::{Managers, Renewer};
 use shoal_identity::tls::{self, Expected};
-use shoal_identity::{UnlockKey, chain, connect, join};
+use shoal_identity::{Keeper, UnlockKey, chain, connect, join};
 use shoal_manager::ca::{configure, issue, offline, revocation};
+use shoal_model::cluster::NodeId;
 use shoal_model::cluster::node::NodeRole;
-use shoal_model::cluster::{Cluster, ClusterId, NodeId};
 use shoal_model::error::{Chain, Classified as _, ErrorKind};
 use shoal_proto::ca::GetUnlockKeyRequest;
 use shoal_proto::ca::ca_client::CaClient;
+use tokio::sync::Notify;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -64,7 +68,7 @@ async fn a_join_that_died_before_it_stored_anything_becomes_the_same_node() {
         panic!("nobody has asked before");
     };
     use shoal_manager::ca::{CaStore as _, Change};
-    rig.store.commit(vec![Change::Node(std::sync::Arc::new(*node))]).await.unwrap();
+    rig.store.commit(vec![Change::Node(Arc::new(*node))]).await.unwrap();
     let keeper = rig.join("a", &token).await.unwrap();
     assert_eq!(keeper.credentials().identity().node, fresh);
 }
@@ -126,7 +130,7 @@ async fn bad_tokens_and_addresses_are_refused_in_dockers_words() {
 #[tokio::test]
 async fn a_clock_that_is_behind_is_named_as_the_cause() {
     let rig = Rig::start().await;
-    let slow = std::sync::Arc::new(shoal_base::SystemClock);
+    let slow = Arc::new(shoal_base::SystemClock);
     rig.clock.advance(2 * DAY);
     let now = rig.clock.now();
     let cluster = rig.cluster();
@@ -156,21 +160,6 @@ async fn callers_are_told_apart() {
     let (code, text) = unlock_key(stranger).await.unwrap_err();
     assert_eq!(code, Code::Unauthenticated);
     assert!(text.contains("needs a certificate of the cluster"), "{text}");
-
-    let now = rig.clock.now();
-    let id = manager.credentials().identity().node;
-    let foreign = Cluster { id: ClusterId::from_bytes([3; 16]), ..Cluster::clone(&rig.cluster()) };
-    let mut forged = Cluster::clone(&rig.cluster());
-    forged.root = configure::initial(now, &SystemRandom).unwrap();
-    for (name, cluster) in [("of another cluster", foreign), ("of a forged root", forged)] {
-        let stored = rig::sign(&cluster, id, NodeRole::Manager, now);
-        // It trusts the true root too, so that it is the server that refuses.
-        let trust = format!("{}{}", stored.trust, rig.cluster().root.certificate);
-        let stored = shoal_identity::files::Stored { trust, ..stored };
-        let shown = Credentials::new(&stored, rig.shared_clock()).unwrap();
-        let refused = unlock_key(channel(&rig, &shown)).await.unwrap_err();
-        assert_ne!(refused.0, Code::Ok, "{name}");
-    }
 }
 
 #[tokio::test]
@@ -334,5 +323,51 @@ async fn an_expired_certificate_without_its_key_or_beyond_the_grace_renews_nothi
         let error =
             join::renew_expired(&files, &thief, &managers, &rig.shared_clock()).await.unwrap_err();
         assert_eq!(error.kind(), expected, "{error}");
+    }
+}
+
+#[derive(Debug)]
+struct At(Vec<String>);
+
+impl Managers for At {
+    fn addresses(&self) -> Vec<String> {
+        self.0.clone()
+    }
+}
+
+fn renewer(rig: &Rig, keeper: &Keeper, now: &Arc<Notify>) -> Renewer {
+    Renewer {
+        keeper: keeper.clone(),
+        managers: Arc::new(At(rig.managers())),
+        now: now.clone(),
+        clock: rig.shared_clock(),
+        random: rig.random.clone(),
+    }
+}
+
+#[tokio::test]
+async fn the_renewal_loop_renews_when_it_is_told_and_when_it_is_time() {
+    let mut rig = Rig::start().await;
+    let keeper = rig.member("a", NodeRole::Worker).await;
+    let id = keeper.credentials().identity().node;
+    let (mut follow, now) = (keeper.credentials().follow(), Arc::new(Notify::new()));
+    follow.borrow_and_update();
+    rig.tasks.spawn(TaskKind::Certificates, renewer(&rig, &keeper, &now).run());
+    rig.change_node(id, |node| node.role = NodeRole::Manager);
+    assert!(!follow.has_changed().unwrap(), "nothing is due");
+    now.notify_one();
+    follow.changed().await.unwrap();
+    assert_eq!(follow.borrow_and_update().identity.role, NodeRole::Manager);
+
+    // Beyond 80 % of the life, and then beyond its end.
+    for days in [80, 100] {
+        rig.clock.advance(days * DAY);
+        let time = rig.clock.now();
+        let own = rig.keeper.credentials().identity().node;
+        rig.restart(rig::sign(&rig.cluster(), own, NodeRole::Manager, time)).await;
+        rig.tasks.spawn(TaskKind::Certificates, renewer(&rig, &keeper, &now).run());
+        follow.changed().await.unwrap();
+        let not_after = follow.borrow_and_update().facts.not_after;
+        assert!(not_after.since(time) > 89 * DAY);
     }
 }
