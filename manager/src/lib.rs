@@ -1,3 +1,7 @@
 //! Effects of a manager: store, leader loops, CA, dispatcher, control.
 
 pub mod ca;
+pub mod consensus;
+pub mod dispatcher;
+pub mod store;
+pub mod watch;

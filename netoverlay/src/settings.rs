@@ -28,6 +28,8 @@ pub struct Settings {
     pub mtu: u32,
     /// The nftables table of family `inet`: nobody else's.
     pub table: String,
+    /// Bits of a packet's mark that are ours while it is forwarded, beside programs that drop by default.
+    pub mark: u32,
     /// Subnets for networks that ask for none.
     pub pools: Vec<Pool>,
     /// Namespaces kept ready.
@@ -48,6 +50,7 @@ impl Settings {
             forwarding: true,
             mtu: 1500,
             table: "shoal".to_owned(),
+            mark: 0x0100_0000,
             pools: ipam::defaults(),
             spare_namespaces: 4,
         }

@@ -20,7 +20,6 @@ use shoal_engine::networking::{
 use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::dns::{Dns, Service};
-use shoal_netoverlay::network::Driver;
 use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
 
 /// Name of the network that a plain container joins.
@@ -69,7 +68,7 @@ impl HostNetworking {
         let mut endpoints = Vec::new();
         for endpoint in &request.endpoints {
             let network = self.networks.resolve(&endpoint.network)?;
-            if network.spec.driver == Driver::Bridge {
+            if network.spec.driver.has_endpoints() {
                 endpoints.push((network.id.clone(), convert::endpoint_request(&endpoint.spec)?));
             }
         }
@@ -97,7 +96,7 @@ impl HostNetworking {
             let network = self.networks.resolve(&wish.network)?;
             let joined = sandbox.and_then(|s| s.endpoints.iter().find(|e| e.network == network.id));
             let plain =
-                network.spec.name == DEFAULT_NETWORK || network.spec.driver != Driver::Bridge;
+                network.spec.name == DEFAULT_NETWORK || !network.spec.driver.has_endpoints();
             settings.endpoints.insert(
                 network.spec.name.clone(),
                 convert::endpoint_settings(request, wish, &network.id, joined, plain),
@@ -257,7 +256,7 @@ impl Networking for HostNetworking {
     ) -> Result<Attached, Failure> {
         let Wish { mut request, .. } = self.wish(container)?;
         let network = self.networks.resolve(&endpoint.network)?;
-        if request.kind == SandboxKind::Host || network.spec.driver != Driver::Bridge {
+        if request.kind == SandboxKind::Host || !network.spec.driver.has_endpoints() {
             let message = "container cannot be connected to host network - container must be created in host network mode";
             return Err(Failure::invalid(message));
         }

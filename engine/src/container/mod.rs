@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod record;
 pub mod restart_policy;
 pub mod session;
+pub mod settle;
 pub mod view;
 pub mod wait;
 
