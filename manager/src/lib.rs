@@ -3,5 +3,6 @@
 pub mod ca;
 pub mod consensus;
 pub mod dispatcher;
+pub mod peers;
 pub mod store;
 pub mod watch;

@@ -117,7 +117,8 @@ async fn a_signer_outside_signs_for_a_cluster_that_gave_its_key_away() {
     rig.change_cluster(|cluster| {
         cluster.root.key = String::new();
         cluster.spec.ca.external = vec![external(&dead), external(&url)];
-    });
+    })
+    .await;
     let keeper = rig.member("w", NodeRole::Worker).await;
     assert_eq!(keeper.credentials().identity().role, NodeRole::Worker);
 
@@ -143,9 +144,13 @@ async fn a_request_waits_while_the_signer_outside_is_away() {
     let away = format!("https://{}/sign", listener.local_addr().unwrap());
     rig.change_cluster(|cluster| {
         cluster.root.key = String::new();
-        cluster.spec.ca.external =
-            vec![ExternalCa { protocol: "cfssl".to_owned(), url: away, ..ExternalCa::default() }];
-    });
+        cluster.spec.ca.external = vec![ExternalCa {
+            protocol: "cfssl".to_owned(),
+            url: away.clone(),
+            ..ExternalCa::default()
+        }];
+    })
+    .await;
     let (key, token) =
         (shoal_identity::request::NodeKey::generate().unwrap(), rig.token(NodeRole::Worker));
     let request = key.request().unwrap();
@@ -154,7 +159,7 @@ async fn a_request_waits_while_the_signer_outside_is_away() {
     let Admission::New(node) = issue::admit(&rig.cluster(), &[], ask, id).unwrap() else {
         panic!("nobody has asked before");
     };
-    rig.store.commit(vec![shoal_manager::ca::Change::Node(Arc::new(*node))]).await.unwrap();
+    rig.ca.commit(vec![shoal_manager::ca::Change::Node(Arc::new(*node))]).await.unwrap();
     for _ in 0..3 {
         // Whoever dials finds nobody that speaks TLS; the third attempt comes after two that failed.
         drop(listener.accept().await.unwrap());
@@ -163,7 +168,8 @@ async fn a_request_waits_while_the_signer_outside_is_away() {
     rig.change_cluster(|cluster| {
         cluster.root.key = root.key.clone();
         cluster.spec.ca.external = Vec::new();
-    });
+    })
+    .await;
     rig.until("it is signed", || !issue::is_due(&rig.store_node(id))).await;
     assert!(rig.store_node(id).certificate.error.is_empty());
 }

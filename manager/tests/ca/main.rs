@@ -68,7 +68,7 @@ async fn a_join_that_died_before_it_stored_anything_becomes_the_same_node() {
         panic!("nobody has asked before");
     };
     use shoal_manager::ca::{CaStore as _, Change};
-    rig.store.commit(vec![Change::Node(Arc::new(*node))]).await.unwrap();
+    rig.ca.commit(vec![Change::Node(Arc::new(*node))]).await.unwrap();
     let keeper = rig.join("a", &token).await.unwrap();
     assert_eq!(keeper.credentials().identity().node, fresh);
 }
@@ -183,8 +183,8 @@ async fn a_removed_node_is_refused_on_old_and_new_connections_and_renews_nothing
     assert_eq!(unlock_key(open.clone()).await, Ok(()));
     let node = rig.store_node(id);
     let now = rig.clock.now();
-    rig.change_cluster(|cluster| *cluster = revocation::revoke(cluster, &node, now));
-    rig.store.remove(id);
+    rig.change_cluster(|cluster| *cluster = revocation::revoke(cluster, &node, now)).await;
+    rig.remove(id).await;
     rig.until_applied(|| rig.keeper.credentials().is_revoked(id)).await;
     let (code, text) = unlock_key(open).await.unwrap_err();
     assert_eq!(code, Code::PermissionDenied);
@@ -202,7 +202,7 @@ async fn a_promotion_and_a_demotion_need_no_restart() {
     let id = keeper.credentials().identity().node;
     let mut follow = keeper.credentials().follow();
     for role in [NodeRole::Manager, NodeRole::Worker] {
-        rig.change_node(id, |node| node.role = role);
+        rig.change_node(id, |node| node.role = role).await;
         join::renew(&keeper, &rig.managers()).await.unwrap();
         follow.changed().await.unwrap();
         assert_eq!(follow.borrow_and_update().identity.role, role);
@@ -218,7 +218,8 @@ async fn a_manager_of_a_locked_cluster_stores_its_key_sealed_and_follows_the_loc
     rig.change_cluster(|cluster| {
         cluster.spec.autolock = true;
         *cluster = configure::lock(cluster, &SystemRandom);
-    });
+    })
+    .await;
     let key = UnlockKey::from_bytes(&rig.cluster().unlock_key).unwrap();
     rig.until_applied(|| rig.keeper.is_locked_by(&key)).await;
     rig.member("m", NodeRole::Manager).await;
@@ -229,7 +230,8 @@ async fn a_manager_of_a_locked_cluster_stores_its_key_sealed_and_follows_the_loc
     rig.change_cluster(|cluster| {
         cluster.spec.autolock = false;
         *cluster = configure::lock(cluster, &SystemRandom);
-    });
+    })
+    .await;
     rig.until_applied(|| !rig.keeper.is_locked()).await;
     assert!(rig.files("manager").load(None).unwrap().is_some());
 }
@@ -244,9 +246,9 @@ async fn a_cluster_turns_to_a_new_root_while_its_nodes_talk() {
     ];
     let old = rig.cluster().root.clone();
     for keeper in &members {
-        rig.report(keeper);
+        rig.report(keeper).await;
     }
-    rig.configure(|ca| ca.force_rotate += 1);
+    rig.configure(|ca| ca.force_rotate += 1).await;
     for keeper in &members {
         let id = keeper.credentials().identity().node;
         rig.until("each node is told to renew", || {
@@ -260,13 +262,13 @@ async fn a_cluster_turns_to_a_new_root_while_its_nodes_talk() {
     }
     assert!(rig.cluster().root.rotation.is_some(), "no node has reported yet");
     for keeper in &members {
-        rig.report(keeper);
+        rig.report(keeper).await;
     }
     rig.until("the turn ends", || rig.cluster().root.rotation.is_none()).await;
     let new = rig.cluster().root.clone();
     assert_ne!(new.certificate, old.certificate);
     for keeper in &members {
-        rig.report(keeper);
+        rig.report(keeper).await;
     }
     assert_eq!(unlock_key(channel(&rig, members[1].credentials())).await, Ok(()));
     assert!(rig.join("late", &old.join_tokens.worker).await.is_err());
@@ -353,7 +355,7 @@ async fn the_renewal_loop_renews_when_it_is_told_and_when_it_is_time() {
     let (mut follow, now) = (keeper.credentials().follow(), Arc::new(Notify::new()));
     follow.borrow_and_update();
     rig.tasks.spawn(TaskKind::Certificates, renewer(&rig, &keeper, &now).run());
-    rig.change_node(id, |node| node.role = NodeRole::Manager);
+    rig.change_node(id, |node| node.role = NodeRole::Manager).await;
     assert!(!follow.has_changed().unwrap(), "nothing is due");
     now.notify_one();
     follow.changed().await.unwrap();

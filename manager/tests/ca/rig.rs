@@ -1,9 +1,8 @@
 //! A cluster of one manager over real sockets, with a store in memory and a clock that tests set.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -17,19 +16,18 @@ use shoal_identity::root::Issue;
 use shoal_identity::{NodeFiles, PeerIdentity, chain, join, listen, pem};
 use shoal_manager::ca::signing::{Signing, local_signer};
 use shoal_manager::ca::turn::Turn;
-use shoal_manager::ca::{CaServer, CaStore, Change, configure, follow, issue};
+use shoal_manager::ca::{CaServer, CaStore, Change, StoredCa, configure, follow, issue};
+use shoal_manager::consensus::memory::Sole;
+use shoal_manager::store::forward::Nowhere;
+use shoal_manager::store::{self, Objects, Store};
 use shoal_model::Timestamp;
 use shoal_model::cluster::manager::CaConfig;
 use shoal_model::cluster::node::{
     Availability, IssueState, NodeCertificate, NodeDescription, NodeRole, NodeStatus,
 };
-use shoal_model::cluster::{
-    Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec, Version,
-};
-use shoal_model::error::{ErrorKind, Failure};
+use shoal_model::cluster::{Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec};
 use shoal_proto::ca::ca_server::CaServer as CaService;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 /// A clock that tests move. Its short waits are shorter, its long ones are deadlines and stay.
 #[derive(Debug)]
@@ -58,89 +56,9 @@ impl Clock for Moving {
     }
 }
 
-#[derive(Debug, Default)]
-struct Objects {
-    cluster: Option<Arc<Cluster>>,
-    nodes: BTreeMap<NodeId, Arc<Node>>,
-    index: u64,
-}
-
-/// A store in memory that checks versions as the real one does.
-#[derive(Debug)]
-pub(crate) struct Memory {
-    objects: Mutex<Objects>,
-    changed: watch::Sender<u64>,
-}
-
-impl Memory {
-    fn apply(&self, changes: Vec<Change>) -> Result<(), Failure> {
-        let mut objects = self.objects.lock().unwrap();
-        let conflict = || Failure::new(ErrorKind::Conflict, "update out of sequence");
-        for change in &changes {
-            let (present, made_from) = match change {
-                Change::Cluster(new) => {
-                    (objects.cluster.as_ref().map(|old| old.meta.version), new.meta.version)
-                }
-                Change::Node(new) => {
-                    (objects.nodes.get(&new.id).map(|old| old.meta.version), new.meta.version)
-                }
-            };
-            if present.unwrap_or_default() != made_from {
-                return Err(conflict());
-            }
-        }
-        objects.index += 1;
-        let meta = Meta { version: Version(objects.index), ..Meta::default() };
-        for change in changes {
-            match change {
-                Change::Cluster(new) => {
-                    objects.cluster = Some(Arc::new(Cluster { meta, ..Cluster::clone(&new) }));
-                }
-                Change::Node(new) => {
-                    objects.nodes.insert(new.id, Arc::new(Node { meta, ..Node::clone(&new) }));
-                }
-            }
-        }
-        self.changed.send_replace(objects.index);
-        Ok(())
-    }
-
-    pub(crate) fn remove(&self, node: NodeId) {
-        let mut objects = self.objects.lock().unwrap();
-        objects.nodes.remove(&node).unwrap();
-        objects.index += 1;
-        self.changed.send_replace(objects.index);
-    }
-}
-
-impl CaStore for Memory {
-    fn cluster(&self) -> Option<Arc<Cluster>> {
-        self.objects.lock().unwrap().cluster.clone()
-    }
-
-    fn node(&self, id: NodeId) -> Option<Arc<Node>> {
-        self.objects.lock().unwrap().nodes.get(&id).cloned()
-    }
-
-    fn nodes(&self) -> Vec<Arc<Node>> {
-        self.objects.lock().unwrap().nodes.values().cloned().collect()
-    }
-
-    fn follow(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    fn refresh(&self) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(std::future::ready(self.apply(changes)))
-    }
-}
-
 pub(crate) struct Rig {
-    pub(crate) store: Arc<Memory>,
+    pub(crate) ca: Arc<StoredCa>,
+    pub(crate) store: Store,
     pub(crate) clock: Arc<Moving>,
     pub(crate) random: SharedRandom,
     pub(crate) keeper: Keeper,
@@ -172,41 +90,41 @@ impl Rig {
         let stored = sign(&cluster, id, NodeRole::Manager, now);
         let mut manager = node(id, NodeRole::Manager);
         manager.certificate.chain = stored.chain.clone().into_bytes();
-        let store = Arc::new(Memory { objects: Mutex::default(), changed: watch::Sender::new(0) });
-        store
-            .apply(vec![Change::Cluster(Arc::new(cluster)), Change::Node(Arc::new(manager))])
-            .unwrap();
+        let objects = Objects::new();
+        let sole = Arc::new(Sole::new(objects.clone()));
+        let store = Store::new(objects, sole, Arc::new(Nowhere), clock.clone());
+        let ca = Arc::new(StoredCa::new(store.clone(), clock.clone()));
+        let changes = vec![Change::Cluster(Arc::new(cluster)), Change::Node(Arc::new(manager))];
+        ca.commit(changes).await.unwrap();
         let files = files(&directory.path().join("manager"));
         files.save(&stored, None).unwrap();
         let keeper = Keeper::new(files, stored, None, clock.clone()).unwrap();
         let (tasks, listener) = (Tasks::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let address = listener.local_addr().unwrap().to_string();
-        let mut rig = Self { store, clock, random, keeper, address, tasks, directory };
+        let mut rig = Self { ca, store, clock, random, keeper, address, tasks, directory };
         rig.serve(listener);
         rig
     }
 
     /// Serves with `self.keeper`, and runs what a leader runs.
     fn serve(&mut self, listener: TcpListener) {
+        self.tasks.spawn(TaskKind::Certificates, self.ca.clone().run());
         let credentials = self.keeper.credentials();
-        let service = CaServer::new(self.store.clone(), self.clock.clone(), self.random.clone());
+        let service = CaServer::new(self.ca.clone(), self.clock.clone(), self.random.clone());
         let incoming = listen::accept(listener, credentials, &self.tasks);
         let serving = listen::server(credentials).add_service(CaService::new(service));
         self.tasks.spawn_fallible(TaskKind::ClusterListener, serving.serve_with_incoming(incoming));
         let signing = Signing {
-            store: self.store.clone(),
+            store: self.ca.clone(),
             credentials: credentials.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
         };
         self.tasks.spawn(TaskKind::LeaderLoop, signing.run());
-        let turn = Turn {
-            store: self.store.clone(),
-            clock: self.clock.clone(),
-            random: self.random.clone(),
-        };
+        let turn =
+            Turn { store: self.ca.clone(), clock: self.clock.clone(), random: self.random.clone() };
         self.tasks.spawn(TaskKind::LeaderLoop, turn.run());
-        let following = follow::run(self.store.clone(), self.keeper.clone());
+        let following = follow::run(self.ca.clone(), self.keeper.clone());
         self.tasks.spawn(TaskKind::Certificates, following);
     }
 
@@ -257,33 +175,40 @@ impl Rig {
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
-        self.store.cluster().unwrap()
+        self.ca.cluster().unwrap()
     }
 
-    pub(crate) fn change_cluster(&self, change: impl FnOnce(&mut Cluster)) {
-        let mut cluster = Cluster::clone(&self.cluster());
-        change(&mut cluster);
-        self.store.apply(vec![Change::Cluster(Arc::new(cluster))]).unwrap();
+    pub(crate) async fn change_cluster(&self, change: impl Fn(&mut Cluster)) {
+        let changed = self.store.update(|txn| {
+            let mut cluster = Cluster::clone(txn.cluster().unwrap());
+            change(&mut cluster);
+            txn.put_cluster(Arc::new(cluster)).map_err(store::Error::from)
+        });
+        changed.await.unwrap();
     }
 
     /// As `swarm update` and `swarm ca --rotate` would.
-    pub(crate) fn configure(&self, change: impl FnOnce(&mut CaConfig)) {
+    pub(crate) async fn configure(&self, change: impl Fn(&mut CaConfig)) {
         let now = self.clock.now();
         self.change_cluster(|cluster| {
             change(&mut cluster.spec.ca);
             let plan = configure::configure(cluster, now, &SystemRandom).unwrap();
             cluster.root = plan.root;
-        });
+        })
+        .await;
     }
 
-    pub(crate) fn change_node(&self, id: NodeId, change: impl FnOnce(&mut Node)) {
-        let mut node = Node::clone(&self.store.node(id).unwrap());
-        change(&mut node);
-        self.store.apply(vec![Change::Node(Arc::new(node))]).unwrap();
+    pub(crate) async fn change_node(&self, id: NodeId, change: impl Fn(&mut Node)) {
+        let changed = self.store.update(|txn| {
+            let mut node = Node::clone(txn.node(id).unwrap());
+            change(&mut node);
+            txn.put_node(Arc::new(node)).map_err(store::Error::from)
+        });
+        changed.await.unwrap();
     }
 
     /// What a session does for a node: gives it the roots, and stores what it says of itself.
-    pub(crate) fn report(&self, keeper: &Keeper) {
+    pub(crate) async fn report(&self, keeper: &Keeper) {
         keeper.trust(&issue::trust_bundle(&self.cluster().root)).unwrap();
         let current = keeper.credentials().current();
         let certificates = pem::certificates(current.chain.as_bytes()).unwrap();
@@ -292,16 +217,22 @@ impl Rig {
         let trust_root = current.trust.bundle.clone();
         self.change_node(current.identity.node, |node| {
             node.description = Some(NodeDescription {
-                trust_root,
-                issuer_subject,
-                issuer_public_key,
+                trust_root: trust_root.clone(),
+                issuer_subject: issuer_subject.clone(),
+                issuer_public_key: issuer_public_key.clone(),
                 ..NodeDescription::default()
             });
-        });
+        })
+        .await;
+    }
+
+    pub(crate) async fn remove(&self, id: NodeId) {
+        let removed = self.store.update(|txn| txn.remove_node(id).map_err(store::Error::from));
+        removed.await.unwrap();
     }
 
     pub(crate) fn store_node(&self, id: NodeId) -> Node {
-        Node::clone(&self.store.node(id).unwrap())
+        Node::clone(&self.ca.node(id).unwrap())
     }
 
     /// Waits for what happens shortly after a change of the store.
@@ -317,7 +248,7 @@ impl Rig {
 
     /// Waits until the store is as wished.
     pub(crate) async fn until(&self, what: &str, mut wish: impl FnMut() -> bool) {
-        let mut follow = self.store.follow();
+        let mut follow = self.ca.follow();
         let waiting = async {
             while !wish() {
                 follow.changed().await.unwrap();
