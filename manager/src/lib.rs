@@ -4,5 +4,6 @@ pub mod ca;
 pub mod consensus;
 pub mod control;
 pub mod dispatcher;
+pub mod peers;
 pub mod store;
 pub mod watch;
