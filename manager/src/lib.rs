@@ -3,6 +3,8 @@
 pub mod assembly;
 pub mod ca;
 pub mod consensus;
+pub mod control;
 pub mod dispatcher;
+pub mod peers;
 pub mod store;
 pub mod watch;
