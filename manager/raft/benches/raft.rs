@@ -23,7 +23,8 @@ use futures_util::StreamExt;
 use shoal_base::random::SystemRandom;
 use shoal_base::{Clock, SystemClock, SystemDisk};
 use shoal_manager_raft::{
-    Key, KeyId, Keyring, Member, Raft, RaftId, SnapshotView, Start, StateMachine, TcpConnector,
+    Begin, Key, KeyId, Keyring, Member, Raft, RaftId, SnapshotView, Start, StateMachine,
+    TcpConnector,
 };
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::manager::RaftConfig;
@@ -217,6 +218,7 @@ async fn start(directory: &Path) -> Raft {
         machine: Box::<Objects>::default(),
         disk: Arc::new(SystemDisk),
         clock: Arc::new(SystemClock),
+        begin: Begin::AsStored,
     })
     .await
     .unwrap()

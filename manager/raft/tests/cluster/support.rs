@@ -18,8 +18,8 @@ use shoal_base::random::SystemRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{Clock, SystemClock, SystemDisk};
 use shoal_manager_raft::{
-    ConnectError, Connector, Key, KeyId, Keyring, Member, Raft, RaftId, SnapshotView, Start,
-    StartError, StateMachine, endpoint,
+    Begin, ConnectError, Connector, Key, KeyId, Keyring, Member, Raft, RaftId, Sealer,
+    SnapshotView, Start, StartError, StateMachine, endpoint,
 };
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::manager::RaftConfig;
@@ -256,6 +256,8 @@ pub(crate) struct Lab {
     directory: tempfile::TempDir,
     pub(crate) cuts: Cuts,
     pub(crate) config: RaftConfig,
+    pub(crate) begin: Begin,
+    pub(crate) keyring: Arc<Keyring>,
     members: Vec<Member>,
     listeners: Vec<Option<TcpListener>>,
 }
@@ -277,6 +279,12 @@ impl Lab {
             directory: tempfile::tempdir().unwrap(),
             cuts: Cuts::default(),
             config: RaftConfig::default(),
+            begin: Begin::AsStored,
+            keyring: Arc::new(Keyring::new(
+                KeyId(1),
+                &Key::from_bytes([7; 32]),
+                Arc::new(SystemRandom),
+            )),
             members,
             listeners,
         }
@@ -302,11 +310,10 @@ impl Lab {
             None => TcpListener::bind(&member.address).await.unwrap(),
         };
         let journal = SharedJournal::default();
-        let keyring = Keyring::new(KeyId(1), &Key::from_bytes([7; 32]), Arc::new(SystemRandom));
         let raft = Raft::start(Start {
             config: self.config.clone(),
             directory: self.path(number),
-            sealer: Arc::new(keyring),
+            sealer: Arc::clone(&self.keyring) as Arc<dyn Sealer>,
             connector: Arc::new(SwitchedConnector {
                 from: member.id,
                 cuts: Arc::clone(&self.cuts),
@@ -314,6 +321,7 @@ impl Lab {
             machine: Box::new(Machine(Arc::clone(&journal))),
             disk: Arc::new(SystemDisk),
             clock: Arc::new(SystemClock),
+            begin: self.begin,
             member,
         })
         .await?;
@@ -333,6 +341,11 @@ impl Lab {
         self.members[number - 1].address = listener.local_addr().unwrap().to_string();
         self.listeners[number - 1] = Some(listener);
         self.member(number).clone()
+    }
+
+    /// Gives a member that is stopped another raft id.
+    pub(crate) fn rename(&mut self, number: usize, id: RaftId) {
+        self.members[number - 1].id = id;
     }
 
     /// Starts all members as one cluster of voters led by the first.
