@@ -63,7 +63,8 @@ pub(crate) fn spawn(
     let core = core.clone();
     let mut metrics = core.metrics();
     let run = async move {
-        // What was asked for last: a snapshot takes a while, and is not asked for twice.
+        // The snapshot there was when one was asked for. While it is the newest, one is being written: openraft
+        // ignores what is asked for meanwhile.
         let mut asked = None;
         loop {
             let now = *policy.borrow_and_update();
@@ -74,8 +75,8 @@ pub(crate) fn spawn(
             };
             let (snapshot, purged) = (snapshot.map(|id| id.index()), purged.map(|id| id.index()));
             let seen = *applied.borrow_and_update();
-            if due(seen, snapshot.max(asked), now.interval) {
-                asked = seen;
+            if asked != Some(snapshot) && due(seen, snapshot, now.interval) {
+                asked = Some(snapshot);
                 if core.trigger().snapshot().await.is_err() {
                     return;
                 }

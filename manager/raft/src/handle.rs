@@ -313,9 +313,16 @@ impl Raft {
         let closed = self.inner.log.roll().await;
         closed.map_err(|error| ReadError::Stopped { reason: error.to_string() })?;
         self.wait_applied(last).await?;
-        self.take_snapshot().await?;
         let core = &self.inner.core;
-        self.wait_metrics(|metrics| metrics.snapshot.is_some_and(|id| id.index() >= last)).await?;
+        loop {
+            let newest = core.metrics().borrow_watched().snapshot;
+            if newest.is_some_and(|id| id.index() >= last) {
+                break;
+            }
+            // Ignored while another is being written: then that one is waited for first.
+            self.take_snapshot().await?;
+            self.wait_metrics(|metrics| metrics.snapshot > newest).await?;
+        }
         core.trigger().purge_log(last).await.map_err(|fatal| read_stopped(&fatal))?;
         self.wait_metrics(|metrics| metrics.purged.is_some_and(|id| id.index() >= last)).await?;
         self.inner.snapshots.discard_old();
