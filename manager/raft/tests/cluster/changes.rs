@@ -1,6 +1,7 @@
 //! Members that come and go, and snapshots for those that are far behind.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shoal_base::{Clock, SystemClock};
@@ -232,4 +233,24 @@ async fn calls_for_another_member_are_refused() {
     assert!(nodes[0].raft.status().members.contains_key(&known.id));
     stranger.stop().await;
     nodes.pop().unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_on_while_a_snapshot_is_written() {
+    let mut lab = Lab::new(1).await;
+    lab.hold.store(true, Ordering::Relaxed);
+    let one = lab.start(1).await;
+    one.raft.bootstrap().await.unwrap();
+    one.until("leads", |status| status.leads()).await;
+    let before = one.write("before").await;
+    one.raft.take_snapshot().await.unwrap();
+    for number in 0..100 {
+        one.write(&number.to_string()).await;
+    }
+    assert_eq!(one.raft.status().snapshot, None);
+    lab.hold.store(false, Ordering::Relaxed);
+    one.until("has a snapshot", |status| status.snapshot.is_some()).await;
+    let snapshot = one.raft.status().snapshot.unwrap();
+    assert!((before..before + 50).contains(&snapshot), "{snapshot}: the state as it was then");
+    one.stop().await;
 }

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -42,13 +43,23 @@ pub(crate) struct Journal {
 pub(crate) type SharedJournal = Arc<Mutex<Journal>>;
 
 /// The journal as a state machine. Answers with the number of entries.
-struct Machine(SharedJournal);
+struct Machine {
+    journal: SharedJournal,
+    hold: Arc<AtomicBool>,
+}
 
-struct View(Vec<(u64, Bytes)>);
+/// Waits to be encoded while `hold` is set.
+struct View {
+    entries: Vec<(u64, Bytes)>,
+    hold: Arc<AtomicBool>,
+}
 
 impl SnapshotView for View {
     fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
-        for (index, entry) in &self.0 {
+        while self.hold.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for (index, entry) in &self.entries {
             writer.write_all(&index.to_le_bytes())?;
             writer.write_all(&u64::try_from(entry.len()).unwrap().to_le_bytes())?;
             writer.write_all(entry)?;
@@ -59,7 +70,7 @@ impl SnapshotView for View {
 
 impl StateMachine for Machine {
     fn apply(&mut self, index: u64, entry: &Bytes) -> Bytes {
-        let mut journal = self.0.lock().unwrap();
+        let mut journal = self.journal.lock().unwrap();
         assert!(index > journal.applied || journal.applied == 0, "entry {index} again");
         journal.applied = index;
         journal.entries.push((index, entry.clone()));
@@ -67,7 +78,8 @@ impl StateMachine for Machine {
     }
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {
-        Box::new(View(self.0.lock().unwrap().entries.clone()))
+        let entries = self.journal.lock().unwrap().entries.clone();
+        Box::new(View { entries, hold: Arc::clone(&self.hold) })
     }
 
     fn restore(&mut self, reader: &mut dyn Read) -> io::Result<()> {
@@ -88,12 +100,12 @@ impl StateMachine for Machine {
             entries.push((index, Bytes::copy_from_slice(entry)));
         }
         let applied = entries.last().map_or(0, |(index, _)| *index);
-        *self.0.lock().unwrap() = Journal { entries, applied };
+        *self.journal.lock().unwrap() = Journal { entries, applied };
         Ok(())
     }
 
     fn applied(&self) -> u64 {
-        self.0.lock().unwrap().applied
+        self.journal.lock().unwrap().applied
     }
 }
 
@@ -257,6 +269,8 @@ pub(crate) struct Lab {
     pub(crate) cuts: Cuts,
     pub(crate) config: RaftConfig,
     pub(crate) begin: Begin,
+    /// Keeps snapshots from being encoded.
+    pub(crate) hold: Arc<AtomicBool>,
     pub(crate) keyring: Arc<Keyring>,
     members: Vec<Member>,
     listeners: Vec<Option<TcpListener>>,
@@ -280,6 +294,7 @@ impl Lab {
             cuts: Cuts::default(),
             config: RaftConfig::default(),
             begin: Begin::AsStored,
+            hold: Arc::default(),
             keyring: Arc::new(Keyring::new(
                 KeyId(1),
                 &Key::from_bytes([7; 32]),
@@ -318,7 +333,10 @@ impl Lab {
                 from: member.id,
                 cuts: Arc::clone(&self.cuts),
             }),
-            machine: Box::new(Machine(Arc::clone(&journal))),
+            machine: Box::new(Machine {
+                journal: Arc::clone(&journal),
+                hold: Arc::clone(&self.hold),
+            }),
             disk: Arc::new(SystemDisk),
             clock: Arc::new(SystemClock),
             begin: self.begin,
