@@ -66,6 +66,8 @@ pub(crate) fn spawn(
         // The snapshot there was when one was asked for. While it is the newest, one is being written: openraft
         // ignores what is asked for meanwhile.
         let mut asked = None;
+        // Purging takes a moment, too; openraft remembers how far it was asked to go.
+        let mut purging = None;
         loop {
             let now = *policy.borrow_and_update();
             snapshots.keep_old(now.keep_old);
@@ -81,10 +83,11 @@ pub(crate) fn spawn(
                     return;
                 }
             }
-            if let Some(upto) = purge_upto(snapshot, purged, now.keep_entries)
-                && core.trigger().purge_log(upto).await.is_err()
-            {
-                return;
+            if let Some(upto) = purge_upto(snapshot, purged.max(purging), now.keep_entries) {
+                purging = Some(upto);
+                if core.trigger().purge_log(upto).await.is_err() {
+                    return;
+                }
             }
             let changed = tokio::select! {
                 changed = applied.changed() => changed.is_ok(),

@@ -118,8 +118,12 @@ async fn a_fresh_member_gets_a_snapshot_and_the_entries_behind_it() {
     let second = lab.start(2).await;
     within(second.raft.wait_applied(index)).await.unwrap();
     assert_eq!(second.entries(), first.entries());
-    let snapshots = std::fs::read_dir(lab.path(2).join("snapshots")).unwrap().count();
-    assert_eq!(snapshots, 1);
+    within(async {
+        while std::fs::read_dir(lab.path(2).join("snapshots")).unwrap().count() != 1 {
+            SystemClock.sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     second.stop().await;
     first.stop().await;
 }
@@ -142,8 +146,13 @@ async fn snapshot_settings_change_while_it_runs() {
         first.write(&number.to_string()).await;
         SystemClock.sleep(Duration::from_millis(5)).await;
     }
-    let snapshots = std::fs::read_dir(lab.path(1).join("snapshots")).unwrap().count();
-    assert_eq!(snapshots, 2);
+    // The newest and one more, once the one that is being written is done.
+    within(async {
+        while std::fs::read_dir(lab.path(1).join("snapshots")).unwrap().count() != 2 {
+            SystemClock.sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     first.stop().await;
 }
 
