@@ -2,6 +2,8 @@
 //! over a fake. Every failure crosses as a [`Failure`]; `name` is always a name, id or id prefix as the
 //! client wrote it.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use shoal_model::Failure;
 use shoal_model::container::{Input, Output};
 use tokio::sync::mpsc;
 
+mod cluster;
 mod containers;
 mod exec;
 mod images;
@@ -19,6 +22,7 @@ mod networks;
 mod system;
 mod volumes;
 
+pub use cluster::Cluster;
 pub use containers::{Containers, Exit, Logs};
 pub use exec::Execs;
 pub use images::Images;
@@ -51,6 +55,9 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// How much of what was written to a unix socket its peer has not read, as the kernel counts it.
+pub type Unread = Arc<dyn Fn(BorrowedFd<'_>) -> io::Result<u32> + Send + Sync>;
+
 /// All ports together.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -61,9 +68,12 @@ pub struct Ports {
     pub volumes: Arc<dyn Volumes>,
     pub networks: Arc<dyn Networks>,
     pub system: Arc<dyn System>,
+    /// `None`: this host cannot be a member of a cluster.
+    pub cluster: Option<Arc<dyn Cluster>>,
     pub clock: SharedClock,
     /// Owner of the tasks that move hijacked streams.
     pub tasks: Tasks,
+    pub unread: Unread,
 }
 
 impl std::fmt::Debug for Ports {

@@ -112,7 +112,7 @@ pub struct Info {
     pub server_version: String,
     pub runtimes: BTreeMap<String, Runtime>,
     pub default_runtime: String,
-    pub swarm: SwarmInfo,
+    pub swarm: crate::swarm::cluster::SwarmInfo,
     pub live_restore_enabled: bool,
     pub isolation: String,
     pub init_binary: String,
@@ -191,18 +191,6 @@ pub struct AddressPool {
     pub size: u8,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct SwarmInfo {
-    #[serde(rename = "NodeID")]
-    pub node_id: String,
-    pub node_addr: String,
-    pub local_node_state: String,
-    pub control_available: bool,
-    pub error: String,
-    pub remote_managers: Option<Vec<serde_json::Value>>,
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventMessage {
@@ -237,7 +225,7 @@ pub struct EventActor {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// `GET /system/df` until 1.51; since 1.52 the four last members take its place.
+/// `GET /system/df`: until 1.51 the first five members, since 1.52 the four last ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct DiskUsage {

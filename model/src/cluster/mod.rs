@@ -6,16 +6,21 @@
 //!
 //! Source: swarmkit `api/specs.proto`, `api/objects.proto`, `api/types.proto`; moby `api/types/swarm`.
 
+pub mod assignment;
+pub mod filters;
 pub mod ids;
+pub mod logs;
 pub mod manager;
 pub mod membership;
 pub mod network;
 pub mod node;
 pub mod object;
+pub mod request;
 pub mod secret;
 pub mod service;
 pub mod task;
 
+pub use assignment::AssignedTask;
 pub use ids::{
     ClusterId, ClusterNetworkId, ConfigId, NodeId, SecretId, ServiceId, SessionId, TaskId,
 };
