@@ -1,6 +1,6 @@
 //! Speed of consensus: three members in one process over loopback, logs on disk. Prints figure, budget, ratio.
 //!
-//! `cargo bench -p shoal-manager-raft [-- writes|failover|handover|restart]`
+//! `cargo bench -p shoal-manager-raft [-- writes|failover|handover|restart|busy]`
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,8 @@ use futures_util::StreamExt;
 use shoal_base::random::SystemRandom;
 use shoal_base::{Clock, SystemClock, SystemDisk};
 use shoal_manager_raft::{
-    Key, KeyId, Keyring, Member, Raft, RaftId, SnapshotView, Start, StateMachine, TcpConnector,
+    Begin, Key, KeyId, Keyring, Member, Raft, RaftId, SnapshotView, Start, StateMachine,
+    TcpConnector,
 };
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::manager::RaftConfig;
@@ -51,6 +53,9 @@ fn main() {
         }
         if runs("restart") {
             restart().await;
+        }
+        if runs("busy") {
+            busy().await;
         }
     });
 }
@@ -152,6 +157,33 @@ async fn fail_over() {
     stop(nodes).await;
 }
 
+/// Elections while other programs want both cores, twice over.
+async fn busy() {
+    const SECONDS: u64 = 120;
+    let mut lab = Lab::new(3).await;
+    let nodes = lab.cluster().await;
+    let term = nodes[0].raft.status().term;
+    let burning = Arc::new(AtomicBool::new(true));
+    let burners: Vec<_> = std::iter::repeat_with(|| {
+        let burning = Arc::clone(&burning);
+        std::thread::spawn(move || {
+            while burning.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        })
+    })
+    .take(4)
+    .collect();
+    SystemClock.sleep(Duration::from_secs(SECONDS)).await;
+    burning.store(false, Ordering::Relaxed);
+    for burner in burners {
+        burner.join().unwrap();
+    }
+    let elections = nodes[0].raft.status().term - term;
+    println!("| elections in {SECONDS} s with four threads at full load | {elections} | 0 | - |");
+    stop(nodes).await;
+}
+
 /// 100,000 objects of 300 bytes.
 #[derive(Clone, Default)]
 struct Objects {
@@ -217,6 +249,7 @@ async fn start(directory: &Path) -> Raft {
         machine: Box::<Objects>::default(),
         disk: Arc::new(SystemDisk),
         clock: Arc::new(SystemClock),
+        begin: Begin::AsStored,
     })
     .await
     .unwrap()

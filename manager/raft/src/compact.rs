@@ -63,8 +63,11 @@ pub(crate) fn spawn(
     let core = core.clone();
     let mut metrics = core.metrics();
     let run = async move {
-        // What was asked for last: a snapshot takes a while, and is not asked for twice.
+        // The snapshot there was when one was asked for. While it is the newest, one is being written: openraft
+        // ignores what is asked for meanwhile.
         let mut asked = None;
+        // Purging takes a moment, too; openraft remembers how far it was asked to go.
+        let mut purging = None;
         loop {
             let now = *policy.borrow_and_update();
             snapshots.keep_old(now.keep_old);
@@ -74,16 +77,17 @@ pub(crate) fn spawn(
             };
             let (snapshot, purged) = (snapshot.map(|id| id.index()), purged.map(|id| id.index()));
             let seen = *applied.borrow_and_update();
-            if due(seen, snapshot.max(asked), now.interval) {
-                asked = seen;
+            if asked != Some(snapshot) && due(seen, snapshot, now.interval) {
+                asked = Some(snapshot);
                 if core.trigger().snapshot().await.is_err() {
                     return;
                 }
             }
-            if let Some(upto) = purge_upto(snapshot, purged, now.keep_entries)
-                && core.trigger().purge_log(upto).await.is_err()
-            {
-                return;
+            if let Some(upto) = purge_upto(snapshot, purged.max(purging), now.keep_entries) {
+                purging = Some(upto);
+                if core.trigger().purge_log(upto).await.is_err() {
+                    return;
+                }
             }
             let changed = tokio::select! {
                 changed = applied.changed() => changed.is_ok(),

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, InitializeError, LinearizableReadError, RaftError};
 use openraft::errors::{Fatal, ForwardToLeader};
+use openraft::{RaftMetrics, ReadPolicy};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::cluster::manager::RaftConfig;
 use tokio::runtime::Runtime;
@@ -46,6 +46,19 @@ pub struct Start {
     pub disk: SharedDisk,
     /// Time for deadlines.
     pub clock: SharedClock,
+    /// Whom it takes for the cluster.
+    pub begin: Begin,
+}
+
+/// Whom a member takes for the cluster when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begin {
+    /// The members of its log.
+    #[default]
+    AsStored,
+    /// Itself alone: the others are lost for good. Everything in its log counts as committed; should a lost
+    /// member run on, two clusters do. The machine's state stays as it is.
+    Alone,
 }
 
 impl std::fmt::Debug for Start {
@@ -202,7 +215,7 @@ impl Raft {
         match leader {
             Some((id, _)) if id == self.inner.member.id.0 => Forward::NoQuorum,
             Some((id, place)) => Forward::Elsewhere(Some(place.member(id))),
-            None if self.inner.status.borrow().leads() => Forward::NoQuorum,
+            None if self.inner.core.is_leader() => Forward::NoQuorum,
             None => Forward::Elsewhere(None),
         }
     }
@@ -286,18 +299,48 @@ impl Raft {
             .map_err(|fatal| ReadError::Stopped { reason: stopped(&fatal) })
     }
 
-    /// After a key rotation: closes the segment that is written and takes a snapshot, so that old keys go
-    /// out of use as soon as purging allows. See [`Raft::keys_in_use`].
+    /// After a key rotation: replaces what is sealed with old keys by a snapshot. When it returns, only the
+    /// current key is in use, unless it changed meanwhile. Entries for slow followers go too: those get the
+    /// snapshot. Put a deadline around it: it waits until the whole log is committed.
     ///
     /// # Errors
     /// When consensus has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves old keys in use; calling it again goes on.
     pub async fn reseal(&self) -> Result<(), ReadError> {
-        self.inner
-            .log
-            .roll()
-            .await
-            .map_err(|error| ReadError::Stopped { reason: error.to_string() })?;
-        self.take_snapshot().await
+        let Some(last) = self.status().last else { return Ok(()) };
+        let closed = self.inner.log.roll().await;
+        closed.map_err(|error| ReadError::Stopped { reason: error.to_string() })?;
+        self.wait_applied(last).await?;
+        let core = &self.inner.core;
+        loop {
+            let newest = core.metrics().borrow_watched().snapshot;
+            if newest.is_some_and(|id| id.index() >= last) {
+                break;
+            }
+            // Ignored while another is being written: then that one is waited for first.
+            self.take_snapshot().await?;
+            self.wait_metrics(|metrics| metrics.snapshot > newest).await?;
+        }
+        core.trigger().purge_log(last).await.map_err(|fatal| read_stopped(&fatal))?;
+        self.wait_metrics(|metrics| metrics.purged.is_some_and(|id| id.index() >= last)).await?;
+        self.inner.snapshots.discard_old();
+        Ok(())
+    }
+
+    async fn wait_metrics(
+        &self,
+        reached: impl Fn(&RaftMetrics<Types>) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut metrics = self.inner.core.metrics();
+        loop {
+            if reached(&metrics.borrow_watched()) {
+                return Ok(());
+            }
+            let changed = metrics.changed().await;
+            changed.map_err(|_| ReadError::Stopped { reason: "shut down".to_owned() })?;
+        }
     }
 
     /// Keys that something on disk is sealed with; any other may be forgotten.
@@ -331,6 +374,10 @@ impl Raft {
 pub(crate) enum Forward {
     Elsewhere(Option<Member>),
     NoQuorum,
+}
+
+fn read_stopped(fatal: &Fatal<Types>) -> ReadError {
+    ReadError::Stopped { reason: stopped(fatal) }
 }
 
 pub(crate) fn stopped(fatal: &Fatal<Types>) -> String {
@@ -367,8 +414,17 @@ impl Parts {
 }
 
 async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, StartError> {
-    let Start { member, config: cluster, directory, sealer, connector, machine, disk, clock } =
-        start;
+    let Start {
+        member,
+        config: cluster,
+        directory,
+        sealer,
+        connector,
+        machine,
+        disk,
+        clock,
+        begin,
+    } = start;
     let opened = {
         let (directory, id) = (directory.clone(), member.id);
         shoal_base::blocking::run("open raft log", move || {
@@ -379,8 +435,11 @@ async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, Start
             Ok::<_, StartError>((log, snapshots))
         })
     };
-    let (log, snapshots) =
+    let (mut log, snapshots) =
         opened.await.map_err(|lost| StartError::Consensus { reason: lost.to_string() })??;
+    if begin == Begin::Alone {
+        crate::log::alone::make_sole_member(&mut log, &member).await?;
+    }
     let policy = Policy::new(&cluster);
     snapshots.keep_old(policy.keep_old);
     let (applied_sender, applied) = watch::channel(None);

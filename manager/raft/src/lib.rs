@@ -25,7 +25,7 @@ pub use connect::{ConnectError, Connector, TcpConnector, endpoint};
 pub use error::{
     BootstrapError, MembershipError, ProposeError, ReadError, StartError, TransferError,
 };
-pub use handle::{Proposed, Raft, Start};
+pub use handle::{Begin, Proposed, Raft, Start};
 pub use log::Error as LogError;
 pub use machine::{SnapshotView, StateMachine};
 pub use member::{Member, RaftId};

@@ -88,7 +88,7 @@ fn millis(duration: Duration) -> u64 {
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(4)
+        .max_blocking_threads(16)
         .thread_name("raft")
         .on_thread_start(prefer)
         .enable_all()
@@ -102,6 +102,21 @@ const NICE: i32 = -5;
 /// Prefers this thread over others. Without the capability it runs like them.
 pub(crate) fn prefer() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+}
+
+/// Nice value of work that can wait.
+const NICE_BACKGROUND: i32 = 5;
+
+/// Runs blocking work that must not slow anything else down.
+pub(crate) fn in_background<T>(work: impl FnOnce() -> T) -> T {
+    let thread = Some(rustix::thread::gettid());
+    let lowered = rustix::process::setpriority_process(thread, NICE_BACKGROUND);
+    let result = work();
+    if lowered.is_ok() {
+        // Without the capability the thread, which only ever does blocking work, stays behind others.
+        let _ = rustix::process::setpriority_process(thread, NICE);
+    }
+    result
 }
 
 /// Spawns on the raft threads. Ends with consensus.

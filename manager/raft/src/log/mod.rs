@@ -10,6 +10,7 @@
 //! header (made anew), segments that were purged (removed). Anything else is an error that names file and
 //! offset: entries that were acknowledged are never dropped silently.
 
+pub(crate) mod alone;
 mod files;
 mod frame;
 mod memory;

@@ -145,6 +145,8 @@ impl Peer {
                 let connecting = within(self.connector.connect(&member)).await?;
                 let channel = connecting.map_err(|error| Unreachable::new(&error))?;
                 let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+                // Members that were removed leave no connection behind.
+                channels.retain(|(id, _), _| self.book.member(*id).is_some());
                 channels.insert(key, (member.address, channel.clone()));
                 channel
             }

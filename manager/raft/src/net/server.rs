@@ -1,8 +1,9 @@
 //! The called side: a tonic service for the manager's server.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
 use openraft::raft::TransferLeaderRequest;
 use shoal_proto::raft as pb;
 use shoal_proto::raft::raft_server::{Raft as RaftCalls, RaftServer};
@@ -48,10 +49,8 @@ fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(format!("consensus has stopped: {error}"))
 }
 
-impl Server {
-    fn check(&self, to: u64) -> Result<(), Status> {
-        if to == self.id.0 { Ok(()) } else { Err(wrong_target(to, self.id)) }
-    }
+fn check(to: u64, here: RaftId) -> Result<(), Status> {
+    if to == here.0 { Ok(()) } else { Err(wrong_target(to, here)) }
 }
 
 type Answers = Pin<Box<dyn Stream<Item = Result<pb::AppendResponse, Status>> + Send>>;
@@ -65,16 +64,24 @@ impl RaftCalls for Server {
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let id = self.id;
-        // A request that cannot be read ends the stream: the leader begins another.
+        // Why requests are no longer taken: said once those before are answered.
+        let refusal = Arc::new(OnceLock::new());
+        let refused = Arc::clone(&refusal);
         let requests = request.into_inner().scan((), move |(), request| {
-            let request = request.ok().filter(|request| request.to == id.0);
-            std::future::ready(request.and_then(|request| wire::to_append_request(request).ok()))
+            let request = request.and_then(|request| {
+                check(request.to, id)?;
+                wire::to_append_request(request).map_err(invalid)
+            });
+            let request = request.map_err(|status| refused.set(status));
+            std::future::ready(request.ok())
         });
+        let last = stream::once(std::future::ready(()))
+            .filter_map(move |()| std::future::ready(refusal.get().cloned().map(Err)));
         let answers = self.core.stream_append(requests).map(|answer| match answer {
             Ok(result) => Ok(wire::append_response(&result)),
             Err(fatal) => Err(stopped(fatal)),
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(answers.chain(last))))
     }
 
     async fn vote(
@@ -82,7 +89,7 @@ impl RaftCalls for Server {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = request.into_inner();
-        self.check(request.to)?;
+        check(request.to, self.id)?;
         let request = wire::to_vote_request(request).map_err(invalid)?;
         let response = self.core.vote(request).await.map_err(stopped)?;
         Ok(Response::new(wire::vote_response(&response)))
@@ -93,7 +100,7 @@ impl RaftCalls for Server {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = request.into_inner();
-        self.check(request.to)?;
+        check(request.to, self.id)?;
         let request = wire::to_vote_request(request).map_err(invalid)?;
         let response = self.core.pre_vote(request).await.map_err(stopped)?;
         Ok(Response::new(wire::vote_response(&response)))
@@ -119,7 +126,7 @@ impl RaftCalls for Server {
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
         let request = request.into_inner();
-        self.check(request.to)?;
+        check(request.to, self.id)?;
         let from = wire::to_vote(request.from).map_err(invalid)?;
         let last = request.last.map(wire::to_log_id);
         let request = TransferLeaderRequest::new(from, request.successor, last);
@@ -138,7 +145,7 @@ impl Server {
         let Some(pb::snapshot_part::Part::Header(header)) = first else {
             return Err(invalid(Malformed { field: "header" }));
         };
-        self.check(header.to)?;
+        check(header.to, self.id)?;
         let meta = header.meta.ok_or(Malformed { field: "meta" }).and_then(wire::to_snapshot_meta);
         Ok((wire::to_vote(header.vote).map_err(invalid)?, meta.map_err(invalid)?))
     }

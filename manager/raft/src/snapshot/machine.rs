@@ -10,6 +10,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::watch;
 
 use super::store::{SnapshotFile, SnapshotStore};
+use crate::settings;
 use crate::types::{Command, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 use crate::{SnapshotView, StateMachine};
 
@@ -143,7 +144,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (meta, store) = (self.meta.clone(), self.store.clone());
         let written = shoal_base::blocking::run("write raft snapshot", move || {
             let view = view.into_inner().unwrap_or_else(PoisonError::into_inner);
-            store.write(&meta, view.as_ref())
+            settings::in_background(|| store.write(&meta, view.as_ref()))
         });
         let file = written.await.map_err(io::Error::other)??;
         Ok(Snapshot { meta: file.meta.clone(), snapshot: file })

@@ -149,13 +149,19 @@ impl SnapshotStore {
                 *current = Some(adopted.clone());
             }
         }
-        self.prune()?;
+        self.prune(self.shared.keep_old.load(Ordering::Relaxed))?;
         Ok(adopted)
     }
 
-    fn prune(&self) -> Result<(), Error> {
-        let keep = self.shared.keep_old.load(Ordering::Relaxed).saturating_add(1);
-        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    /// Removes all but the newest.
+    pub(crate) fn discard_old(&self) {
+        if let Err(error) = self.prune(0) {
+            tracing::warn!(%error, "failed to remove old raft snapshots");
+        }
+    }
+
+    fn prune(&self, keep_old: u64) -> Result<(), Error> {
+        let keep = usize::try_from(keep_old.saturating_add(1)).unwrap_or(usize::MAX);
         for path in list(&self.shared.directory)?.into_iter().rev().skip(keep) {
             discard(&path);
         }

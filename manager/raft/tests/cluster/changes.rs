@@ -1,10 +1,12 @@
 //! Members that come and go, and snapshots for those that are far behind.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shoal_base::{Clock, SystemClock};
 use shoal_manager_raft::quorum::Refusal;
-use shoal_manager_raft::{MembershipError, RaftId, Role};
+use shoal_manager_raft::{Begin, Key, KeyId, MembershipError, RaftId, Role};
 
 use crate::support::{Lab, PATIENCE, leader_of, within};
 
@@ -116,8 +118,12 @@ async fn a_fresh_member_gets_a_snapshot_and_the_entries_behind_it() {
     let second = lab.start(2).await;
     within(second.raft.wait_applied(index)).await.unwrap();
     assert_eq!(second.entries(), first.entries());
-    let snapshots = std::fs::read_dir(lab.path(2).join("snapshots")).unwrap().count();
-    assert_eq!(snapshots, 1);
+    within(async {
+        while std::fs::read_dir(lab.path(2).join("snapshots")).unwrap().count() != 1 {
+            SystemClock.sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     second.stop().await;
     first.stop().await;
 }
@@ -140,8 +146,13 @@ async fn snapshot_settings_change_while_it_runs() {
         first.write(&number.to_string()).await;
         SystemClock.sleep(Duration::from_millis(5)).await;
     }
-    let snapshots = std::fs::read_dir(lab.path(1).join("snapshots")).unwrap().count();
-    assert_eq!(snapshots, 2);
+    // The newest and one more, once the one that is being written is done.
+    within(async {
+        while std::fs::read_dir(lab.path(1).join("snapshots")).unwrap().count() != 2 {
+            SystemClock.sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     first.stop().await;
 }
 
@@ -160,4 +171,95 @@ async fn a_member_that_moved_is_reached_at_its_new_address() {
     assert_eq!(nodes[0].raft.status().members[&moved.id].member, moved);
     second.stop().await;
     nodes.pop().unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_three_goes_on_alone_when_the_others_are_lost() {
+    let mut lab = Lab::new(3).await;
+    let mut nodes = lab.cluster().await;
+    nodes[0].write("a").await;
+    for node in nodes.drain(..).rev() {
+        node.stop().await;
+    }
+    let one = lab.start(1).await;
+    SystemClock.sleep(Duration::from_millis(1500)).await;
+    assert!(!one.raft.status().leads(), "no quorum");
+    one.stop().await;
+    lab.begin = Begin::Alone;
+    let one = lab.start(1).await;
+    one.until("leads", |status| status.leads()).await;
+    one.write("b").await;
+    assert_eq!((one.entries(), one.raft.status().members.len()), (vec!["a".into(), "b".into()], 1));
+    // It grows again, with members that begin anew.
+    lab.begin = Begin::AsStored;
+    std::fs::remove_dir_all(lab.path(2)).unwrap();
+    let two = lab.start(2).await;
+    one.raft.add_voter(lab.member(2), PATIENCE).await.unwrap();
+    let index = one.write("c").await;
+    within(two.raft.wait_applied(index)).await.unwrap();
+    assert_eq!(two.entries(), ["a", "b", "c"]);
+    two.stop().await;
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_key_goes_out_of_use() {
+    let mut lab = Lab::new(1).await;
+    let one = lab.start(1).await;
+    one.raft.bootstrap().await.unwrap();
+    for number in 0..10 {
+        one.write(&number.to_string()).await;
+    }
+    assert_eq!(one.raft.keys_in_use(), BTreeSet::from([KeyId(1)]));
+    lab.keyring.rotate(KeyId(2), &Key::from_bytes([8; 32]));
+    one.write("new").await;
+    assert_eq!(one.raft.keys_in_use(), BTreeSet::from([KeyId(1), KeyId(2)]));
+    within(one.raft.reseal()).await.unwrap();
+    one.write("newer").await;
+    assert_eq!(one.raft.keys_in_use(), BTreeSet::from([KeyId(2)]));
+    let entries = one.entries();
+    one.stop().await;
+    lab.keyring.forget(KeyId(1));
+    let one = lab.start(1).await;
+    assert_eq!(one.entries(), entries);
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_for_another_member_are_refused() {
+    let mut lab = Lab::new(2).await;
+    let mut nodes = lab.cluster().await;
+    nodes.pop().unwrap().stop().await;
+    // Its host comes back with an empty disk, under a new id.
+    std::fs::remove_dir_all(lab.path(2)).unwrap();
+    let known = lab.member(2).clone();
+    lab.rename(2, RaftId(22));
+    let stranger = lab.start(2).await;
+    let write = nodes[0].raft.propose("x".into());
+    let write = tokio::time::timeout(Duration::from_secs(2), write).await;
+    assert!(!matches!(write, Ok(Ok(_))), "acknowledged by a stranger");
+    assert_eq!(stranger.raft.status().last, None);
+    assert!(nodes[0].raft.status().members.contains_key(&known.id));
+    stranger.stop().await;
+    nodes.pop().unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_on_while_a_snapshot_is_written() {
+    let mut lab = Lab::new(1).await;
+    lab.hold.store(true, Ordering::Relaxed);
+    let one = lab.start(1).await;
+    one.raft.bootstrap().await.unwrap();
+    one.until("leads", |status| status.leads()).await;
+    let before = one.write("before").await;
+    one.raft.take_snapshot().await.unwrap();
+    for number in 0..100 {
+        one.write(&number.to_string()).await;
+    }
+    assert_eq!(one.raft.status().snapshot, None);
+    lab.hold.store(false, Ordering::Relaxed);
+    one.until("has a snapshot", |status| status.snapshot.is_some()).await;
+    let snapshot = one.raft.status().snapshot.unwrap();
+    assert!((before..before + 50).contains(&snapshot), "{snapshot}: the state as it was then");
+    one.stop().await;
 }

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,8 +19,8 @@ use shoal_base::random::SystemRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{Clock, SystemClock, SystemDisk};
 use shoal_manager_raft::{
-    ConnectError, Connector, Key, KeyId, Keyring, Member, Raft, RaftId, SnapshotView, Start,
-    StartError, StateMachine, endpoint,
+    Begin, ConnectError, Connector, Key, KeyId, Keyring, Member, Raft, RaftId, Sealer,
+    SnapshotView, Start, StartError, StateMachine, endpoint,
 };
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::manager::RaftConfig;
@@ -42,13 +43,23 @@ pub(crate) struct Journal {
 pub(crate) type SharedJournal = Arc<Mutex<Journal>>;
 
 /// The journal as a state machine. Answers with the number of entries.
-struct Machine(SharedJournal);
+struct Machine {
+    journal: SharedJournal,
+    hold: Arc<AtomicBool>,
+}
 
-struct View(Vec<(u64, Bytes)>);
+/// Waits to be encoded while `hold` is set.
+struct View {
+    entries: Vec<(u64, Bytes)>,
+    hold: Arc<AtomicBool>,
+}
 
 impl SnapshotView for View {
     fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
-        for (index, entry) in &self.0 {
+        while self.hold.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for (index, entry) in &self.entries {
             writer.write_all(&index.to_le_bytes())?;
             writer.write_all(&u64::try_from(entry.len()).unwrap().to_le_bytes())?;
             writer.write_all(entry)?;
@@ -59,7 +70,7 @@ impl SnapshotView for View {
 
 impl StateMachine for Machine {
     fn apply(&mut self, index: u64, entry: &Bytes) -> Bytes {
-        let mut journal = self.0.lock().unwrap();
+        let mut journal = self.journal.lock().unwrap();
         assert!(index > journal.applied || journal.applied == 0, "entry {index} again");
         journal.applied = index;
         journal.entries.push((index, entry.clone()));
@@ -67,7 +78,8 @@ impl StateMachine for Machine {
     }
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {
-        Box::new(View(self.0.lock().unwrap().entries.clone()))
+        let entries = self.journal.lock().unwrap().entries.clone();
+        Box::new(View { entries, hold: Arc::clone(&self.hold) })
     }
 
     fn restore(&mut self, reader: &mut dyn Read) -> io::Result<()> {
@@ -88,12 +100,12 @@ impl StateMachine for Machine {
             entries.push((index, Bytes::copy_from_slice(entry)));
         }
         let applied = entries.last().map_or(0, |(index, _)| *index);
-        *self.0.lock().unwrap() = Journal { entries, applied };
+        *self.journal.lock().unwrap() = Journal { entries, applied };
         Ok(())
     }
 
     fn applied(&self) -> u64 {
-        self.0.lock().unwrap().applied
+        self.journal.lock().unwrap().applied
     }
 }
 
@@ -256,6 +268,10 @@ pub(crate) struct Lab {
     directory: tempfile::TempDir,
     pub(crate) cuts: Cuts,
     pub(crate) config: RaftConfig,
+    pub(crate) begin: Begin,
+    /// Keeps snapshots from being encoded.
+    pub(crate) hold: Arc<AtomicBool>,
+    pub(crate) keyring: Arc<Keyring>,
     members: Vec<Member>,
     listeners: Vec<Option<TcpListener>>,
 }
@@ -277,6 +293,13 @@ impl Lab {
             directory: tempfile::tempdir().unwrap(),
             cuts: Cuts::default(),
             config: RaftConfig::default(),
+            begin: Begin::AsStored,
+            hold: Arc::default(),
+            keyring: Arc::new(Keyring::new(
+                KeyId(1),
+                &Key::from_bytes([7; 32]),
+                Arc::new(SystemRandom),
+            )),
             members,
             listeners,
         }
@@ -302,18 +325,21 @@ impl Lab {
             None => TcpListener::bind(&member.address).await.unwrap(),
         };
         let journal = SharedJournal::default();
-        let keyring = Keyring::new(KeyId(1), &Key::from_bytes([7; 32]), Arc::new(SystemRandom));
         let raft = Raft::start(Start {
             config: self.config.clone(),
             directory: self.path(number),
-            sealer: Arc::new(keyring),
+            sealer: Arc::clone(&self.keyring) as Arc<dyn Sealer>,
             connector: Arc::new(SwitchedConnector {
                 from: member.id,
                 cuts: Arc::clone(&self.cuts),
             }),
-            machine: Box::new(Machine(Arc::clone(&journal))),
+            machine: Box::new(Machine {
+                journal: Arc::clone(&journal),
+                hold: Arc::clone(&self.hold),
+            }),
             disk: Arc::new(SystemDisk),
             clock: Arc::new(SystemClock),
+            begin: self.begin,
             member,
         })
         .await?;
@@ -333,6 +359,11 @@ impl Lab {
         self.members[number - 1].address = listener.local_addr().unwrap().to_string();
         self.listeners[number - 1] = Some(listener);
         self.member(number).clone()
+    }
+
+    /// Gives a member that is stopped another raft id.
+    pub(crate) fn rename(&mut self, number: usize, id: RaftId) {
+        self.members[number - 1].id = id;
     }
 
     /// Starts all members as one cluster of voters led by the first.

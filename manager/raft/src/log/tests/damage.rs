@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
+use openraft::storage::{RaftLogReader as _, RaftLogStorage as _, RaftLogStorageExt as _};
 use proptest::prelude::*;
 
 use super::{append, entry, id, open};
@@ -203,6 +203,24 @@ async fn a_purge_that_was_interrupted_is_finished() {
     assert_eq!(super::super::segment::list(dir.path()).unwrap(), [4]);
     let mut log = open(dir.path()).unwrap();
     assert_eq!(entries(&mut log).await, [entry(41)]);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_more_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path()).unwrap();
+    append(&mut log, 0..2).await;
+    let away = dir.path().with_extension("away");
+    std::fs::rename(dir.path(), &away).unwrap();
+    assert!(matches!(log.roll().await, Err(Error::Io { .. })), "the directory is gone");
+    std::fs::rename(&away, dir.path()).unwrap();
+    assert!(log.blocking_append([entry(2)]).await.is_err());
+    assert!(log.save_vote(&Vote::new(2, 2)).await.is_err());
+    log.close().await;
+    let mut log = open(dir.path()).unwrap();
+    assert_eq!(entries(&mut log).await, (0..2).map(entry).collect::<Vec<_>>());
+    assert_eq!(log.read_vote().await.unwrap(), None);
     log.close().await;
 }
 
