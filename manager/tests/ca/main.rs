@@ -1,6 +1,6 @@
 //! The authority and its clients over real sockets.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod external;
 mod rig;
