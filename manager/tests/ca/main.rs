@@ -1,6 +1,6 @@
 //! The authority and its clients over real sockets.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod external;
 mod rig;
@@ -17,6 +17,7 @@ use shoal_identity::renew::{Managers, Renewer};
 use shoal_identity::tls::{self, Expected};
 use shoal_identity::{Keeper, UnlockKey, chain, connect, join};
 use shoal_manager::ca::{configure, issue, offline, revocation};
+use shoal_manager::peers::Peers;
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::node::NodeRole;
 use shoal_model::error::{Chain, Classified as _, ErrorKind};
@@ -372,4 +373,23 @@ async fn the_renewal_loop_renews_when_it_is_told_and_when_it_is_time() {
         let not_after = follow.borrow_and_update().facts.not_after;
         assert!(not_after.since(time) > 89 * DAY);
     }
+}
+
+#[tokio::test]
+async fn managers_reach_each_other_by_node_and_with_the_newest_certificate() {
+    let rig = Rig::start().await;
+    let keeper = rig.member("m", NodeRole::Manager).await;
+    let (id, server) =
+        (keeper.credentials().identity().node, rig.keeper.credentials().identity().node);
+    let peers = Peers::new(keeper.credentials());
+    let reach = async |node| unlock_key(peers.channel_to(node, &rig.address).unwrap()).await;
+    assert_eq!(reach(server).await, Ok(()));
+    let (_, text) = reach(id).await.unwrap_err();
+    assert!(text.contains(&format!("expected node `{id}` at the other end")), "{text}");
+    assert!(peers.channel_to(server, "nowhere").is_err());
+
+    rig.change_node(id, |node| node.role = NodeRole::Worker).await;
+    join::renew(&keeper, &rig.managers()).await.unwrap();
+    let (code, _) = reach(server).await.unwrap_err();
+    assert_eq!(code, Code::PermissionDenied, "the old certificate lives on in no connection");
 }
