@@ -31,7 +31,7 @@ fn one_per_place(world: &World, service: &Service, tasks: &[&Task]) {
             usize::from(task.status.state == TaskState::Running && !suspect);
     }
     for (what, counts) in [("shall run", wanted), ("run", running)] {
-        for (place, count) in counts.into_iter().filter(|(_, count)| *count > most) {
+        if let Some((place, count)) = counts.into_iter().find(|(_, count)| *count > most) {
             let name = &service.spec.annotations.name;
             let last: Vec<_> = world.log.iter().rev().take(30).collect();
             panic!("{count} tasks {what} in {place} of {name}: {last:#?}");
