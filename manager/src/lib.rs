@@ -1,5 +1,6 @@
 //! Effects of a manager: store, leader loops, CA, dispatcher, control.
 
 pub mod consensus;
+pub mod orchestrate;
 pub mod store;
 pub mod watch;
