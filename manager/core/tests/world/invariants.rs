@@ -39,6 +39,18 @@ fn one_per_place(world: &World, service: &Service, tasks: &[&Task]) {
     }
 }
 
+/// After a plan no service has more places than it asks for.
+pub(crate) fn planned(world: &World) {
+    for service in world.state.services() {
+        let ServiceMode::Replicated { replicas } = service.spec.mode else { continue };
+        let tasks = world.state.tasks_of_service(service.id);
+        let wanted = tasks.filter(|task| task.desired <= TaskState::Complete);
+        let places: BTreeSet<Place> = wanted.filter_map(|task| Place::of(task)).collect();
+        let name = &service.spec.annotations.name;
+        assert!(places.len() as u64 <= replicas.unwrap_or(1), "{name} has {places:?}");
+    }
+}
+
 /// A task knows whom it replaces unless it is the first, and never more attempts than there is room for.
 fn history_is_kept(tasks: &[&Task]) {
     for task in tasks {

@@ -125,6 +125,7 @@ impl World {
                 self.log
             );
         }
+        invariants::planned(self);
         self.index > before
     }
 
