@@ -113,8 +113,9 @@ impl World {
     /// Plans until nothing is on the agenda. Whether anything was changed.
     pub(crate) fn plan(&mut self) -> bool {
         let before = self.index;
-        self.agenda.wake(self.now);
-        while let Some(item) = self.agenda.first() {
+        loop {
+            self.agenda.wake(self.now);
+            let Some(item) = self.agenda.first() else { break };
             let txns = self.agenda.look(&self.state, item, self.now, &mut self.ids);
             for txn in txns.expect("the store would refuse the plan") {
                 self.apply(txn.finish());
