@@ -1,6 +1,8 @@
 //! Effects of a manager: store, leader loops, CA, dispatcher, control.
 
+pub mod ca;
 pub mod consensus;
+pub mod dispatcher;
 pub mod orchestrate;
 pub mod store;
 pub mod watch;

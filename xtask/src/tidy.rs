@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("shoal-netoverlay", &["shoal-model", "shoal-base"]),
-    ("shoal-identity", &["shoal-model", "shoal-base"]),
+    ("shoal-identity", &["shoal-model", "shoal-base", "shoal-proto"]),
     ("shoal-proto", &["shoal-model"]),
     ("shoal-manager-core", &["shoal-model"]),
     ("shoal-manager-raft", &["shoal-model", "shoal-base", "shoal-proto"]),

@@ -3,11 +3,13 @@
 //! No clock, no I/O, no randomness: time and ids are handed in ([`ids::Ids`]), so that every manager that
 //! applies the same transactions has the same state, and a replay makes the same choices.
 
+pub mod assignment;
 pub mod constraint;
 pub mod drain;
 pub mod enforcer;
 pub mod ids;
 pub mod init;
+pub mod liveness;
 pub mod orchestrator;
 pub mod prefix;
 pub mod reaper;

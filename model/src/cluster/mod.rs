@@ -6,6 +6,7 @@
 //!
 //! Source: swarmkit `api/specs.proto`, `api/objects.proto`, `api/types.proto`; moby `api/types/swarm`.
 
+pub mod assignment;
 pub mod filters;
 pub mod ids;
 pub mod logs;
@@ -19,6 +20,7 @@ pub mod secret;
 pub mod service;
 pub mod task;
 
+pub use assignment::AssignedTask;
 pub use ids::{
     ClusterId, ClusterNetworkId, ConfigId, NodeId, SecretId, ServiceId, SessionId, TaskId,
 };

@@ -1,0 +1,178 @@
+//! Accepts connections of nodes: TCP, then TLS, then who it is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use rustls::ServerConfig;
+use shoal_base::SharedClock;
+use shoal_base::tasks::{TaskKind, Tasks};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use crate::credentials::Credentials;
+use crate::peer::{self, PeerInfo};
+use crate::tls;
+
+/// Handshakes at one time. A handshake costs about five milliseconds of a core; more at once only make all late.
+const HANDSHAKES_MAX: usize = 64;
+/// A handshake that takes longer is dropped.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that wait for the server to take them.
+const READY_MAX: usize = 64;
+/// Wait after the kernel refused to accept, mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections of nodes, for `tonic`'s `serve_with_incoming`.
+pub type Incoming = ReceiverStream<io::Result<PeerStream>>;
+
+/// Accepts on `listener` until the stream is dropped or the program stops.
+pub fn accept(listener: TcpListener, credentials: &Credentials, tasks: &Tasks) -> Incoming {
+    let (ready, incoming) = mpsc::channel(READY_MAX);
+    let acceptor = Acceptor {
+        config: tls::server(credentials),
+        clock: credentials.clock(),
+        tasks: tasks.clone(),
+        slots: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+        ready,
+    };
+    tasks.spawn(TaskKind::ClusterListener, acceptor.run(listener));
+    ReceiverStream::new(incoming)
+}
+
+struct Acceptor {
+    config: Arc<ServerConfig>,
+    clock: SharedClock,
+    tasks: Tasks,
+    slots: Arc<Semaphore>,
+    ready: mpsc::Sender<io::Result<PeerStream>>,
+}
+
+impl Acceptor {
+    async fn run(self, listener: TcpListener) {
+        loop {
+            let slot = Arc::clone(&self.slots);
+            let slot = slot.acquire_owned().await.expect("the semaphore is never closed");
+            let accepted = tokio::select! {
+                biased;
+                () = self.ready.closed() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => self.shake_hands(stream, address, slot),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    self.clock.sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn shake_hands(&self, stream: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit) {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
+        let ready = self.ready.clone();
+        let timeout = self.clock.sleep(HANDSHAKE_TIMEOUT);
+        self.tasks.spawn(TaskKind::ClusterConnection, async move {
+            let done = tokio::select! {
+                done = handshake(acceptor, stream, address) => done,
+                () = timeout => Err(io::ErrorKind::TimedOut.into()),
+            };
+            drop(slot);
+            match done {
+                // The server going away is no failure of the connection.
+                Ok(stream) => drop(ready.send(Ok(stream)).await),
+                Err(error) => tracing::info!(%address, %error, "refused a connection"),
+            }
+        });
+    }
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> io::Result<PeerStream> {
+    prepare(&stream)?;
+    let stream = acceptor.accept(stream).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let identity = shown
+        .map(|certificate| peer::facts(certificate).map(|facts| facts.identity))
+        .transpose()
+        .map_err(io::Error::other)?;
+    Ok(PeerStream { stream, info: PeerInfo { address, identity } })
+}
+
+/// Small messages go at once (`serve_with_incoming` does not see to that), and a peer that vanished is noticed.
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream.as_fd(), true)?;
+    sockopt::set_tcp_keepidle(stream.as_fd(), Duration::from_secs(15))?;
+    sockopt::set_tcp_keepintvl(stream.as_fd(), Duration::from_secs(5))?;
+    sockopt::set_tcp_keepcnt(stream.as_fd(), 3)?;
+    Ok(())
+}
+
+/// A connection with a node, or with one that wants to become one.
+#[derive(Debug)]
+pub struct PeerStream {
+    stream: TlsStream<TcpStream>,
+    info: PeerInfo,
+}
+
+impl Connected for PeerStream {
+    type ConnectInfo = PeerInfo;
+
+    fn connect_info(&self) -> PeerInfo {
+        self.info
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

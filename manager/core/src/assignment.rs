@@ -1,0 +1,316 @@
+//! What one node must hold: its tasks, and the secrets, configs and networks that exactly those need.
+//!
+//! Pure. [`Tracker`] remembers what a session was told. Watch events only name what was touched; the change is made
+//! from the state of the store alone, so that events may be merged, doubled or late. Cost is that of what was touched.
+//!
+//! A task belongs to the set from assigned until it leaves the store, as in swarmkit, so that the containers of ended
+//! tasks stay for `logs`; what it references only until it has ended. Orphaned tasks do not belong to it: their
+//! node must stop them when it comes back.
+//!
+//! Source: swarmkit `manager/dispatcher/assignments.go`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use shoal_model::cluster::service::OnDisconnect;
+use shoal_model::cluster::task::{RestartHistory, TaskStatus};
+use shoal_model::cluster::{
+    AssignedTask, ClusterNetwork, ClusterNetworkId, Config, ConfigId, Meta, NodeId, Secret,
+    SecretId, ServiceId, Task, TaskId, TaskState,
+};
+
+use crate::store::State;
+
+/// What is read of the store.
+pub trait Source {
+    /// A task.
+    fn task(&self, id: TaskId) -> Option<Arc<Task>>;
+    /// The tasks of a node.
+    fn tasks_on_node(&self, node: NodeId) -> Vec<Arc<Task>>;
+    /// A secret.
+    fn secret(&self, id: SecretId) -> Option<Arc<Secret>>;
+    /// A config.
+    fn config(&self, id: ConfigId) -> Option<Arc<Config>>;
+    /// A network.
+    fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>>;
+    /// What a service wants for its tasks on nodes that are cut off.
+    fn on_disconnect(&self, service: ServiceId) -> OnDisconnect;
+}
+
+impl Source for State {
+    fn task(&self, id: TaskId) -> Option<Arc<Task>> {
+        self.task(id).cloned()
+    }
+
+    fn tasks_on_node(&self, node: NodeId) -> Vec<Arc<Task>> {
+        self.tasks_on_node(node).cloned().collect()
+    }
+
+    fn secret(&self, id: SecretId) -> Option<Arc<Secret>> {
+        self.secret(id).cloned()
+    }
+
+    fn config(&self, id: ConfigId) -> Option<Arc<Config>> {
+        self.config(id).cloned()
+    }
+
+    fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>> {
+        self.network(id).cloned()
+    }
+
+    fn on_disconnect(&self, service: ServiceId) -> OnDisconnect {
+        let service = self.service(service);
+        service.and_then(|service| service.spec.extensions.on_disconnect).unwrap_or_default()
+    }
+}
+
+/// An object that a commit wrote or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Touched {
+    Secret(SecretId),
+    Config(ConfigId),
+    Network(ClusterNetworkId),
+    Service(ServiceId),
+    Task(TaskId),
+}
+
+/// A part of the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Key {
+    Secret(SecretId),
+    Config(ConfigId),
+    Network(ClusterNetworkId),
+    Task(TaskId),
+}
+
+/// One change of the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// New, or different.
+    Secret(Arc<Secret>),
+    /// New, or different.
+    Config(Arc<Config>),
+    /// New, or different.
+    Network(Arc<ClusterNetwork>),
+    /// New, or different in what concerns the worker.
+    Task {
+        /// Without status, meta, history and runs.
+        assigned: AssignedTask,
+        /// As the store knows it.
+        status: TaskStatus,
+    },
+    /// No longer part of the set.
+    Remove(Key),
+}
+
+/// What one session was told.
+#[derive(Debug, Clone)]
+pub struct Tracker {
+    node: NodeId,
+    tasks: BTreeMap<TaskId, Held>,
+    references: BTreeMap<Key, Reference>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    task: Arc<Task>,
+    on_disconnect: OnDisconnect,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Reference {
+    /// How many tasks need it.
+    count: usize,
+    /// What was sent; `None`: the store did not have it.
+    sent: Option<Dependency>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Dependency {
+    Secret(Arc<Secret>),
+    Config(Arc<Config>),
+    Network(Arc<ClusterNetwork>),
+}
+
+impl Tracker {
+    /// The complete set of a node: what to send, and the memory of it.
+    pub fn complete(source: &impl Source, node: NodeId) -> (Self, Vec<Change>) {
+        let mut tracker = Self { node, tasks: BTreeMap::new(), references: BTreeMap::new() };
+        let touched =
+            source.tasks_on_node(node).iter().map(|task| Touched::Task(task.id)).collect();
+        let changes = tracker.advance(source, &touched);
+        (tracker, changes)
+    }
+
+    /// The changes that lead from what was told to what the store has now, as far as `touched` goes. What tasks need
+    /// comes before them, and goes after them.
+    pub fn advance(&mut self, source: &impl Source, touched: &BTreeSet<Touched>) -> Vec<Change> {
+        let mut tasks = BTreeSet::new();
+        let mut dependencies = BTreeSet::new();
+        for &touched in touched {
+            match touched {
+                Touched::Task(id) => drop(tasks.insert(id)),
+                Touched::Service(id) => tasks.extend(self.tasks_of(id)),
+                Touched::Secret(id) => drop(dependencies.insert(Key::Secret(id))),
+                Touched::Config(id) => drop(dependencies.insert(Key::Config(id))),
+                Touched::Network(id) => drop(dependencies.insert(Key::Network(id))),
+            }
+        }
+        let mut task_changes = Vec::new();
+        for id in tasks {
+            self.advance_task(source, id, &mut dependencies, &mut task_changes);
+        }
+        let mut changes = Vec::new();
+        let mut removed = Vec::new();
+        for key in dependencies {
+            match self.advance_dependency(source, key) {
+                Some(change @ Change::Remove(_)) => removed.push(change),
+                other => changes.extend(other),
+            }
+        }
+        changes.append(&mut task_changes);
+        changes.append(&mut removed);
+        changes
+    }
+
+    /// Everything that may have changed: for a follower that missed changes.
+    pub fn everything(&self, source: &impl Source) -> BTreeSet<Touched> {
+        let there = source.tasks_on_node(self.node);
+        let tasks = self.tasks.keys().copied().chain(there.iter().map(|task| task.id));
+        let references = self.references.keys().filter_map(|key| match *key {
+            Key::Secret(id) => Some(Touched::Secret(id)),
+            Key::Config(id) => Some(Touched::Config(id)),
+            Key::Network(id) => Some(Touched::Network(id)),
+            Key::Task(_) => None,
+        });
+        tasks.map(Touched::Task).chain(references).collect()
+    }
+
+    /// Whether a change of this object may concern the node.
+    pub fn holds(&self, touched: Touched) -> bool {
+        match touched {
+            Touched::Task(id) => self.tasks.contains_key(&id),
+            Touched::Service(id) => self.tasks_of(id).next().is_some(),
+            Touched::Secret(id) => self.references.contains_key(&Key::Secret(id)),
+            Touched::Config(id) => self.references.contains_key(&Key::Config(id)),
+            Touched::Network(id) => self.references.contains_key(&Key::Network(id)),
+        }
+    }
+
+    fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = TaskId> {
+        self.tasks
+            .values()
+            .map(|held| &held.task)
+            .filter_map(move |task| (task.service == Some(service)).then_some(task.id))
+    }
+
+    fn advance_task(
+        &mut self,
+        source: &impl Source,
+        id: TaskId,
+        dependencies: &mut BTreeSet<Key>,
+        changes: &mut Vec<Change>,
+    ) {
+        let now = source.task(id).filter(|task| belongs(self.node, task)).map(|task| Held {
+            on_disconnect: task
+                .service
+                .map(|service| source.on_disconnect(service))
+                .unwrap_or_default(),
+            task,
+        });
+        let before = match &now {
+            Some(held) => self.tasks.insert(id, held.clone()),
+            None => self.tasks.remove(&id),
+        };
+        for key in before.iter().flat_map(|held| needs(&held.task)) {
+            dependencies.insert(key);
+            let reference = self.references.entry(key).or_default();
+            reference.count = reference.count.saturating_sub(1);
+        }
+        for key in now.iter().flat_map(|held| needs(&held.task)) {
+            dependencies.insert(key);
+            self.references.entry(key).or_default().count += 1;
+        }
+        match (before, now) {
+            (Some(before), Some(now)) if same(&before, &now) => {}
+            (_, Some(now)) => changes.push(now.to_change()),
+            (Some(_), None) => changes.push(Change::Remove(Key::Task(id))),
+            (None, None) => {}
+        }
+    }
+
+    fn advance_dependency(&mut self, source: &impl Source, key: Key) -> Option<Change> {
+        let reference = self.references.get_mut(&key)?;
+        let now = if reference.count == 0 { None } else { find(source, key) };
+        let changed = reference.sent != now;
+        reference.sent.clone_from(&now);
+        if reference.count == 0 {
+            self.references.remove(&key);
+        }
+        changed.then(|| match now {
+            Some(Dependency::Secret(secret)) => Change::Secret(secret),
+            Some(Dependency::Config(config)) => Change::Config(config),
+            Some(Dependency::Network(network)) => Change::Network(network),
+            None => Change::Remove(key),
+        })
+    }
+}
+
+impl Held {
+    fn to_change(&self) -> Change {
+        let status = self.task.status.clone();
+        let mut task = Task::clone(&self.task);
+        task.status = TaskStatus::default();
+        task.meta = Meta::default();
+        task.history = RestartHistory::default();
+        task.runs = 0;
+        let assigned = AssignedTask { task: Arc::new(task), on_disconnect: self.on_disconnect };
+        Change::Task { assigned, status }
+    }
+}
+
+fn belongs(node: NodeId, task: &Task) -> bool {
+    task.node == Some(node)
+        && task.status.state >= TaskState::Assigned
+        && task.status.state != TaskState::Orphaned
+}
+
+/// What a task needs as long as it has not ended, each once.
+fn needs(task: &Task) -> BTreeSet<Key> {
+    if task.status.state.is_terminal() {
+        return BTreeSet::new();
+    }
+    let secrets = task.spec.secrets.iter().map(|reference| Key::Secret(reference.id));
+    let configs = task.spec.configs.iter().map(|reference| Key::Config(reference.id));
+    let networks = task.networks.iter().map(|attachment| Key::Network(attachment.network));
+    secrets.chain(configs).chain(networks).collect()
+}
+
+fn find(source: &impl Source, key: Key) -> Option<Dependency> {
+    match key {
+        Key::Secret(id) => source.secret(id).map(Dependency::Secret),
+        Key::Config(id) => source.config(id).map(Dependency::Config),
+        Key::Network(id) => source.network(id).map(Dependency::Network),
+        Key::Task(_) => None,
+    }
+}
+
+/// Whether two states of a task are the same for its worker: what is compared is what [`Held::to_change`] keeps.
+fn same(one: &Held, other: &Held) -> bool {
+    let (a, b) = (&one.task, &other.task);
+    one.on_disconnect == other.on_disconnect
+        && a.desired == b.desired
+        && (Arc::ptr_eq(&a.spec, &b.spec) || a.spec == b.spec)
+        && (Arc::ptr_eq(&a.annotations, &b.annotations) || a.annotations == b.annotations)
+        && a.endpoint == b.endpoint
+        && a.networks == b.networks
+        && a.generic == b.generic
+        && a.spec_version == b.spec_version
+        && (a.service, a.slot, a.node, a.job_iteration)
+            == (b.service, b.slot, b.node, b.job_iteration)
+}
+
+#[cfg(test)]
+mod tests;

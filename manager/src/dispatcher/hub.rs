@@ -1,0 +1,222 @@
+//! The sessions of this manager, and which of them a change of the store concerns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shoal_manager_core::assignment::Touched;
+use shoal_manager_core::liveness;
+use shoal_manager_core::store::{Event, State};
+use shoal_model::cluster::{Cluster, Node, NodeId, SessionId};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::liveness::Leading;
+use crate::store::Store;
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) node: NodeId,
+    /// The period that the node was told.
+    pub(super) period: Duration,
+    dirty: Mutex<Dirty>,
+    /// Something is dirty.
+    pub(super) changed: Notify,
+    /// What the session says of managers, root or node may differ.
+    pub(super) refresh: Notify,
+    /// It is over.
+    pub(super) ended: CancellationToken,
+}
+
+/// What may have changed for a session.
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    pub(super) touched: BTreeSet<Touched>,
+    /// Changes were missed: everything may have.
+    pub(super) everything: bool,
+}
+
+impl Session {
+    pub(super) fn new(id: SessionId, node: NodeId, period: Duration) -> Self {
+        Self {
+            id,
+            node,
+            period,
+            dirty: Mutex::default(),
+            changed: Notify::new(),
+            refresh: Notify::new(),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// What may have changed since the last call.
+    pub(super) fn take(&self) -> Dirty {
+        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn touch(&self, touched: Touched) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        dirty.touched.insert(touched);
+        drop(dirty);
+        self.changed.notify_one();
+    }
+
+    fn touch_everything(&self) {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).everything = true;
+        self.changed.notify_one();
+        self.refresh.notify_one();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    by_id: BTreeMap<SessionId, Arc<Session>>,
+    by_node: BTreeMap<NodeId, Arc<Session>>,
+}
+
+/// All sessions of this manager.
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    sessions: Mutex<Sessions>,
+}
+
+impl Hub {
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.sessions().by_id.len()
+    }
+
+    /// Takes a session in; the one that its node had here is over.
+    pub(super) fn add(&self, session: &Arc<Session>) {
+        let mut sessions = self.sessions();
+        if let Some(before) = sessions.by_node.insert(session.node, Arc::clone(session)) {
+            sessions.by_id.remove(&before.id);
+            before.ended.cancel();
+        }
+        sessions.by_id.insert(session.id, Arc::clone(session));
+    }
+
+    /// The session of a node; `None`: there is none with that id, or it is another node's.
+    pub(super) fn get(&self, id: SessionId, node: NodeId) -> Option<Arc<Session>> {
+        self.sessions().by_id.get(&id).filter(|session| session.node == node).cloned()
+    }
+
+    /// Ends a session, if it is here.
+    pub(super) fn end(&self, id: SessionId) {
+        let mut sessions = self.sessions();
+        if let Some(session) = sessions.by_id.remove(&id) {
+            if sessions.by_node.get(&session.node).is_some_and(|current| current.id == id) {
+                sessions.by_node.remove(&session.node);
+            }
+            session.ended.cancel();
+        }
+    }
+
+    fn of_node(&self, node: NodeId) -> Option<Arc<Session>> {
+        self.sessions().by_node.get(&node).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Session>> {
+        self.sessions().by_id.values().cloned().collect()
+    }
+}
+
+/// Follows the store's changes and wakes the sessions that they concern.
+pub(super) async fn follow(store: Store, hub: Arc<Hub>, leading: Arc<Leading>) {
+    loop {
+        let (_, mut subscription) = store.watch();
+        for session in hub.all() {
+            session.touch_everything();
+        }
+        loop {
+            let Ok(batches) = subscription.next().await else {
+                tracing::warn!("changes of the store were missed; looking at all sessions");
+                break;
+            };
+            let view = store.view();
+            for event in batches.iter().flat_map(|batch| &batch.events) {
+                route(&view, &hub, &leading, event);
+            }
+        }
+    }
+}
+
+fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
+    match event {
+        Event::Task(diff) => {
+            let tasks = diff.old.iter().chain(&diff.new);
+            for (node, id) in tasks.filter_map(|task| Some((task.node?, task.id))) {
+                if let Some(session) = hub.of_node(node) {
+                    session.touch(Touched::Task(id));
+                }
+            }
+        }
+        Event::Service(diff) => {
+            let policy = |service: &Option<Arc<shoal_model::cluster::Service>>| {
+                service.as_ref().and_then(|service| service.spec.extensions.on_disconnect)
+            };
+            if let (Some(_), Some(new)) = (&diff.old, &diff.new)
+                && policy(&diff.old) != policy(&diff.new)
+            {
+                let nodes: BTreeSet<_> =
+                    view.tasks_of_service(new.id).filter_map(|task| task.node).collect();
+                for session in nodes.into_iter().filter_map(|node| hub.of_node(node)) {
+                    session.touch(Touched::Service(new.id));
+                }
+            }
+        }
+        Event::Secret(diff) => touch_all(hub, diff.latest().map(|it| Touched::Secret(it.id))),
+        Event::Config(diff) => touch_all(hub, diff.latest().map(|it| Touched::Config(it.id))),
+        Event::Network(diff) => touch_all(hub, diff.latest().map(|it| Touched::Network(it.id))),
+        Event::Node(diff) => node(hub, leading, diff.old.as_deref(), diff.new.as_deref()),
+        Event::Cluster(diff) => {
+            let says = |cluster: &Option<Arc<Cluster>>| {
+                cluster.as_ref().map(|it| (it.root.certificate.clone(), it.spec.heartbeat_period))
+            };
+            if says(&diff.old) != says(&diff.new) {
+                refresh_all(hub);
+            }
+        }
+    }
+}
+
+/// Objects that tasks share change rarely: each session looks for itself whether it holds the object.
+fn touch_all(hub: &Hub, touched: Option<Touched>) {
+    for session in hub.all() {
+        if let Some(touched) = touched {
+            session.touch(touched);
+        }
+    }
+}
+
+fn refresh_all(hub: &Hub) {
+    for session in hub.all() {
+        session.refresh.notify_one();
+    }
+}
+
+fn node(hub: &Hub, leading: &Leading, old: Option<&Node>, new: Option<&Node>) {
+    let manager = |node: Option<&Node>| node.and_then(|node| node.manager.clone());
+    if manager(old) != manager(new) {
+        refresh_all(hub);
+    }
+    match (old, new) {
+        (Some(old), None) => {
+            leading.step(&[liveness::Event::Removed { node: old.id }]);
+            if let Some(session) = hub.of_node(old.id) {
+                hub.end(session.id);
+            }
+        }
+        (Some(old), Some(new)) if old.spec != new.spec || old.role != new.role => {
+            if let Some(session) = hub.of_node(new.id) {
+                session.refresh.notify_one();
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,307 @@
+//! Signs of life: gathered by every manager, sent to the leader, decided there by the pure
+//! [`shoal_manager_core::liveness::Liveness`].
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use shoal_base::SharedClock;
+use shoal_manager_core::liveness::{Effect, Event, Known, Liveness};
+use shoal_manager_core::store::{Rejected, State, Txn};
+use shoal_model::cluster::node::NodeState;
+use shoal_model::cluster::task::TaskStatus;
+use shoal_model::cluster::{ClusterSpec, Node, NodeId, SessionId, TaskState};
+use shoal_model::error::{Chain, Failure};
+use shoal_proto::codec;
+use shoal_proto::dispatcher::beat::Kind;
+use shoal_proto::dispatcher::{Beat, ReportRequest, ReportResponse};
+use tokio::sync::Notify;
+
+use super::hub::Hub;
+use super::monotonic;
+use crate::consensus::Leader;
+use crate::store::{self, Store};
+
+/// Beats that come within this time travel together.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Before a commit that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Calls the leader's liveness service.
+pub trait ReachLeader: Debug + Send + Sync + 'static {
+    /// Sends a report.
+    fn report(
+        &self,
+        leader: &Leader,
+        request: ReportRequest,
+    ) -> BoxFuture<'static, Result<ReportResponse, Failure>>;
+}
+
+/// Beats that wait for the leader: one per session, registrations before heartbeats.
+#[derive(Debug, Default)]
+pub(super) struct Beats {
+    waiting: Mutex<BTreeMap<SessionId, Event>>,
+    arrived: Notify,
+}
+
+impl Beats {
+    /// Takes a beat in. A heartbeat does not replace a registration: that one says more.
+    pub(super) fn put(&self, session: SessionId, event: Event) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let registered = matches!(waiting.get(&session), Some(Event::Registered { .. }));
+        if !(registered && matches!(event, Event::Heartbeat { .. })) {
+            waiting.insert(session, event);
+        }
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> BTreeMap<SessionId, Event> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Those that did not reach the leader, unless newer ones have come.
+    fn put_back(&self, events: BTreeMap<SessionId, Event>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (session, event) in events {
+            waiting.entry(session).or_insert(event);
+        }
+    }
+}
+
+/// What the leader decides with; nothing on other managers.
+#[derive(Debug)]
+pub(super) struct Leading {
+    clock: SharedClock,
+    state: Mutex<Option<Deciding>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Deciding {
+    liveness: Liveness,
+    effects: Vec<Effect>,
+}
+
+impl Leading {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self { clock, state: Mutex::new(None), changed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Deciding>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes events in; the sessions that are over. `None`: this manager does not lead.
+    pub(super) fn step(&self, events: &[Event]) -> Option<Vec<SessionId>> {
+        let now = monotonic(&self.clock);
+        let mut state = self.state();
+        let deciding = state.as_mut()?;
+        let mut effects = Vec::new();
+        for event in events {
+            deciding.liveness.step(now, *event, &mut effects);
+        }
+        let ended = effects.iter().filter_map(|effect| match effect {
+            Effect::End { session } => Some(*session),
+            Effect::Ready { .. }
+            | Effect::Down { .. }
+            | Effect::Disconnected { .. }
+            | Effect::Orphan { .. } => None,
+        });
+        let ended = ended.collect();
+        effects.retain(|effect| !matches!(effect, Effect::End { .. }));
+        let changed = !effects.is_empty() || !events.is_empty();
+        deciding.effects.append(&mut effects);
+        drop(state);
+        if changed {
+            self.changed.notify_one();
+        }
+        Some(ended)
+    }
+
+    /// What must be written, and when to look again.
+    fn due(&self) -> (Vec<Effect>, Option<Duration>) {
+        let now = monotonic(&self.clock);
+        let mut state = self.state();
+        let Some(deciding) = state.as_mut() else { return (Vec::new(), None) };
+        let mut effects = std::mem::take(&mut deciding.effects);
+        deciding.liveness.step(now, Event::Tick, &mut effects);
+        let next = deciding.liveness.next_deadline().map(|deadline| deadline.since(now));
+        (effects, next)
+    }
+}
+
+/// Decides until it is dropped.
+pub(super) async fn lead(store: &Store, clock: &SharedClock, leading: &Leading) {
+    struct Clear<'a>(&'a Leading);
+    impl Drop for Clear<'_> {
+        fn drop(&mut self) {
+            *self.0.state() = None;
+        }
+    }
+    let view = store.view();
+    let liveness = begin(&view, clock);
+    *leading.state() = Some(Deciding { liveness, effects: Vec::new() });
+    let _clear = Clear(leading);
+    loop {
+        let (effects, next) = leading.due();
+        let write = effects.iter().any(|effect| !matches!(effect, Effect::End { .. }));
+        while write {
+            let written = store.update(|txn| apply(txn, &effects).map_err(store::Error::from));
+            match written.await {
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), "liveness of nodes is not written");
+                    clock.sleep(AGAIN).await;
+                }
+            }
+        }
+        let wait = next.map(|next| clock.sleep(next));
+        tokio::select! {
+            () = leading.changed.notified() => {}
+            () = async { match wait { Some(wait) => wait.await, None => std::future::pending().await } } => {}
+        }
+    }
+}
+
+/// Clocks of a leader that begins.
+fn begin(view: &State, clock: &SharedClock) -> Liveness {
+    let period = view.cluster().map_or_else(
+        || ClusterSpec::default().heartbeat_period,
+        |cluster| cluster.spec.heartbeat_period,
+    );
+    let now = clock.now();
+    let known = view.nodes().filter(|node| node.status.state != NodeState::Unknown).map(|node| {
+        let away = matches!(node.status.state, NodeState::Down | NodeState::Disconnected);
+        Known {
+            node: node.id,
+            away: away.then(|| now.since(node.status.since)),
+            ready: node.status.state == NodeState::Ready,
+        }
+    });
+    Liveness::new(monotonic(clock), period, known)
+}
+
+/// Puts decisions into a transaction. Nodes that are gone are skipped.
+fn apply(txn: &mut Txn, effects: &[Effect]) -> Result<(), Rejected> {
+    for effect in effects {
+        match *effect {
+            Effect::Ready { node } => set(txn, node, NodeState::Ready, "")?,
+            Effect::Down { node } => set(txn, node, NodeState::Down, "heartbeat failure")?,
+            Effect::Disconnected { node } => {
+                set(txn, node, NodeState::Disconnected, "the node left")?;
+            }
+            Effect::Orphan { node } => orphan(txn, node)?,
+            Effect::End { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn set(txn: &mut Txn, id: NodeId, state: NodeState, message: &str) -> Result<(), Rejected> {
+    let Some(node) = txn.node(id).filter(|node| node.status.state != state) else { return Ok(()) };
+    let mut node = Node::clone(node);
+    node.status.state = state;
+    message.clone_into(&mut node.status.message);
+    node.status.since = txn.at();
+    txn.put_node(node)
+}
+
+fn orphan(txn: &mut Txn, node: NodeId) -> Result<(), Rejected> {
+    let running = TaskState::Assigned..=TaskState::Running;
+    let tasks: Vec<_> = txn
+        .tasks_on_node(node)
+        .filter(|task| running.contains(&task.status.state))
+        .map(|task| (task.id, task.status.clone()))
+        .collect();
+    for (id, status) in tasks {
+        let status = TaskStatus {
+            state: TaskState::Orphaned,
+            at: txn.at(),
+            message: "the node of the task was down for too long".to_owned(),
+            ..status
+        };
+        txn.task_status(id, status)?;
+    }
+    Ok(())
+}
+
+/// Brings the beats of this manager's sessions to the leader.
+pub(super) struct Reporter {
+    pub(super) store: Store,
+    pub(super) leader: Arc<dyn ReachLeader>,
+    pub(super) clock: SharedClock,
+    pub(super) hub: Arc<Hub>,
+    pub(super) beats: Arc<Beats>,
+    pub(super) leading: Arc<Leading>,
+}
+
+impl Reporter {
+    pub(super) async fn run(self) {
+        loop {
+            self.beats.arrived.notified().await;
+            self.clock.sleep(PERIOD).await;
+            let events = self.beats.take();
+            if let Err(error) = self.report(&events).await {
+                tracing::debug!(%error, "signs of life did not reach the leader");
+                self.beats.put_back(events);
+                self.beats.arrived.notify_one();
+            }
+        }
+    }
+
+    async fn report(&self, events: &BTreeMap<SessionId, Event>) -> Result<(), Failure> {
+        let list: Vec<_> = events.values().copied().collect();
+        let ended = match self.leading.step(&list) {
+            Some(ended) => ended,
+            None => self.tell_leader(&list).await?,
+        };
+        for session in ended {
+            self.hub.end(session);
+        }
+        Ok(())
+    }
+
+    async fn tell_leader(&self, events: &[Event]) -> Result<Vec<SessionId>, Failure> {
+        let leader = self.store.leadership().borrow().leader.clone();
+        let leader = leader
+            .ok_or_else(|| Failure::new(shoal_model::ErrorKind::Unavailable, "no manager leads"))?;
+        let request = ReportRequest {
+            beats: events.iter().filter_map(to_beat).collect(),
+            statuses: Vec::new(),
+        };
+        let response = self.leader.report(&leader, request).await?;
+        let ids = response.ended.iter().filter_map(|id| codec::id(id).ok());
+        Ok(ids.map(SessionId::from_bytes).collect())
+    }
+}
+
+fn to_beat(event: &Event) -> Option<Beat> {
+    let (kind, node, session, period) = match *event {
+        Event::Registered { node, session, period } => (Kind::Registered, node, session, period),
+        Event::Heartbeat { node, session, period } => (Kind::Heartbeat, node, session, period),
+        Event::Left { node, session } => (Kind::Left, node, session, Duration::ZERO),
+        Event::Removed { .. } | Event::Tick => return None,
+    };
+    Some(Beat {
+        node: node.to_bytes().to_vec().into(),
+        session: session.to_bytes().to_vec().into(),
+        kind: kind.into(),
+        period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
+        ..Beat::default()
+    })
+}
+
+/// Reads a beat of another manager.
+pub(super) fn from_beat(beat: &Beat) -> Result<Event, codec::Error> {
+    let node = NodeId::from_bytes(codec::id(&beat.node)?);
+    let session = SessionId::from_bytes(codec::id(&beat.session)?);
+    let period = Duration::from_millis(beat.period_ms);
+    Ok(match beat.kind() {
+        Kind::Registered => Event::Registered { node, session, period },
+        Kind::Heartbeat => Event::Heartbeat { node, session, period },
+        Kind::Left => Event::Left { node, session },
+    })
+}

@@ -1,0 +1,317 @@
+//! The calls of workers, and of other managers.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use shoal_base::tasks::TaskKind;
+use shoal_identity::PeerInfo;
+use shoal_identity::authorize::caller;
+use shoal_manager_core::assignment::Tracker;
+use shoal_manager_core::liveness::{Event, jittered};
+use shoal_manager_core::store::State;
+use shoal_model::cluster::node::{NodeCertificate, NodeDescription};
+use shoal_model::cluster::{ClusterSpec, Node, NodeId, SessionId, TaskId};
+use shoal_model::error::Chain;
+use shoal_proto::codec;
+use shoal_proto::dispatcher::assignments_message::Kind as SetKind;
+use shoal_proto::dispatcher::dispatcher_server::Dispatcher as Sessions;
+use shoal_proto::dispatcher::liveness_server::Liveness;
+use shoal_proto::dispatcher::{
+    AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, Manager,
+    ReportRequest, ReportResponse, SessionMessage, SessionRequest, UpdateDescriptionRequest,
+    UpdateDescriptionResponse, UpdateStatusesRequest, UpdateStatusesResponse,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::Dispatcher;
+use super::encode::Encoder;
+use super::hub::Session;
+use super::statuses::Update;
+use crate::store;
+
+/// Changes that come within this time travel together.
+const GATHER: Duration = Duration::from_millis(10);
+/// Messages to a worker that does not read.
+const QUEUE_MAX: usize = 16;
+
+type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl Sessions for Dispatcher {
+    type SessionStream = Stream<SessionMessage>;
+    type AssignmentsStream = Stream<AssignmentsMessage>;
+
+    async fn session(
+        &self,
+        request: Request<SessionRequest>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let node = caller(request.extensions())?.node;
+        let address = request.extensions().get::<PeerInfo>().map(|peer| peer.address.ip());
+        let description = codec::decode("node description", &request.into_inner().description)
+            .map_err(bad_input)?;
+        let limit = &self.limit;
+        let admitted = limit.lock().unwrap_or_else(PoisonError::into_inner).admit(self.now(), node);
+        if let Err(wait) = admitted {
+            let text = format!("node `{node}` registers too often: wait {wait:?}");
+            return Err(Status::resource_exhausted(text));
+        }
+        self.member(node).await?;
+        self.describe(node, &description, address).await?;
+        let mut id = [0; 16];
+        self.random.fill(&mut id);
+        let mut bits = [0; 4];
+        self.random.fill(&mut bits);
+        let view = self.store.view();
+        let wished = view.cluster().map_or_else(
+            || ClusterSpec::default().heartbeat_period,
+            |cluster| cluster.spec.heartbeat_period,
+        );
+        let period = jittered(wished, u32::from_be_bytes(bits));
+        let session = Arc::new(Session::new(SessionId::from_bytes(id), node, period));
+        self.hub.add(&session);
+        self.beats.put(session.id, Event::Registered { node, session: session.id, period });
+        tracing::info!(%node, session = %session.id, "session with worker began");
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let dispatcher = self.clone();
+        self.tasks.spawn(TaskKind::WorkerSession, async move {
+            dispatcher.talk(&session, &sender).await;
+            dispatcher.hub.end(session.id);
+            tracing::info!(%node, session = %session.id, "session with worker ended");
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn assignments(
+        &self,
+        request: Request<AssignmentsRequest>,
+    ) -> Result<Response<Self::AssignmentsStream>, Status> {
+        let node = caller(request.extensions())?.node;
+        let session = self.find(node, &request.into_inner().session)?;
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let dispatcher = self.clone();
+        self.tasks.spawn(TaskKind::WorkerSession, async move {
+            let ended = session.ended.clone();
+            let serving = dispatcher.assign(&session, &sender);
+            tokio::select! {
+                () = serving => {}
+                () = ended.cancelled() => {}
+                () = sender.closed() => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        let node = caller(request.extensions())?.node;
+        let request = request.into_inner();
+        let session = self.find(node, &request.session)?;
+        let (id, period) = (session.id, session.period);
+        if request.leaving {
+            self.beats.put(id, Event::Left { node, session: id });
+            self.hub.end(id);
+        } else {
+            self.beats.put(id, Event::Heartbeat { node, session: id, period });
+        }
+        Ok(Response::new(HeartbeatResponse { period_ms: milliseconds(period) }))
+    }
+
+    async fn update_statuses(
+        &self,
+        request: Request<UpdateStatusesRequest>,
+    ) -> Result<Response<UpdateStatusesResponse>, Status> {
+        let node = caller(request.extensions())?.node;
+        let request = request.into_inner();
+        self.find(node, &request.session)?;
+        let mut updates = Vec::with_capacity(request.updates.len());
+        for update in request.updates {
+            updates.push(Update {
+                node,
+                task: codec::id(&update.task).map(TaskId::from_bytes).map_err(bad_input)?,
+                status: codec::decode("task status", &update.status).map_err(bad_input)?,
+                runs: update.runs,
+            });
+        }
+        let committed = self.statuses.commit(updates).await;
+        committed.map_err(|error| Status::unavailable(Chain(&error).to_string()))?;
+        Ok(Response::new(UpdateStatusesResponse {}))
+    }
+
+    async fn update_description(
+        &self,
+        request: Request<UpdateDescriptionRequest>,
+    ) -> Result<Response<UpdateDescriptionResponse>, Status> {
+        let node = caller(request.extensions())?.node;
+        let address = request.extensions().get::<PeerInfo>().map(|peer| peer.address.ip());
+        let request = request.into_inner();
+        self.find(node, &request.session)?;
+        let description =
+            codec::decode("node description", &request.description).map_err(bad_input)?;
+        self.describe(node, &description, address).await?;
+        Ok(Response::new(UpdateDescriptionResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl Liveness for Dispatcher {
+    async fn report(
+        &self,
+        request: Request<ReportRequest>,
+    ) -> Result<Response<ReportResponse>, Status> {
+        let beats = request.into_inner().beats;
+        let events = beats.iter().map(super::liveness::from_beat);
+        let events = events.collect::<Result<Vec<_>, _>>().map_err(bad_input)?;
+        let ended = self
+            .leading
+            .step(&events)
+            .ok_or_else(|| Status::failed_precondition("this manager does not lead"))?;
+        for session in &ended {
+            self.hub.end(*session);
+        }
+        let ended = ended.into_iter().map(|id| id.to_bytes().to_vec().into()).collect();
+        Ok(Response::new(ReportResponse { ended }))
+    }
+}
+
+impl Dispatcher {
+    fn find(&self, node: NodeId, session: &[u8]) -> Result<Arc<Session>, Status> {
+        let id = codec::id(session).map(SessionId::from_bytes).map_err(bad_input)?;
+        self.hub.get(id, node).ok_or_else(|| {
+            Status::not_found(format!("node `{node}` has no session `{id}` with this manager"))
+        })
+    }
+
+    /// Whether a node is a member, by a read that is up to date when the replica does not know it.
+    async fn member(&self, node: NodeId) -> Result<(), Status> {
+        if self.store.view().node(node).is_some() {
+            return Ok(());
+        }
+        let view = self.store.read().await.map_err(store_failed)?;
+        match view.node(node) {
+            Some(_) => Ok(()),
+            None => {
+                let text = format!("node `{node}` is not a member of the cluster");
+                Err(Status::permission_denied(text))
+            }
+        }
+    }
+
+    /// Writes what a node says of itself, when it differs.
+    async fn describe(
+        &self,
+        id: NodeId,
+        description: &NodeDescription,
+        address: Option<std::net::IpAddr>,
+    ) -> Result<(), Status> {
+        let written = self.store.update(|txn| {
+            let Some(node) = txn.node(id) else { return Ok(()) };
+            let same = node.description.as_ref() == Some(description);
+            if same && (address.is_none() || node.status.address == address) {
+                return Ok(());
+            }
+            let mut node = Node::clone(node);
+            node.description = Some(description.clone());
+            node.status.address = address.or(node.status.address);
+            txn.put_node(node).map_err(store::Error::from)
+        });
+        written.await.map(|_| ()).map_err(store_failed)
+    }
+
+    /// Tells a worker of managers, root and its own node, at first and whenever that changed.
+    async fn talk(&self, session: &Session, sender: &mpsc::Sender<Result<SessionMessage, Status>>) {
+        let mut told = None;
+        loop {
+            let message = session_message(&self.store.view(), session);
+            if told.as_ref() != Some(&message) {
+                told = Some(message.clone());
+                if sender.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = session.refresh.notified() => {}
+                () = session.ended.cancelled() => return,
+                () = sender.closed() => return,
+            }
+        }
+    }
+
+    /// Serves the assignments of a session.
+    async fn assign(
+        &self,
+        session: &Session,
+        sender: &mpsc::Sender<Result<AssignmentsMessage, Status>>,
+    ) {
+        // What is dirty now is part of the view that is taken after.
+        drop(session.take());
+        let (mut tracker, changes) = Tracker::complete(&self.store.view(), session.node);
+        let mut encoder = Encoder::default();
+        let mut messages = encoder.messages(SetKind::Complete, &changes);
+        loop {
+            for message in messages {
+                if sender.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+            messages = loop {
+                session.changed.notified().await;
+                self.clock.sleep(GATHER).await;
+                let dirty = session.take();
+                let view = self.store.view();
+                let mut touched = dirty.touched;
+                if dirty.everything {
+                    touched.extend(tracker.everything(&view));
+                }
+                let changes = tracker.advance(&view, &touched);
+                if !changes.is_empty() {
+                    break encoder.messages(SetKind::Incremental, &changes);
+                }
+            };
+        }
+    }
+}
+
+fn session_message(view: &State, session: &Session) -> SessionMessage {
+    let managers = view.nodes().filter_map(|node| {
+        let manager = node.manager.as_ref()?;
+        let id = node.id.to_bytes().to_vec().into();
+        Some(Manager { node: id, address: manager.address.to_string() })
+    });
+    let node = view.node(session.node).map(|node| {
+        let mut node = Node::clone(node);
+        node.certificate = NodeCertificate::default();
+        node.failures.clear();
+        // What changes with each registration does not concern the node itself.
+        node.meta = shoal_model::cluster::Meta::default();
+        node.status = shoal_model::cluster::node::NodeStatus::default();
+        codec::encode(&node)
+    });
+    SessionMessage {
+        session: session.id.to_bytes().to_vec().into(),
+        managers: managers.collect(),
+        root_ca: view
+            .cluster()
+            .map(|cluster| cluster.root.certificate.clone().into_bytes().into())
+            .unwrap_or_default(),
+        node: node.unwrap_or_default(),
+        heartbeat_ms: milliseconds(session.period),
+    }
+}
+
+fn milliseconds(period: Duration) -> u64 {
+    u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn bad_input(error: codec::Error) -> Status {
+    Status::invalid_argument(Chain(&error).to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn store_failed(error: store::Error) -> Status {
+    Status::unavailable(Chain(&error).to_string())
+}

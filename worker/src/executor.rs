@@ -1,0 +1,100 @@
+//! The port through which the worker runs tasks. The daemon adapts it to the engine.
+//!
+//! Source: swarmkit `agent/exec/executor.go`, `agent/exec/controller.go`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shoal_model::cluster::node::NodeDescription;
+use shoal_model::cluster::service::PortConfig;
+use shoal_model::cluster::task::{ConfigReference, ContainerStatus, SecretReference};
+use shoal_model::cluster::{ClusterNetwork, Config, Secret, Task, TaskId};
+use shoal_model::error::Failure;
+
+/// Everything that a task needs to be made ready.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// The task.
+    pub task: Arc<Task>,
+    /// Its secrets, in the order of its spec.
+    pub secrets: Vec<(SecretReference, Arc<Secret>)>,
+    /// Its configs, in the order of its spec.
+    pub configs: Vec<(ConfigReference, Arc<Config>)>,
+    /// The networks that it joins.
+    pub networks: Vec<Arc<ClusterNetwork>>,
+}
+
+/// What there is of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The container.
+    pub container: ContainerStatus,
+    /// Ports in host mode, with the numbers the node chose.
+    pub ports: Vec<PortConfig>,
+    /// What it does.
+    pub stage: Stage,
+}
+
+/// What a task's container does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// Made, and never started.
+    Created,
+    /// Runs, or is being started or paused.
+    Running,
+    /// Has ended.
+    Ended(End),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct End {
+    /// Of its first process.
+    pub exit_code: i32,
+    /// What else went wrong, e.g. that memory ran out; empty: nothing.
+    pub error: String,
+}
+
+/// Why waiting for a container is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ended.
+    Ended(End),
+    /// Its health check gave it up; it still runs.
+    Unhealthy,
+}
+
+/// Runs tasks. All methods but `list` and `describe` name a task; there is at most one call per task at a time.
+///
+/// # Cancel safety
+/// Any call may be dropped; `shutdown` or `remove` must then clear away what it left.
+#[async_trait]
+pub trait Executor: Send + Sync + 'static {
+    /// What the node has to offer.
+    async fn describe(&self) -> Result<NodeDescription, Failure>;
+
+    /// All tasks of which there is anything.
+    async fn list(&self) -> Result<Vec<TaskId>, Failure>;
+
+    /// What there is of a task; `None`: nothing.
+    async fn find(&self, task: TaskId) -> Result<Option<Found>, Failure>;
+
+    /// Pulls, mounts and creates. Goes on where an earlier call stopped; a made container is kept.
+    async fn prepare(&self, work: Work) -> Result<Found, Failure>;
+
+    /// Starts the container; one that runs already is a success.
+    async fn start(&self, task: TaskId) -> Result<Found, Failure>;
+
+    /// Waits until the container is healthy, at once where it has no check; or until it is over with it.
+    async fn settle(&self, task: TaskId) -> Result<Option<Outcome>, Failure>;
+
+    /// Waits until it is over with the container.
+    async fn wait(&self, task: TaskId) -> Result<Outcome, Failure>;
+
+    /// Takes it out of load balancing and stops it: signal, the whole grace period, kill. Nothing there is a success.
+    async fn shutdown(&self, task: TaskId, grace: Duration) -> Result<Option<Found>, Failure>;
+
+    /// Removes container, networks and mounts that only this task used. Nothing there is a success.
+    async fn remove(&self, task: TaskId) -> Result<(), Failure>;
+}

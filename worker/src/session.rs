@@ -1,0 +1,408 @@
+//! The session with a manager: connects, registers, beats, follows assignments, hands statuses over. Any end of it is
+//! followed by another attempt, at any known manager.
+//!
+//! It decides nothing about tasks: what comes in goes to the agent, what goes out is taken from [`Shared`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shoal_base::random::SharedRandom;
+use shoal_base::{SharedClock, SharedDisk};
+use shoal_model::cluster::node::NodeDescription;
+use shoal_model::cluster::{Node, NodeId, SessionId};
+use shoal_model::error::{Chain, Failure};
+use shoal_proto::codec;
+use shoal_proto::dispatcher::dispatcher_client::DispatcherClient;
+use shoal_proto::dispatcher::{
+    AssignmentsRequest, HeartbeatRequest, SessionMessage, SessionRequest, TaskStatusUpdate,
+    UpdateDescriptionRequest, UpdateStatusesRequest,
+};
+use tokio::sync::{Notify, mpsc};
+use tonic::transport::Channel;
+
+use crate::assignments::{self, Delta, Part, Set};
+use crate::executor::Executor;
+use crate::managers::Managers;
+use crate::reports::{Batch, Reports};
+use shoal_proto::assignment::Key;
+
+/// A call must be answered within this time.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// The description is made anew in this period.
+const DESCRIBE_PERIOD: Duration = Duration::from_secs(20);
+/// Statuses that come within this time travel together.
+const REPORT_DELAY: Duration = Duration::from_millis(20);
+/// Before assignments that did not fit are asked for again.
+const AGAIN_DELAY: Duration = Duration::from_millis(200);
+/// Of one message; managers split at a fraction of it.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Opens authenticated connections to managers.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Connects to `host:port`.
+    async fn connect(&self, address: &str) -> Result<Channel, Failure>;
+}
+
+/// What a session tells the agent.
+#[derive(Debug)]
+pub enum Inbound {
+    /// The session began, or something in it changed.
+    Session(SessionId, Box<About>),
+    /// Assignments changed.
+    Assignments(Update),
+    /// The session is over.
+    Lost,
+}
+
+/// What a manager says of itself and this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// All managers.
+    pub managers: BTreeMap<NodeId, String>,
+    /// PEM.
+    pub root_ca: Vec<u8>,
+    /// This node; `None`: the manager's release writes it in a way that this one cannot read.
+    pub node: Option<Node>,
+}
+
+/// A change of assignments.
+#[derive(Debug)]
+pub struct Update {
+    /// Whether it is the whole set.
+    pub complete: bool,
+    /// New or different.
+    pub put: Vec<(Key, Part)>,
+    /// Gone.
+    pub removed: Vec<Key>,
+}
+
+/// What agent and session share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    reports: Mutex<Reports>,
+    reported: Notify,
+    leaving: Notify,
+}
+
+impl Shared {
+    /// Changes the waiting reports and wakes the session.
+    pub fn report(&self, change: impl FnOnce(&mut Reports)) {
+        change(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner));
+        self.reported.notify_one();
+    }
+
+    /// Has the session say goodbye.
+    pub fn leave(&self) {
+        self.leaving.notify_one();
+    }
+
+    fn batch(&self) -> Batch {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).batch()
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("failed to connect to manager `{address}`")]
+    Connect {
+        address: String,
+        #[source]
+        source: Box<ConnectError>,
+    },
+    #[error("the call `{call}` failed")]
+    Call {
+        call: &'static str,
+        #[source]
+        source: Box<tonic::Status>,
+    },
+    #[error("the call `{call}` was not answered within {CALL_TIMEOUT:?}")]
+    Timeout { call: &'static str },
+    #[error("the manager ended the stream `{call}`")]
+    Ended { call: &'static str },
+    #[error("failed to read what the manager sent")]
+    Read {
+        #[source]
+        source: codec::Error,
+    },
+    #[error("failed to describe this node: {message}")]
+    Describe { message: String },
+    #[error("the agent has stopped")]
+    Stopped,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct ConnectError(Failure);
+
+/// Everything that a session needs.
+pub(crate) struct Client {
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) clock: SharedClock,
+    pub(crate) random: SharedRandom,
+    pub(crate) disk: SharedDisk,
+    pub(crate) managers_file: PathBuf,
+    pub(crate) managers: Managers,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
+}
+
+impl Client {
+    /// Keeps a session, for ever.
+    ///
+    /// # Cancel safety
+    /// Loses nothing but the session: statuses stay in [`Shared`].
+    pub(crate) async fn run(mut self) {
+        let mut previous = None;
+        loop {
+            let Some(address) = self.managers.pick(&*self.random) else {
+                tracing::warn!("no manager is known");
+                let wait = self.managers.failed(&*self.random);
+                self.clock.sleep(wait).await;
+                continue;
+            };
+            let Err(error) = self.one(&address, &mut previous).await;
+            if matches!(error, Error::Stopped) || self.inbound.send(Inbound::Lost).await.is_err() {
+                return;
+            }
+            let wait = self.managers.failed(&*self.random);
+            tracing::info!(%address, error = %Chain(&error), ?wait, "session with manager ended");
+            self.clock.sleep(wait).await;
+        }
+    }
+
+    async fn one(
+        &mut self,
+        address: &str,
+        previous: &mut Option<SessionId>,
+    ) -> Result<std::convert::Infallible, Error> {
+        let describe = |failure: Failure| Error::Describe { message: failure.chain() };
+        let description = self.executor.describe().await.map_err(describe)?;
+        let connecting = self.connector.connect(address);
+        let channel = self.timed("connect", connecting).await?.map_err(|failure| {
+            Error::Connect { address: address.to_owned(), source: Box::new(ConnectError(failure)) }
+        })?;
+        let mut client =
+            DispatcherClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let request = SessionRequest {
+            description: codec::encode(&description),
+            previous: previous.map(|id| id.to_bytes().to_vec()).unwrap_or_default().into(),
+        };
+        let mut stream = self.call("Session", client.session(request)).await?;
+        let first = self.timed("Session", stream.message()).await?.map_err(failed("Session"))?;
+        let first = first.ok_or(Error::Ended { call: "Session" })?;
+        let period = Duration::from_millis(first.heartbeat_ms);
+        let session = codec::id(&first.session).map_err(read).map(SessionId::from_bytes)?;
+        self.accept(session, first).await?;
+        *previous = Some(session);
+        self.managers.succeeded();
+        tracing::info!(%address, %session, "session with manager began");
+        let talk = Talk {
+            client,
+            session,
+            clock: self.clock.clone(),
+            shared: Arc::clone(&self.shared),
+            executor: Arc::clone(&self.executor),
+            inbound: self.inbound.clone(),
+        };
+        let result = tokio::select! {
+            result = self.follow(session, &mut stream) => result,
+            result = talk.assignments() => result,
+            result = talk.heartbeats(period) => result,
+            result = talk.reports() => result,
+            result = talk.descriptions(description) => result,
+        };
+        result
+    }
+
+    /// Takes in what managers say of themselves and of this node.
+    async fn follow(
+        &mut self,
+        session: SessionId,
+        stream: &mut tonic::Streaming<SessionMessage>,
+    ) -> Result<std::convert::Infallible, Error> {
+        loop {
+            let message = stream.message().await.map_err(failed("Session"))?;
+            self.accept(session, message.ok_or(Error::Ended { call: "Session" })?).await?;
+        }
+    }
+
+    async fn accept(&mut self, session: SessionId, message: SessionMessage) -> Result<(), Error> {
+        let mut managers = BTreeMap::new();
+        for manager in message.managers {
+            let node = codec::id(&manager.node).map_err(read)?;
+            managers.insert(NodeId::from_bytes(node), manager.address);
+        }
+        if self.managers.set(managers.clone())
+            && let Err(error) = self.managers.save(&*self.disk, &self.managers_file)
+        {
+            tracing::error!(error = %Chain(&error), "the managers are known until the next restart only");
+        }
+        let node = codec::decode("node", &message.node)
+            .inspect_err(|error| tracing::warn!(error = %Chain(error), "own node is not readable"))
+            .ok();
+        let about = About { managers, root_ca: message.root_ca.to_vec(), node };
+        let inbound = Inbound::Session(session, Box::new(about));
+        self.inbound.send(inbound).await.map_err(|_| Error::Stopped)
+    }
+
+    async fn timed<T>(
+        &self,
+        call: &'static str,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        timed(&self.clock, call, future).await
+    }
+
+    async fn call<T>(
+        &self,
+        call: &'static str,
+        future: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, Error> {
+        let answer = self.timed(call, future).await?;
+        answer.map(tonic::Response::into_inner).map_err(failed(call))
+    }
+}
+
+/// One session that has begun.
+struct Talk {
+    client: DispatcherClient<Channel>,
+    session: SessionId,
+    clock: SharedClock,
+    shared: Arc<Shared>,
+    executor: Arc<dyn Executor>,
+    inbound: mpsc::Sender<Inbound>,
+}
+
+impl Talk {
+    fn id(&self) -> bytes::Bytes {
+        self.session.to_bytes().to_vec().into()
+    }
+
+    /// Follows assignments; asks for the complete set again when a message does not fit.
+    async fn assignments(&self) -> Result<std::convert::Infallible, Error> {
+        const CALL: &str = "Assignments";
+        loop {
+            let mut client = self.client.clone();
+            let request = AssignmentsRequest { session: self.id() };
+            let opening = timed(&self.clock, CALL, client.assignments(request)).await?;
+            let mut stream = opening.map_err(failed(CALL))?.into_inner();
+            let mut set = Set::default();
+            let error = loop {
+                let message = stream.message().await.map_err(failed(CALL))?;
+                match set.receive(message.ok_or(Error::Ended { call: CALL })?) {
+                    Ok(None) => {}
+                    Ok(Some(delta)) => {
+                        let update = Inbound::Assignments(update(&set, delta));
+                        self.inbound.send(update).await.map_err(|_| Error::Stopped)?;
+                    }
+                    Err(error) => break error,
+                }
+            };
+            tracing::warn!(error = %Chain(&error), "asking for the complete assignments again");
+            drop(stream);
+            self.clock.sleep(AGAIN_DELAY).await;
+        }
+    }
+
+    async fn heartbeats(&self, period: Duration) -> Result<std::convert::Infallible, Error> {
+        const CALL: &str = "Heartbeat";
+        let mut period = period;
+        loop {
+            let leaving = tokio::select! {
+                () = self.clock.sleep(period) => false,
+                () = self.shared.leaving.notified() => true,
+            };
+            let request = HeartbeatRequest { session: self.id(), applied: Vec::new(), leaving };
+            let mut client = self.client.clone();
+            let answer = timed(&self.clock, CALL, client.heartbeat(request)).await?;
+            let answer = answer.map_err(failed(CALL))?.into_inner();
+            period = Duration::from_millis(answer.period_ms.max(1));
+        }
+    }
+
+    async fn reports(&self) -> Result<std::convert::Infallible, Error> {
+        const CALL: &str = "UpdateStatuses";
+        loop {
+            let batch = self.shared.batch();
+            if batch.reports.is_empty() {
+                self.shared.reported.notified().await;
+                self.clock.sleep(REPORT_DELAY).await;
+                continue;
+            }
+            let updates = batch.reports.iter().map(|(task, _, report)| TaskStatusUpdate {
+                task: task.to_bytes().to_vec().into(),
+                status: codec::encode(&report.status),
+                runs: report.runs,
+            });
+            let request = UpdateStatusesRequest { session: self.id(), updates: updates.collect() };
+            let mut client = self.client.clone();
+            let answer = timed(&self.clock, CALL, client.update_statuses(request)).await?;
+            answer.map_err(failed(CALL))?;
+            self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(&batch);
+        }
+    }
+
+    async fn descriptions(
+        &self,
+        mut told: NodeDescription,
+    ) -> Result<std::convert::Infallible, Error> {
+        const CALL: &str = "UpdateDescription";
+        loop {
+            self.clock.sleep(DESCRIBE_PERIOD).await;
+            let description = match self.executor.describe().await {
+                Ok(description) if description != told => description,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to describe this node");
+                    continue;
+                }
+            };
+            let request = UpdateDescriptionRequest {
+                session: self.id(),
+                description: codec::encode(&description),
+            };
+            let mut client = self.client.clone();
+            let answer = timed(&self.clock, CALL, client.update_description(request)).await?;
+            answer.map_err(failed(CALL))?;
+            told = description;
+        }
+    }
+}
+
+fn update(set: &Set, delta: Delta) -> Update {
+    let part = |key: &Key| set.parts().get(key).map(|part| (*key, part.clone()));
+    Update {
+        complete: delta.complete,
+        put: delta.put.iter().filter_map(part).collect(),
+        removed: delta.removed.into_iter().collect(),
+    }
+}
+
+async fn timed<T>(
+    clock: &SharedClock,
+    call: &'static str,
+    future: impl Future<Output = T>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        answer = future => Ok(answer),
+        () = clock.sleep(CALL_TIMEOUT) => Err(Error::Timeout { call }),
+    }
+}
+
+fn failed(call: &'static str) -> impl FnOnce(tonic::Status) -> Error {
+    move |status| Error::Call { call, source: Box::new(status) }
+}
+
+fn read(source: codec::Error) -> Error {
+    Error::Read { source }
+}
+
+/// Names the reason for asking again.
+pub use assignments::Error as AssignmentsError;

@@ -1,0 +1,268 @@
+//! What a worker keeps on disk: tasks, what they need, views of networks. All of it can be had again from a manager.
+//!
+//! sled 0.34.7: small batches, explicit flush; a database that does not open is set aside and a new one
+//! begun, a record that cannot be read is skipped. Neither stops a container: only a complete set of a manager does.
+//! Secrets are sealed with a key derived from the node's key, or not on disk at all.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shoal_model::cluster::{AssignedTask, TaskId};
+use shoal_model::error::{Classified, ErrorKind, Failure};
+use shoal_proto::assignment::Key;
+use shoal_proto::codec;
+use shoal_proto::dispatcher::assignment_change::Kind;
+
+use crate::lifecycle::Memory;
+
+/// Page cache; the data of a node are some megabytes at most.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// Seals secrets. The daemon derives the key from the node's key.
+pub trait Sealer: Send + Sync + 'static {
+    /// Seals.
+    fn seal(&self, plain: &[u8]) -> Vec<u8>;
+    /// Opens what the same key sealed.
+    ///
+    /// # Errors
+    /// When it was sealed by another key, or is damaged.
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, Failure>;
+}
+
+/// Where secrets are kept.
+#[derive(Clone)]
+pub enum SecretCache {
+    /// On disk, sealed.
+    Disk(Arc<dyn Sealer>),
+    /// In memory only: a node that reboots without managers cannot run tasks that need them.
+    Memory,
+}
+
+impl fmt::Debug for SecretCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disk(_) => "Disk",
+            Self::Memory => "Memory",
+        })
+    }
+}
+
+/// Failed to use the local state.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names of the fields say it")]
+pub enum Error {
+    #[error("failed to open the worker's state in `{}`", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: sled::Error,
+    },
+    #[error("failed to set the damaged state in `{}` aside", path.display())]
+    SetAside {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("failed to write the worker's state")]
+    Write {
+        #[source]
+        source: sled::Error,
+    },
+}
+
+impl Classified for Error {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Internal
+    }
+}
+
+/// A task as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What the manager sent.
+    pub assigned: AssignedTask,
+    /// What became of it.
+    pub memory: Memory,
+}
+
+/// What was found at the start.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Tasks.
+    pub tasks: Vec<(TaskId, Record)>,
+    /// Secrets, configs and networks as they were sent.
+    pub references: Vec<(Key, Vec<u8>)>,
+}
+
+/// Changes that belong together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    tasks: sled::Batch,
+    references: sled::Batch,
+    is_empty: bool,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    db: sled::Db,
+    tasks: sled::Tree,
+    references: sled::Tree,
+    secrets: SecretCache,
+}
+
+impl Storage {
+    /// Opens the database, setting a damaged one aside. Blocks.
+    ///
+    /// # Errors
+    /// When not even an empty one can be made.
+    pub fn open(path: &Path, secrets: SecretCache) -> Result<Self, Error> {
+        match Self::try_open(path, secrets.clone()) {
+            Ok(storage) => Ok(storage),
+            Err(error) => {
+                let aside = set_aside(path)?;
+                tracing::error!(%error, aside = %aside.display(), "local state is damaged; set aside");
+                Self::try_open(path, secrets)
+                    .map_err(|source| Error::Open { path: path.to_owned(), source })
+            }
+        }
+    }
+
+    fn try_open(path: &Path, secrets: SecretCache) -> Result<Self, sled::Error> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open()?;
+        let tasks = db.open_tree("tasks")?;
+        let references = db.open_tree("references")?;
+        Ok(Self { db, tasks, references, secrets })
+    }
+
+    /// Everything that can be read. Blocks.
+    pub fn load(&self) -> Loaded {
+        let mut loaded = Loaded::default();
+        for (id, bytes) in self.tasks.iter().filter_map(readable) {
+            let id = codec::id(&id).map(TaskId::from_bytes);
+            match id.and_then(|id| Ok((id, codec::decode::<Record>("task record", &bytes)?))) {
+                Ok(task) => loaded.tasks.push(task),
+                Err(error) => tracing::warn!(%error, "a task record is damaged; skipped"),
+            }
+        }
+        for (key, bytes) in self.references.iter().filter_map(readable) {
+            let Some(key) = parse_key(&key) else {
+                tracing::warn!("a record of the local state has no key; skipped");
+                continue;
+            };
+            let plain = match (&self.secrets, key.kind()) {
+                (SecretCache::Disk(sealer), Some(Kind::Secret)) => sealer.open(&bytes),
+                (SecretCache::Memory, Some(Kind::Secret)) => continue,
+                (_, _) => Ok(bytes.to_vec()),
+            };
+            match plain {
+                Ok(plain) => loaded.references.push((key, plain)),
+                Err(error) => tracing::warn!(%error, "a sealed secret cannot be opened; skipped"),
+            }
+        }
+        loaded
+    }
+
+    /// A batch to be filled.
+    pub fn batch(&self) -> Batch {
+        Batch { is_empty: true, ..Batch::default() }
+    }
+
+    /// Keeps a task.
+    pub fn put_task(&self, batch: &mut Batch, id: TaskId, record: &Record) {
+        batch.tasks.insert(&id.to_bytes(), codec::encode(record).as_ref());
+        batch.is_empty = false;
+    }
+
+    /// Drops a task.
+    pub fn remove_task(&self, batch: &mut Batch, id: TaskId) {
+        batch.tasks.remove(&id.to_bytes());
+        batch.is_empty = false;
+    }
+
+    /// Keeps what tasks need; a secret is sealed, or not kept.
+    pub fn put_reference(&self, batch: &mut Batch, key: Key, object: &[u8]) {
+        let written = match (&self.secrets, key.kind()) {
+            (SecretCache::Memory, Some(Kind::Secret)) => return,
+            (SecretCache::Disk(sealer), Some(Kind::Secret)) => sealer.seal(object),
+            (_, _) => object.to_vec(),
+        };
+        batch.references.insert(&key_bytes(key), written);
+        batch.is_empty = false;
+    }
+
+    /// Drops what no task needs.
+    pub fn remove_reference(&self, batch: &mut Batch, key: Key) {
+        batch.references.remove(&key_bytes(key));
+        batch.is_empty = false;
+    }
+
+    /// Writes a batch and waits until it is on disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        if batch.is_empty {
+            return Ok(());
+        }
+        let write = |source| Error::Write { source };
+        self.references.apply_batch(batch.references).map_err(write)?;
+        self.tasks.apply_batch(batch.tasks).map_err(write)?;
+        self.db.flush_async().await.map_err(write)?;
+        Ok(())
+    }
+
+    /// Erases everything: the node leaves, or was removed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn erase(&self) -> Result<(), Error> {
+        let write = |source| Error::Write { source };
+        self.references.clear().map_err(write)?;
+        self.tasks.clear().map_err(write)?;
+        self.db.flush_async().await.map_err(write)?;
+        Ok(())
+    }
+}
+
+fn readable(entry: sled::Result<(sled::IVec, sled::IVec)>) -> Option<(sled::IVec, sled::IVec)> {
+    entry.inspect_err(|error| tracing::warn!(%error, "local state cannot be read; skipped")).ok()
+}
+
+fn key_bytes(key: Key) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes[..4].copy_from_slice(&key.kind_number().to_be_bytes());
+    bytes[4..].copy_from_slice(&key.id());
+    bytes
+}
+
+fn parse_key(bytes: &[u8]) -> Option<Key> {
+    let (kind, id) = bytes.split_first_chunk::<4>()?;
+    Some(Key::from_wire(i32::from_be_bytes(*kind), id.try_into().ok()?))
+}
+
+/// Moves a damaged database to the first free name beside it.
+fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+    let mut number = 0;
+    let aside = loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{number}"));
+        let aside = PathBuf::from(name);
+        if !aside.exists() {
+            break aside;
+        }
+        number += 1;
+    };
+    std::fs::rename(path, &aside)
+        .map_err(|source| Error::SetAside { path: path.to_owned(), source })?;
+    Ok(aside)
+}
+
+#[cfg(test)]
+mod tests;
