@@ -101,7 +101,7 @@ impl Service<Uri> for Connector {
                 .connect(name, stream)
                 .await
                 .map(TokioIo::new)
-                .map_err(|source| Error::Tls { address, source })
+                .map_err(|source| Error::Tls { address, source: tls::explained(source) })
         })
     }
 }

@@ -126,9 +126,18 @@ impl Error {
 #[derive(Debug)]
 pub struct Transport(Box<Status>);
 
+impl Transport {
+    /// The connector's own error where there is one: the layers above it repeat its words.
+    fn cause(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let first = std::error::Error::source(&*self.0);
+        let mut causes = std::iter::successors(first, |error| error.source());
+        causes.find(|error| error.is::<connect::Error>()).or(first)
+    }
+}
+
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match std::error::Error::source(&*self.0) {
+        match self.cause() {
             Some(cause) => fmt::Display::fmt(cause, f),
             None => f.write_str(self.0.message()),
         }
@@ -137,7 +146,7 @@ impl fmt::Display for Transport {
 
 impl std::error::Error for Transport {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&*self.0)?.source()
+        self.cause()?.source()
     }
 }
 

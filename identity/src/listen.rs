@@ -18,8 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tower_layer::{Identity, Stack};
 
+use crate::authorize::Authorize;
 use crate::credentials::Credentials;
 use crate::peer::{self, PeerInfo};
 use crate::tls;
@@ -32,6 +35,18 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const READY_MAX: usize = 64;
 /// Wait after the kernel refused to accept, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A peer that answers nothing for the sum of these is gone.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A server whose every call is checked; add services, then serve [`accept`]'s connections.
+pub fn server(credentials: &Credentials) -> Server<Stack<Authorize, Identity>> {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .layer(Authorize::new(credentials))
+}
 
 /// Connections of nodes, for `tonic`'s `serve_with_incoming`.
 pub type Incoming = ReceiverStream<io::Result<PeerStream>>;
@@ -103,7 +118,7 @@ async fn handshake(
     address: SocketAddr,
 ) -> io::Result<PeerStream> {
     prepare(&stream)?;
-    let stream = acceptor.accept(stream).await?;
+    let stream = acceptor.accept(stream).await.map_err(tls::explained)?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let identity = shown
         .map(|certificate| peer::facts(certificate).map(|facts| facts.identity))

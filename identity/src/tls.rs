@@ -5,6 +5,7 @@
 //! Sessions are never resumed: a resumed session would skip those checks.
 
 use std::sync::Arc;
+use std::{fmt, io};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -247,6 +248,33 @@ fn refused(reason: Refused) -> rustls::Error {
     CertificateError::Other(OtherError(Arc::new(reason))).into()
 }
 
+/// A failed handshake with our own reason as its cause: the library shows such reasons only in their debug form.
+pub(crate) fn explained(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))) => {
+            io::Error::new(error.kind(), Reason(Arc::clone(reason)))
+        }
+        _ => error,
+    }
+}
+
+/// A reason of ours that went through the library.
+#[derive(Debug)]
+struct Reason(Arc<dyn std::error::Error + Send + Sync>);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Reason {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
 fn signature(
     message: &[u8],
     certificate: &CertificateDer<'_>,
@@ -353,3 +381,7 @@ impl ServerCertVerifier for Anyone {
 
     signatures!();
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

@@ -79,6 +79,45 @@ pub enum Unfit {
     NoLeader,
 }
 
+/// Codes that docker shows where a manager refuses.
+///
+/// Source: `google.golang.org/grpc/codes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum CallCode {
+    InvalidArgument,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    FailedPrecondition,
+    Unimplemented,
+}
+
+impl CallCode {
+    /// The code's name as docker shows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "InvalidArgument",
+            Self::NotFound => "NotFound",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::FailedPrecondition => "FailedPrecondition",
+            Self::Unimplemented => "Unimplemented",
+        }
+    }
+
+    /// What sort of failure it is.
+    pub const fn kind(self) -> ErrorKind {
+        match self {
+            Self::InvalidArgument | Self::FailedPrecondition => ErrorKind::InvalidArgument,
+            Self::NotFound => ErrorKind::NotFound,
+            Self::AlreadyExists => ErrorKind::Conflict,
+            Self::PermissionDenied => ErrorKind::Forbidden,
+            Self::Unimplemented => ErrorKind::NotImplemented,
+        }
+    }
+}
+
 /// A typed fact about a failure for which clients expect dockerd's exact words.
 ///
 /// The words themselves live in `api/error.rs` only.
@@ -139,6 +178,8 @@ pub enum Fact {
     Several { object: ObjectKind, name: String, count: usize },
     /// The object was changed since the caller read it.
     OutOfSequence,
+    /// A manager refuses; docker shows the code of the call between daemon and manager with its words.
+    Refused { code: CallCode, text: String },
     /// A filter key is not known to the endpoint.
     InvalidFilter { key: String, value: Option<String> },
 }

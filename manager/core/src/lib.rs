@@ -5,6 +5,7 @@
 
 pub mod assignment;
 pub mod constraint;
+pub mod control;
 pub mod drain;
 pub mod enforcer;
 pub mod ids;

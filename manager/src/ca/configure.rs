@@ -87,6 +87,8 @@ pub fn initial(now: Timestamp, random: &dyn Random) -> Result<RootCa, root::Erro
         certificate: root.certificate().to_owned(),
         key: root.key_pem().unwrap_or_default(),
         digest: root::digest_text(root.certificate().as_bytes()),
+        issuer_subject: root.subject(),
+        issuer_public_key: root.public_key(),
         join_tokens: JoinTokens { worker: token(), manager: token() },
         rotation: None,
         last_forced_rotation: 0,
@@ -223,6 +225,8 @@ fn towards(
     if wanted.certificate() == present.certificate {
         root.key = key;
         root.rotation = None;
+        root.issuer_subject = wanted.subject();
+        root.issuer_public_key = wanted.public_key();
         return Ok(root);
     }
     let same_key = |certificate: &str| {
@@ -260,6 +264,8 @@ fn turn(
     let cross_signed = old.cross_sign(new, now, random).map_err(Error::CrossSign)?;
     let certificate = new.certificate().to_owned();
     Ok(RootCa {
+        issuer_subject: new.subject(),
+        issuer_public_key: new.public_key(),
         rotation: Some(RootRotation { certificate, key, cross_signed }),
         last_forced_rotation: cluster.spec.ca.force_rotate,
         ..present.clone()

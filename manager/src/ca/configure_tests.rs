@@ -40,7 +40,11 @@ fn a_forced_turn_makes_a_root_once() {
     let rotation = root.rotation.clone().unwrap();
     assert_eq!((&root.certificate, root.last_forced_rotation), (&cluster.root.certificate, 1));
     assert_ne!(rotation.certificate, root.certificate);
-    Root::load(&rotation.certificate, &rotation.key, NOW).unwrap();
+    let new = Root::load(&rotation.certificate, &rotation.key, NOW).unwrap();
+    assert_eq!(
+        (&root.issuer_subject, &root.issuer_public_key),
+        (&new.subject(), &new.public_key())
+    );
     cluster.root = root.clone();
     assert_eq!(plan(&cluster).unwrap().root, root, "the same wish again begins no other turn");
 }

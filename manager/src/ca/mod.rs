@@ -16,6 +16,7 @@ pub mod revocation;
 pub mod rotation;
 pub mod server;
 pub mod signing;
+pub mod stored;
 pub mod turn;
 
 #[cfg(test)]
@@ -23,3 +24,4 @@ mod testing;
 
 pub use port::{CaStore, Change};
 pub use server::CaServer;
+pub use stored::StoredCa;

@@ -84,9 +84,7 @@ fn waiting(rotation: &RootRotation, node: &Node) -> Option<Waiting> {
     let issued = pem::certificates(&node.certificate.chain)
         .ok()
         .and_then(|chain| chain::issuer(&chain, &rotation.certificate));
-    let wanted = pem::certificates(rotation.certificate.as_bytes())
-        .ok()
-        .and_then(|found| peer::name_and_key(&found[0]).ok());
+    let wanted = name_and_key(&rotation.certificate);
     let issued_by_new = issued.is_some() && issued == wanted;
     let reported = node.description.as_ref().is_some_and(|description| {
         wanted.as_ref().is_some_and(|(name, key)| {
@@ -106,14 +104,23 @@ fn waiting(rotation: &RootRotation, node: &Node) -> Option<Waiting> {
     }
 }
 
+fn name_and_key(certificate: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let found = pem::certificates(certificate.as_bytes()).ok()?;
+    peer::name_and_key(&found[0]).ok()
+}
+
 /// The root after a turn: the new one, with new join tokens, since tokens carry the root's digest.
 pub fn finished(root: &RootCa, random: &dyn Random) -> RootCa {
     let Some(rotation) = &root.rotation else { return root.clone() };
     let digest = root::digest(rotation.certificate.as_bytes());
+    let (issuer_subject, issuer_public_key) =
+        name_and_key(&rotation.certificate).unwrap_or_default();
     RootCa {
         certificate: rotation.certificate.clone(),
         key: rotation.key.clone(),
         digest: root::digest_text(rotation.certificate.as_bytes()),
+        issuer_subject,
+        issuer_public_key,
         join_tokens: JoinTokens {
             worker: JoinToken::generate(digest, random).to_string(),
             manager: JoinToken::generate(digest, random).to_string(),

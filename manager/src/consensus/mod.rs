@@ -1,6 +1,7 @@
 //! What the store needs of consensus.
 
 pub mod memory;
+pub mod raft;
 
 use std::fmt::Debug;
 

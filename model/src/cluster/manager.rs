@@ -148,10 +148,10 @@ pub struct RootCa {
     pub certificate: String,
     /// PEM of the key; empty with external signers only.
     pub key: String,
-    /// DER of the root's subject.
+    /// DER of the subject of the root that signs: in a rotation the new one.
     #[serde(with = "serde_bytes")]
     pub issuer_subject: Vec<u8>,
-    /// DER of the root's public key.
+    /// DER of the public key of the root that signs.
     #[serde(with = "serde_bytes")]
     pub issuer_public_key: Vec<u8>,
     /// `sha256:…` of the root, part of join tokens.

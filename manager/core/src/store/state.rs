@@ -127,6 +127,11 @@ impl State {
         self.tables.tasks.iter()
     }
 
+    /// The tasks with this id or a later one.
+    pub fn tasks_from(&self, first: TaskId) -> impl Iterator<Item = &Arc<Task>> {
+        self.tables.tasks.from(first)
+    }
+
     /// The tasks of a service, in the order of slot, then id.
     pub fn tasks_of_service(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
         let range = (service, Slot(0), FIRST_TASK)..=(service, Slot(u64::MAX), LAST_TASK);

@@ -45,6 +45,11 @@ impl<T: Object> Table<T> {
         self.0.range((from, Bound::Unbounded)).map(|(_, object)| object)
     }
 
+    /// Those with `id` or a later one, in order.
+    pub(super) fn from(&self, id: T::Id) -> impl Iterator<Item = &Arc<T>> {
+        self.0.range((Bound::Included(id), Bound::Unbounded)).map(|(_, object)| object)
+    }
+
     /// Puts `new` in the place of `old`; either may be absent.
     pub(super) fn replace(&mut self, old: Option<&Arc<T>>, new: Option<&Arc<T>>) {
         match (old, new) {
