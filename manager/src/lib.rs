@@ -5,6 +5,7 @@ pub mod ca;
 pub mod consensus;
 pub mod control;
 pub mod dispatcher;
+pub mod orchestrate;
 pub mod peers;
 pub mod store;
 pub mod watch;

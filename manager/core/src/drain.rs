@@ -41,3 +41,39 @@ pub fn progress(state: &State, node: NodeId) -> Progress {
     }
     progress
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::samples;
+    use crate::store::{Change, Transaction};
+
+    #[test]
+    fn what_a_node_still_holds_is_told_apart() {
+        let node = samples::node(1);
+        let at = |number, state, desired| {
+            let mut task = samples::task(number, 1, number);
+            (task.node, task.status.state, task.desired) = (Some(node.id), state, desired);
+            task
+        };
+        let runs = at(1, TaskState::Running, TaskState::Running);
+        let stops = at(2, TaskState::Running, TaskState::Shutdown);
+        let stopped = at(3, TaskState::Shutdown, TaskState::Shutdown);
+        let mut attachment = at(4, TaskState::Running, TaskState::Running);
+        attachment.service = None;
+        let tasks = [runs, stops, stopped, attachment].map(|task| Change::PutTask(Arc::new(task)));
+        let service = Change::PutService(Arc::new(samples::service(1, "web")));
+        let changes = [Change::PutNode(Arc::new(node.clone())), service].into_iter().chain(tasks);
+        let mut state = State::default();
+        let transaction = Transaction { changes: changes.collect(), ..Transaction::default() };
+        state.apply(1, &transaction).unwrap();
+
+        let progress = progress(&state, node.id);
+        let slots = |tasks: &[Arc<Task>]| tasks.iter().map(|task| task.slot.0).collect::<Vec<_>>();
+        assert_eq!((slots(&progress.waiting), slots(&progress.stopping)), (vec![1], vec![2]));
+        assert!(!progress.is_done());
+        assert!(super::progress(&state, samples::node(2).id).is_done());
+    }
+}

@@ -94,3 +94,63 @@ fn has_stopped(state: &State, task: &Task) -> bool {
         || task.status.state < TaskState::Assigned
         || task.node.is_none_or(|node| state.node(node).is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shoal_model::cluster::node::NodeState;
+
+    use super::*;
+    use crate::samples;
+    use crate::store::Transaction;
+
+    fn state(changes: Vec<Change>) -> State {
+        let mut state = State::default();
+        state.apply(1, &Transaction { changes, ..Transaction::default() }).unwrap();
+        state
+    }
+
+    #[test]
+    fn an_attachment_is_deleted_when_it_shall_be_and_has_stopped() {
+        let node = samples::node(1);
+        let mut task = samples::task(1, 1, 0);
+        (task.service, task.node) = (None, Some(node.id));
+        let state = state(vec![Change::PutNode(Arc::new(node))]);
+        let mut reap = |desired, observed| {
+            (task.desired, task.status.state) = (desired, observed);
+            reap_stray(&state, &task)
+        };
+        assert_eq!(reap(TaskState::Running, TaskState::Running), None);
+        assert_eq!(reap(TaskState::Remove, TaskState::Running), None);
+        let gone = Some(Change::RemoveTask(samples::task(1, 1, 0).id));
+        assert_eq!(reap(TaskState::Remove, TaskState::Shutdown), gone);
+        assert_eq!(reap(TaskState::Remove, TaskState::Pending), gone, "it never had a node");
+    }
+
+    #[test]
+    fn a_task_without_its_service_goes() {
+        let task = samples::task(1, 1, 1);
+        let state = state(Vec::new());
+        let change = Change::TaskDesired { task: task.id, desired: TaskState::Remove };
+        assert_eq!(reap_stray(&state, &task), Some(change));
+    }
+
+    #[test]
+    fn tasks_are_given_up_a_day_after_their_node() {
+        let mut node = samples::node(1);
+        let since = Timestamp::from_parts(1_000, 0);
+        (node.status.state, node.status.since) = (NodeState::Down, since);
+        let mut task = samples::task(1, 1, 1);
+        (task.node, task.status.state) = (Some(node.id), TaskState::Running);
+        let state = state(vec![
+            Change::PutNode(Arc::new(node.clone())),
+            Change::PutService(Arc::new(samples::service(1, "web"))),
+            Change::PutTask(Arc::new(task)),
+        ]);
+        let due = since.after(ORPHANED_AFTER);
+        assert_eq!(orphans_due(&state, node.id), Some(due));
+        assert_eq!(orphan(&state, node.id, Timestamp::from_nanos(due.nanos() - 1)), []);
+        assert_eq!(orphan(&state, node.id, due).len(), 1);
+    }
+}

@@ -186,9 +186,23 @@ impl Cluster {
             Op::Step => {
                 self.world.step();
             }
-            Op::Settle => self.world.settle(),
+            Op::Settle => {
+                self.world.settle();
+                self.rests();
+            }
             Op::Pass(seconds) => self.world.pass(Duration::from_secs(seconds)),
         }
+    }
+
+    /// What events put on the agenda was all there was to do: a look at everything finds nothing more.
+    fn rests(&mut self) {
+        let agenda = self.world.agenda.clone();
+        self.world.change_leader();
+        assert!(!self.world.plan(), "{:#?}", self.world.log.iter().rev().take(20));
+        // The new leader has found every deadline that the old one knew.
+        let (old, new) = (agenda.next_deadline(), self.world.agenda.next_deadline());
+        assert!(new.is_none() || old.is_some_and(|old| Some(old) <= new), "{old:?} {new:?}");
+        self.world.agenda = agenda;
     }
 
     fn raise(&mut self, node: usize) {

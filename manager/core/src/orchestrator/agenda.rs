@@ -34,7 +34,11 @@ pub enum Item {
 enum Wake {
     Node(NodeId),
     Service(ServiceId, Option<Place>),
+    Stray(TaskId),
 }
+
+/// Changes in one transaction; a plan with more becomes several.
+pub const CHANGES_MAX: usize = 1_000;
 
 /// What the leader has to look at, now and later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,6 +89,9 @@ impl Agenda {
                 Wake::Node(node) => {
                     self.nodes.insert(node);
                 }
+                Wake::Stray(task) => {
+                    self.strays.insert(task);
+                }
                 Wake::Service(service, Some(place)) => self.add_place(service, place),
                 Wake::Service(service, None) => {
                     self.services.insert(service, Scope::Whole);
@@ -95,13 +102,20 @@ impl Agenda {
 
     /// The next thing to look at: nodes first, since they put services on the agenda.
     pub fn first(&self) -> Option<Item> {
-        let node = self.nodes.first().map(|node| Item::Node(*node));
-        let service = || self.services.keys().next().map(|service| Item::Service(*service));
-        node.or_else(service).or_else(|| self.strays.first().map(|task| Item::Stray(*task)))
+        self.first_but(&BTreeSet::new())
     }
 
-    /// Looks at one thing and takes it off the agenda. What comes of it must be committed, or the thing put back with
-    /// [`Agenda::put_back`].
+    /// The next thing to look at that is not one of these, whose plans are being committed: a plan must see the
+    /// one before it.
+    pub fn first_but(&self, busy: &BTreeSet<Item>) -> Option<Item> {
+        let nodes = self.nodes.iter().map(|node| Item::Node(*node));
+        let services = self.services.keys().map(|service| Item::Service(*service));
+        let strays = self.strays.iter().map(|task| Item::Stray(*task));
+        nodes.chain(services).chain(strays).find(|item| !busy.contains(item))
+    }
+
+    /// Looks at one thing and takes it off the agenda. What comes of it must be committed in this order, or the
+    /// thing put back. No transaction: there is nothing to do.
     ///
     /// # Errors
     /// When the store would refuse the plan: a defect of a planner.
@@ -111,27 +125,26 @@ impl Agenda {
         item: Item,
         now: Timestamp,
         ids: &mut dyn Ids,
-    ) -> Result<Txn, Rejected> {
-        let mut txn = Txn::new(state, now);
+    ) -> Result<Vec<Txn>, Rejected> {
         match item {
             Item::Node(node) => {
                 self.nodes.remove(&node);
-                self.look_at_node(state, node, now, ids, &mut txn)?;
+                self.look_at_node(state, node, now, ids)
             }
             Item::Service(id) => {
                 let scope = self.services.remove(&id).unwrap_or(Scope::Whole);
-                if let Some(service) = state.service(id) {
-                    let plan = plan_service(state, service, scope, now, ids);
-                    self.commit_plan(&mut txn, id, plan)?;
-                }
+                let Some(service) = state.service(id) else { return Ok(Vec::new()) };
+                let plan = plan_service(state, service, scope, now, ids);
+                self.transactions(state, now, id, plan)
             }
             Item::Stray(task) => {
                 self.strays.remove(&task);
                 let change = state.task(task).and_then(|task| reaper::reap_stray(state, task));
+                let mut txn = Txn::new(state, now);
                 txn.change_all(change)?;
+                Ok(if txn.is_empty() { Vec::new() } else { vec![txn] })
             }
         }
-        Ok(txn)
     }
 
     /// Puts a thing back whose plan was not committed. It will be looked at whole.
@@ -149,14 +162,34 @@ impl Agenda {
         }
     }
 
-    fn commit_plan(&mut self, txn: &mut Txn, id: ServiceId, plan: Plan) -> Result<(), Rejected> {
-        let wakes = plan.wakes.into_iter();
-        self.wakes.extend(wakes.map(|(at, place)| (at, Wake::Service(id, place))));
-        if !plan.changes.is_empty() {
+    /// Puts a thing back, to be looked at at some time.
+    pub fn put_off(&mut self, item: Item, at: Timestamp) {
+        let wake = match item {
+            Item::Node(node) => Wake::Node(node),
+            Item::Service(service) => Wake::Service(service, None),
+            Item::Stray(task) => Wake::Stray(task),
+        };
+        self.wakes.insert((at, wake));
+    }
+
+    fn transactions(
+        &mut self,
+        state: &State,
+        now: Timestamp,
+        id: ServiceId,
+        plan: Plan,
+    ) -> Result<Vec<Txn>, Rejected> {
+        let wakes = plan.wakes.iter();
+        self.wakes.extend(wakes.map(|(at, place)| (*at, Wake::Service(id, *place))));
+        let mut txns = Vec::new();
+        for part in plan.parts(CHANGES_MAX) {
+            let mut txn = Txn::new(state, now);
             // The plan was made for this spec.
             txn.expect(ObjectRef::Service(id));
+            txn.change_all(part)?;
+            txns.push(txn);
         }
-        txn.change_all(plan.changes)
+        Ok(txns)
     }
 
     /// Gives up or evicts tasks; what else follows from the node's state is the services' business.
@@ -166,8 +199,7 @@ impl Agenda {
         id: NodeId,
         now: Timestamp,
         ids: &mut dyn Ids,
-        txn: &mut Txn,
-    ) -> Result<(), Rejected> {
+    ) -> Result<Vec<Txn>, Rejected> {
         for task in state.tasks_on_node(id) {
             match (task.service, Place::of(task)) {
                 (Some(service), Some(place)) => self.add_place(service, place),
@@ -184,7 +216,12 @@ impl Agenda {
         if let Some(due) = reaper::orphans_due(state, id).filter(|due| *due > now) {
             self.wakes.insert((due, Wake::Node(id)));
         }
-        txn.change_all(reaper::orphan(state, id, now))?;
+        let mut txns = Vec::new();
+        for part in reaper::orphan(state, id, now).chunks(CHANGES_MAX) {
+            let mut txn = Txn::new(state, now);
+            txn.change_all(part.iter().cloned())?;
+            txns.push(txn);
+        }
         let mut misplaced = BTreeMap::<(ServiceId, Place), Vec<Arc<Task>>>::new();
         for task in enforcer::misplaced(state, id) {
             if let (Some(service), Some(place)) = (task.service, Place::of(&task)) {
@@ -200,9 +237,9 @@ impl Agenda {
             for task in tasks {
                 restart::evict(&mut board, place, &task);
             }
-            self.commit_plan(txn, service.id, board.finish())?;
+            txns.extend(self.transactions(state, now, service.id, board.finish())?);
         }
-        Ok(())
+        Ok(txns)
     }
 
     fn note_task(&mut self, state: &State, diff: &Diff<Task>) {

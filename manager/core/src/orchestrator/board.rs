@@ -17,10 +17,37 @@ use crate::store::{Change, State};
 /// What was decided for a service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// To be committed together.
+    /// To be committed in this order.
     pub changes: Vec<Change>,
+    /// Where the changes may be cut into several transactions: never between those of one place.
+    pub cuts: Vec<usize>,
     /// When to plan again although nothing happens: the whole service (`None`) or a place of it.
     pub wakes: BTreeSet<(Timestamp, Option<Place>)>,
+}
+
+impl Plan {
+    /// The changes in parts of about `most`, cut where they may be. A service is only removed by a plan of one part: the
+    /// store must not hold its tasks any more.
+    pub(crate) fn parts(self, most: usize) -> Vec<Vec<Change>> {
+        let Self { mut changes, cuts, .. } = self;
+        let mut ends = Vec::new();
+        for &cut in &cuts {
+            if cut.saturating_sub(ends.last().copied().unwrap_or(0)) >= most {
+                ends.push(cut);
+            }
+        }
+        let is_cut = !ends.is_empty();
+        let mut parts: Vec<_> = ends.iter().rev().map(|&end| changes.split_off(end)).collect();
+        parts.push(changes);
+        parts.reverse();
+        if is_cut {
+            parts.iter_mut().for_each(|part| {
+                part.retain(|change| !matches!(change, Change::RemoveService(_)));
+            });
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
 }
 
 /// A new task.
@@ -276,21 +303,29 @@ impl<'a> Board<'a> {
         if self.service_changed && !self.service_removed {
             changes.push(Change::PutService(self.service));
         }
-        changes.extend(self.removed.iter().map(|id| Change::RemoveTask(*id)));
-        for id in self.places.values().flatten() {
-            let task = &self.tasks[id];
-            match self.changed.get(id) {
-                Some(true) => changes.push(Change::PutTask(Arc::clone(task))),
-                Some(false) => {
-                    changes.push(Change::TaskDesired { task: *id, desired: task.desired });
+        let mut cuts = Vec::new();
+        for id in self.removed {
+            cuts.push(changes.len());
+            changes.push(Change::RemoveTask(id));
+        }
+        for members in self.places.values() {
+            cuts.push(changes.len());
+            for id in members {
+                let task = &self.tasks[id];
+                match self.changed.get(id) {
+                    Some(true) => changes.push(Change::PutTask(Arc::clone(task))),
+                    Some(false) => {
+                        changes.push(Change::TaskDesired { task: *id, desired: task.desired });
+                    }
+                    None => {}
                 }
-                None => {}
             }
         }
+        cuts.dedup();
         if self.service_removed {
             changes.push(Change::RemoveService(id));
         }
-        Plan { changes, wakes: self.wakes }
+        Plan { changes, cuts, wakes: self.wakes }
     }
 }
 

@@ -62,6 +62,10 @@ pub fn plan(board: &mut Board<'_>, scope: &Scope) {
                 attend(board, mode, place);
                 reaper::reap(board, place);
             }
+            // An old task on a node that takes tasks again: the updater looks at all places.
+            if places.iter().any(|&place| update::is_due(board, place)) {
+                board.wake(board.now(), None);
+            }
         }
         Scope::Whole => {
             retire_earlier_iterations(board);

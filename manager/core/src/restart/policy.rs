@@ -73,7 +73,13 @@ fn counted(task: &Task, at: Timestamp) -> impl Iterator<Item = Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use shoal_model::cluster::Version;
+    use shoal_model::cluster::task::RestartPolicy;
+
     use super::*;
+    use crate::samples;
 
     #[test]
     fn the_delay_doubles_to_the_cap() {
@@ -82,6 +88,57 @@ mod tests {
         assert_eq!(five, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
         assert_eq!(seconds(5, u32::MAX), 300);
         assert_eq!((seconds(600, 0), seconds(600, 7)), (600, 600), "the user may wait for longer");
+    }
+
+    fn ended(state: TaskState, policy: RestartPolicy) -> Task {
+        let mut task = samples::task(1, 1, 1);
+        Arc::make_mut(&mut task.spec).restart = Some(policy);
+        (task.status.state, task.status.at) = (state, Timestamp::from_parts(1_000, 0));
+        task
+    }
+
+    #[test]
+    fn the_condition_decides() {
+        let states = [TaskState::Complete, TaskState::Failed, TaskState::Rejected];
+        let allowed = |condition, job| {
+            states.map(|state| {
+                let policy = RestartPolicy { condition, ..RestartPolicy::default() };
+                let mut task = ended(state, policy);
+                task.job_iteration = job;
+                allows_another(&task)
+            })
+        };
+        assert_eq!(allowed(None, None), [true, true, true]);
+        assert_eq!(allowed(Some(RestartCondition::OnFailure), None), [false, true, true]);
+        assert_eq!(allowed(Some(RestartCondition::None), None), [false, false, false]);
+        assert_eq!(allowed(None, Some(Version(0))), [false, true, true], "a job is done then");
+    }
+
+    #[test]
+    fn attempts_count_within_the_window() {
+        let at = |seconds| Timestamp::from_parts(seconds, 0);
+        let policy = |window| RestartPolicy {
+            max_attempts: Some(2),
+            window: Some(Duration::from_secs(window)),
+            ..RestartPolicy::default()
+        };
+        let mut task = ended(TaskState::Failed, policy(0));
+        task.history.attempts = vec![at(100), at(990)];
+        assert!(!allows_another(&task), "without a window all count");
+        Arc::make_mut(&mut task.spec).restart = Some(policy(50));
+        assert!(allows_another(&task));
+        let next = next_history(&task, at(1_001));
+        assert_eq!(next.attempts, [at(990), at(1_001)]);
+        assert_eq!((next.consecutive, next.not_before), (1, Some(at(1_006))));
+    }
+
+    #[test]
+    fn a_delay_that_runs_is_not_cut_short() {
+        let mut task = ended(TaskState::Rejected, RestartPolicy::default());
+        task.history.consecutive = 1;
+        task.history.not_before = Some(Timestamp::from_parts(5_000, 0));
+        let next = next_history(&task, Timestamp::from_parts(1_000, 0));
+        assert_eq!((next.consecutive, next.not_before), (2, task.history.not_before));
     }
 
     #[test]

@@ -275,7 +275,7 @@ fn states_of_tasks_only_move_forward() {
     one.status.state = TaskState::Running;
     let id = one.id;
     let mut state = state_of(vec![
-        Change::PutService(Arc::new(web.clone())),
+        Change::PutService(Arc::new(web)),
         Change::PutTask(Arc::new(one.clone())),
     ]);
     let mut back = one.clone();
@@ -387,4 +387,28 @@ fn a_view_never_changes() {
     let view = state.clone();
     apply(&mut state, vec![Change::RemoveSecret(SecretId::from_bytes(number(1)))]).unwrap();
     assert!(view.secret_by_name("a").is_some() && state.secret_by_name("a").is_none());
+}
+
+#[test]
+fn a_task_remembers_since_when_it_runs() {
+    let web = service(1, "web", TaskSpec::default());
+    let task = task(1, &web, 1);
+    let id = task.id;
+    let put = [Change::PutService(Arc::new(web)), Change::PutTask(Arc::new(task))];
+    let mut state = state_of(put.to_vec());
+    let report = |state, at| Change::TaskStatus {
+        task: id,
+        status: TaskStatus { state, at: Timestamp::from_nanos(at), ..TaskStatus::default() },
+    };
+    let reports = [(TaskState::Starting, 5), (TaskState::Running, 6), (TaskState::Failed, 9)];
+    let seen: Vec<_> = reports
+        .into_iter()
+        .map(|(observed, at)| {
+            apply(&mut state, vec![report(observed, at)]).unwrap();
+            let status = &state.task(id).unwrap().status;
+            (status.running_since.map(Timestamp::nanos), status.ran_for())
+        })
+        .collect();
+    let ran = |nanos| Some(std::time::Duration::from_nanos(nanos));
+    assert_eq!(seen, [(None, None), (Some(6), ran(0)), (Some(6), ran(3))]);
 }

@@ -42,9 +42,7 @@ pub(super) struct Rule<'a> {
 
 /// Whether a place runs an older spec. Places of nodes that take nothing now are left alone.
 pub(super) fn is_old(board: &Board<'_>, place: Place) -> bool {
-    if let Place::Node(id) = place
-        && suitability(board, board.node(id)) != Suitability::Runs
-    {
+    if !is_reachable(board, place) {
         return false;
     }
     let mut wanted = board.tasks_in(place).filter(|task| is_wanted(task)).peekable();
@@ -55,8 +53,20 @@ pub(super) fn is_old(board: &Board<'_>, place: Place) -> bool {
         && board.newest(place).is_some_and(|task| is_dirty(board, task))
 }
 
+/// Whether an update can do anything here now. A global service's task on a node that is down or paused waits for the node;
+/// it is updated when that takes tasks again.
+fn is_reachable(board: &Board<'_>, place: Place) -> bool {
+    match place {
+        Place::Slot(_) => true,
+        Place::Node(id) => suitability(board, board.node(id)) == Suitability::Runs,
+    }
+}
+
 /// Where a place stands.
 pub(super) fn assess(board: &Board<'_>, place: Place, rule: Rule<'_>) -> Standing {
+    if !is_reachable(board, place) {
+        return Standing::Settled;
+    }
     let now = board.now();
     let new = board.wanted_in(place).into_iter().rev().find(|task| !is_dirty(board, task));
     if let Some(failed) = first_failure(board, place, rule) {

@@ -12,7 +12,7 @@ mod spec;
 mod step;
 
 pub use spec::{NoPreviousSpec, revise, roll_back};
-pub use step::{DEFAULT_DEADLINE, step};
+pub use step::{DEFAULT_DEADLINE, is_due, step};
 
 use shoal_model::cluster::Task;
 

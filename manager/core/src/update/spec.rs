@@ -81,3 +81,90 @@ fn next_iteration(service: &Service, now: Timestamp) -> Option<JobStatus> {
         .is_job()
         .then_some(JobStatus { iteration: Version(iteration.0 + 1), last_execution: now })
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_model::cluster::service::ServiceMode;
+
+    use super::*;
+    use crate::samples;
+
+    fn service() -> Service {
+        let mut service = samples::service(1, "web");
+        service.meta.version = Version(9);
+        service.spec_version = Version(3);
+        service
+    }
+
+    fn with_image(service: &Service, image: &str) -> ServiceSpec {
+        let mut spec = service.spec.clone();
+        Arc::make_mut(&mut spec.task).container.image = image.to_owned();
+        spec
+    }
+
+    fn status(state: UpdateState) -> UpdateStatus {
+        let now = Timestamp::from_nanos(5);
+        let (completed, message) = (None, String::new());
+        UpdateStatus {
+            state,
+            started: now,
+            completed,
+            message,
+            total: 2,
+            failed: 1,
+            progressed: now,
+        }
+    }
+
+    #[test]
+    fn a_change_keeps_the_spec_before_it_for_one_step_back() {
+        let now = Timestamp::from_nanos(7);
+        let service = service();
+        let spec = with_image(&service, "b");
+        let mut revised = revise(&service, spec.clone(), now).unwrap();
+        assert_eq!((&revised.spec, revised.spec_version), (&spec, Version(9)));
+        let previous = PreviousSpec { spec: service.spec.clone(), spec_version: Version(3) };
+        assert_eq!(revised.previous.as_deref(), Some(&previous));
+
+        revised.meta.version = Version(12);
+        let back = roll_back(&revised, "wanted", now).unwrap();
+        assert_eq!((&back.spec, back.spec_version), (&service.spec, Version(12)));
+        assert_eq!(back.update.as_ref().unwrap().state, UpdateState::RollbackStarted);
+        assert_eq!(roll_back(&back, "wanted", now), Err(NoPreviousSpec));
+    }
+
+    #[test]
+    fn the_same_spec_is_no_change_and_loses_no_previous_one() {
+        let now = Timestamp::from_nanos(7);
+        let changed = revise(&service(), with_image(&service(), "b"), now).unwrap();
+        assert_eq!(revise(&changed, with_image(&changed, "b"), now), None);
+        for state in [UpdateState::Updating, UpdateState::Completed, UpdateState::RollbackStarted] {
+            let busy = Service { update: Some(status(state)), ..changed.clone() };
+            assert_eq!(revise(&busy, busy.spec.clone(), now), None, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_spec_resumes_what_was_halted() {
+        let now = Timestamp::from_nanos(7);
+        for state in [UpdateState::Paused, UpdateState::RollbackPaused] {
+            let halted = Service { update: Some(status(state)), ..service() };
+            let resumed = revise(&halted, halted.spec.clone(), now);
+            assert_eq!(resumed, Some(Service { spec_version: Version(9), ..service() }));
+        }
+    }
+
+    #[test]
+    fn a_changed_job_runs_again() {
+        let now = Timestamp::from_nanos(7);
+        let mut job = service();
+        job.spec.mode = ServiceMode::GlobalJob;
+        job.job = Some(JobStatus { iteration: Version(4), last_execution: Timestamp::default() });
+        let revised = revise(&job, with_image(&job, "b"), now).unwrap();
+        let next = JobStatus { iteration: Version(5), last_execution: now };
+        assert_eq!(revised.job, Some(next));
+        let back = roll_back(&revised, "wanted", now).unwrap();
+        assert_eq!(back.job.unwrap().iteration, Version(6));
+        assert_eq!(back.update, None, "jobs have no updates");
+    }
+}

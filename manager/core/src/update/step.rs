@@ -51,6 +51,18 @@ pub fn step(board: &mut Board<'_>) {
     }
 }
 
+/// Whether a place calls for an update that is not under way.
+pub fn is_due(board: &Board<'_>, place: Place) -> bool {
+    let service = board.service();
+    let may_begin = match service.update.as_ref().map(|update| update.state) {
+        None | Some(UpdateState::Completed | UpdateState::RollbackCompleted) => true,
+        Some(UpdateState::Paused | UpdateState::RollbackPaused) => false,
+        // Then services are planned whole anyway.
+        Some(UpdateState::Updating | UpdateState::RollbackStarted) => false,
+    };
+    may_begin && !service.spec.mode.is_job() && is_old(board, place)
+}
+
 /// Sees whether there is something to update; counts what, when it begins. `false`: nothing to do.
 fn begin_if_needed(board: &mut Board<'_>) -> bool {
     let state = board.service().update.as_ref().map(|update| update.state);

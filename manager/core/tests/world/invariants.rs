@@ -31,11 +31,23 @@ fn one_per_place(world: &World, service: &Service, tasks: &[&Task]) {
             usize::from(task.status.state == TaskState::Running && !suspect);
     }
     for (what, counts) in [("shall run", wanted), ("run", running)] {
-        for (place, count) in counts.into_iter().filter(|(_, count)| *count > most) {
+        if let Some((place, count)) = counts.into_iter().find(|(_, count)| *count > most) {
             let name = &service.spec.annotations.name;
             let last: Vec<_> = world.log.iter().rev().take(30).collect();
             panic!("{count} tasks {what} in {place} of {name}: {last:#?}");
         }
+    }
+}
+
+/// After a plan no service has more places than it asks for.
+pub(crate) fn planned(world: &World) {
+    for service in world.state.services() {
+        let ServiceMode::Replicated { replicas } = service.spec.mode else { continue };
+        let tasks = world.state.tasks_of_service(service.id);
+        let wanted = tasks.filter(|task| task.desired <= TaskState::Complete);
+        let places: BTreeSet<Place> = wanted.filter_map(|task| Place::of(task)).collect();
+        let name = &service.spec.annotations.name;
+        assert!(places.len() as u64 <= replicas.unwrap_or(1), "{name} has {places:?}");
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use shoal_manager_core::ids::{Ids, SeededIds};
 use shoal_manager_core::orchestrator::{Agenda, Place};
-use shoal_manager_core::store::{Change, Diff, Event, State, Transaction, Txn};
+use shoal_manager_core::store::{Change, Diff, Event, State, Transaction};
 use shoal_manager_core::{enforcer, update};
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{Availability, NodeState};
@@ -113,17 +113,20 @@ impl World {
     /// Plans until nothing is on the agenda. Whether anything was changed.
     pub(crate) fn plan(&mut self) -> bool {
         let before = self.index;
-        self.agenda.wake(self.now);
-        while let Some(item) = self.agenda.first() {
-            let txn = self.agenda.look(&self.state, item, self.now, &mut self.ids);
-            let txn: Txn = txn.expect("the store would refuse the plan");
-            self.apply(txn.finish());
+        loop {
+            self.agenda.wake(self.now);
+            let Some(item) = self.agenda.first() else { break };
+            let txns = self.agenda.look(&self.state, item, self.now, &mut self.ids);
+            for txn in txns.expect("the store would refuse the plan") {
+                self.apply(txn.finish());
+            }
             assert!(
                 self.index - before < 10_000,
                 "the planners never come to rest: {:?}",
                 self.log
             );
         }
+        invariants::planned(self);
         self.index > before
     }
 
