@@ -3,6 +3,7 @@
 //! No clock, no I/O, no randomness: time and ids are handed in ([`ids::Ids`]), so that every manager that
 //! applies the same transactions has the same state, and a replay makes the same choices.
 
+pub mod allocator;
 pub mod constraint;
 pub mod ids;
 pub mod prefix;

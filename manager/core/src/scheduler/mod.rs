@@ -116,9 +116,14 @@ impl Scheduler {
     /// Reads the tasks of a plan that was not committed from the state again.
     pub fn forget(&mut self, state: &State, plan: &Plan) {
         for change in &plan.changes {
-            if let Change::PutTask(task) = change {
-                self.set_task(task.id, state.task(task.id).map(|task| &**task));
-            }
+            let id = match change {
+                Change::PutTask(task) => task.id,
+                Change::TaskStatus { task, .. } => *task,
+                _ => continue,
+            };
+            // A task that was refused waits for a change; its verdict would never be said.
+            self.queue.remove(id);
+            self.set_task(id, state.task(id).map(|task| &**task));
         }
         self.queue.wake(&self.index.take_freed());
     }
