@@ -8,6 +8,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use shoal_model::error::Unfit;
 use shoal_model::{ErrorKind, Fact, Failure, ObjectKind, Reference};
 
 /// What was being done, where dockerd's words depend on it.
@@ -177,6 +178,12 @@ fn words(fact: &Fact, verb: Verb<'_>) -> String {
         | Fact::NoMatchingPlatform { .. }
         | Fact::NoSuchTag { .. }
         | Fact::NoLocalTags { .. } => registry(fact),
+        Fact::Membership(unfit) => membership(*unfit).to_owned(),
+        Fact::Several { object, name, count } => {
+            format!("{} {name} is ambiguous ({count} matches found)", cluster_object(*object))
+        }
+        Fact::OutOfSequence => "rpc error: code = Unknown desc = update out of sequence".to_owned(),
+        Fact::Refused { code, text } => format!("rpc error: code = {} desc = {text}", code.as_str()),
         Fact::InvalidFilter { key, value: None } => format!("invalid filter '{key}'"),
         Fact::InvalidFilter { key, value: Some(value) } => {
             format!("invalid filter '{key}=[{value}]'")
@@ -222,6 +229,66 @@ fn no_such(object: ObjectKind, name: &str) -> String {
         ObjectKind::Network => format!("network {name} not found"),
         ObjectKind::Exec => format!("No such exec instance: {name}"),
         ObjectKind::Plugin => format!("plugin \"{name}\" not found"),
+        ObjectKind::Node
+        | ObjectKind::Service
+        | ObjectKind::Task
+        | ObjectKind::Secret
+        | ObjectKind::Config => format!("{} {name} not found", cluster_object(object)),
+    }
+}
+
+const fn cluster_object(object: ObjectKind) -> &'static str {
+    match object {
+        ObjectKind::Node => "node",
+        ObjectKind::Service => "service",
+        ObjectKind::Task => "task",
+        ObjectKind::Secret => "secret",
+        ObjectKind::Config => "config",
+        ObjectKind::Network => "network",
+        ObjectKind::Container => "container",
+        ObjectKind::Image => "image",
+        ObjectKind::Volume => "volume",
+        ObjectKind::Exec => "exec",
+        ObjectKind::Plugin => "plugin",
+    }
+}
+
+/// Source: moby `daemon/cluster/errors.go`, `daemon/cluster/cluster.go errNoManager`.
+const fn membership(unfit: Unfit) -> &'static str {
+    match unfit {
+        Unfit::NotAMember => {
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to \
+             connect this node to swarm and try again."
+        }
+        Unfit::AlreadyAMember => {
+            "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and \
+             join another one."
+        }
+        Unfit::Worker => {
+            "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
+             Please run this command on a manager node or promote the current node to a manager."
+        }
+        Unfit::ManagerNotReady => {
+            "This node is not a swarm manager. Manager is being prepared or has trouble connecting to the \
+             cluster."
+        }
+        Unfit::Locked => {
+            "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm \
+             unlock\" to unlock it."
+        }
+        Unfit::NotLocked => "swarm is not locked",
+        Unfit::WrongKey => "swarm could not be unlocked: invalid key provided",
+        Unfit::Expired => {
+            "Swarm certificates have expired. To replace them, leave the swarm and join again."
+        }
+        Unfit::JoinTimedOut => {
+            "Timeout was reached before node joined. The attempt to join the swarm will continue in the \
+             background. Use the \"docker info\" command to see the current swarm status of your node."
+        }
+        Unfit::NoLeader => {
+            "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few \
+             managers are online. Make sure more than half of the managers are online."
+        }
     }
 }
 

@@ -47,6 +47,75 @@ pub enum ObjectKind {
     Network,
     Exec,
     Plugin,
+    Node,
+    Service,
+    Task,
+    Secret,
+    Config,
+}
+
+/// Why a host cannot answer for the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is in no cluster.
+    NotAMember,
+    /// It is in a cluster already.
+    AlreadyAMember,
+    /// It is a worker.
+    Worker,
+    /// It is a manager that is starting or has lost the others.
+    ManagerNotReady,
+    /// It waits for its unlock key.
+    Locked,
+    /// It is not locked.
+    NotLocked,
+    /// The unlock key is wrong.
+    WrongKey,
+    /// Its certificates have expired.
+    Expired,
+    /// It did not become a member in time; it goes on trying.
+    JoinTimedOut,
+    /// There is no leader.
+    NoLeader,
+}
+
+/// Codes that docker shows where a manager refuses.
+///
+/// Source: `google.golang.org/grpc/codes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum CallCode {
+    InvalidArgument,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    FailedPrecondition,
+    Unimplemented,
+}
+
+impl CallCode {
+    /// The code's name as docker shows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "InvalidArgument",
+            Self::NotFound => "NotFound",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::FailedPrecondition => "FailedPrecondition",
+            Self::Unimplemented => "Unimplemented",
+        }
+    }
+
+    /// What sort of failure it is.
+    pub const fn kind(self) -> ErrorKind {
+        match self {
+            Self::InvalidArgument | Self::FailedPrecondition => ErrorKind::InvalidArgument,
+            Self::NotFound => ErrorKind::NotFound,
+            Self::AlreadyExists => ErrorKind::Conflict,
+            Self::PermissionDenied => ErrorKind::Forbidden,
+            Self::Unimplemented => ErrorKind::NotImplemented,
+        }
+    }
 }
 
 /// A typed fact about a failure for which clients expect dockerd's exact words.
@@ -103,6 +172,14 @@ pub enum Fact {
     NoSuchTag { reference: String },
     /// A push names a repository of which no local image has a tag.
     NoLocalTags { repository: String },
+    /// This host cannot answer for the cluster.
+    Membership(Unfit),
+    /// A name or an id prefix fits several objects of the cluster.
+    Several { object: ObjectKind, name: String, count: usize },
+    /// The object was changed since the caller read it.
+    OutOfSequence,
+    /// A manager refuses; docker shows the code of the call between daemon and manager with its words.
+    Refused { code: CallCode, text: String },
     /// A filter key is not known to the endpoint.
     InvalidFilter { key: String, value: Option<String> },
 }
@@ -139,6 +216,11 @@ impl Failure {
     /// `InvalidArgument` with a message that names the field.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// `NotImplemented` with a message.
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotImplemented, message)
     }
 
     /// The kind.

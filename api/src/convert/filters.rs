@@ -53,14 +53,14 @@ fn invalid(key: &str, value: Option<&str>) -> Failure {
 }
 
 impl Raw {
-    fn check(&self, known: &[&str]) -> Result<()> {
+    pub(crate) fn check(&self, known: &[&str]) -> Result<()> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) => Err(invalid(key, None)),
             None => Ok(()),
         }
     }
 
-    fn all(&self, key: &str) -> Vec<String> {
+    pub(crate) fn all(&self, key: &str) -> Vec<String> {
         self.0.get(key).cloned().unwrap_or_default()
     }
 
@@ -68,17 +68,17 @@ impl Raw {
         self.0.get(key).and_then(|values| values.first().cloned())
     }
 
-    fn labels(&self, key: &str) -> Vec<LabelFilter> {
+    pub(crate) fn labels(&self, key: &str) -> Vec<LabelFilter> {
         self.all(key).iter().map(|text| LabelFilter::parse(text)).collect()
     }
 
-    fn each<T>(&self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+    pub(crate) fn each<T>(&self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
         let values = self.0.get(key).into_iter().flatten();
         values.map(|value| parse(value).ok_or_else(|| invalid(key, Some(value)))).collect()
     }
 
     /// `None` without the key, or when both values are given.
-    fn flag(&self, key: &str) -> Result<Option<bool>> {
+    pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>> {
         let values = self.each(key, |value| match value {
             "1" | "true" => Some(true),
             "0" | "false" => Some(false),

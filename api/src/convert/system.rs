@@ -49,7 +49,11 @@ pub(crate) fn version(info: &VersionInfo) -> wire::Version {
     }
 }
 
-pub(crate) fn info(info: &SystemInfo, version: ApiVersion) -> wire::Info {
+pub(crate) fn info(
+    info: &SystemInfo,
+    swarm: shoal_api_wire::swarm::cluster::SwarmInfo,
+    version: ApiVersion,
+) -> wire::Info {
     let counts = info.containers;
     let limits = info.limits;
     let runtime = |path: &String| wire::Runtime { path: path.clone(), runtime_args: Vec::new() };
@@ -111,7 +115,7 @@ pub(crate) fn info(info: &SystemInfo, version: ApiVersion) -> wire::Info {
         server_version: info.version.clone(),
         runtimes: info.runtimes.iter().map(|(name, path)| (name.clone(), runtime(path))).collect(),
         default_runtime: info.default_runtime.clone(),
-        swarm: wire::SwarmInfo { local_node_state: "inactive".to_owned(), ..Default::default() },
+        swarm,
         // Shims outlive the daemon: live restore is how it always works.
         live_restore_enabled: true,
         isolation: String::new(),

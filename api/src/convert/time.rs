@@ -55,7 +55,7 @@ fn unix(text: &str) -> Option<Timestamp> {
 }
 
 /// `1h30m`, `1.5s`, `100ms`.
-fn go_duration(text: &str) -> Option<Duration> {
+pub(crate) fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = 0.0;
     if rest.is_empty() {

@@ -12,6 +12,7 @@ use shoal_model::Failure;
 use shoal_model::container::{Input, Output};
 use tokio::sync::mpsc;
 
+mod cluster;
 mod containers;
 mod exec;
 mod images;
@@ -19,6 +20,7 @@ mod networks;
 mod system;
 mod volumes;
 
+pub use cluster::Cluster;
 pub use containers::{Containers, Exit, Logs};
 pub use exec::Execs;
 pub use images::Images;
@@ -61,6 +63,8 @@ pub struct Ports {
     pub volumes: Arc<dyn Volumes>,
     pub networks: Arc<dyn Networks>,
     pub system: Arc<dyn System>,
+    /// `None`: this host cannot be a member of a cluster.
+    pub cluster: Option<Arc<dyn Cluster>>,
     pub clock: SharedClock,
     /// Owner of the tasks that move hijacked streams.
     pub tasks: Tasks,

@@ -47,13 +47,13 @@ pub(super) async fn logs(ctx: Context) -> Answer {
 
 /// What is put in front of each line.
 #[derive(Clone, Copy)]
-struct Shape {
-    timestamps: bool,
-    details: bool,
+pub(super) struct Shape {
+    pub(super) timestamps: bool,
+    pub(super) details: bool,
 }
 
 impl Shape {
-    fn output(self, record: LogRecord) -> Output {
+    pub(super) fn output(self, record: LogRecord) -> Output {
         let mut bytes = Vec::with_capacity(record.line.len() + 40);
         if self.timestamps {
             bytes.extend_from_slice(time::fixed(record.at).as_bytes());

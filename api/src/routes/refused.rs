@@ -1,25 +1,22 @@
 //! What Shoal does not do (yet), said honestly.
 
-use http::StatusCode;
+use shoal_model::error::Unfit;
 use shoal_model::{ErrorKind, Fact, Failure, ObjectKind};
 
 use crate::error::ApiError;
 use crate::request::{Answer, Context, ok};
 
+/// Dockerd's answer on a host that is in no cluster.
+pub(super) fn no_manager() -> ApiError {
+    Failure::of(ErrorKind::Unavailable, Fact::Membership(Unfit::NotAMember)).into()
+}
+
 pub(super) async fn not_a_manager(_: Context) -> Answer {
-    Err(ApiError::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect \
-         this node to swarm and try again.",
-    ))
+    Err(no_manager())
 }
 
 fn no(what: &str) -> Answer {
     Err(ApiError::not_implemented(format!("{what} is not implemented by Shoal")))
-}
-
-pub(super) async fn swarm(_: Context) -> Answer {
-    no("swarm mode")
 }
 
 pub(super) async fn websocket(_: Context) -> Answer {

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use shoal_model::system::DiskUsageParts;
 use shoal_model::{EventQuery, Timestamp};
 
+use super::swarm;
 use crate::convert::{filters, system, time};
 use crate::error::ApiError;
 use crate::request::{Answer, Context, ok, typed};
@@ -16,7 +17,7 @@ pub(super) async fn ping(ctx: Context) -> Answer {
     let mut response = typed(StatusCode::OK, "text/plain; charset=utf-8", body);
     for (name, value) in [
         ("builder-version", "1"),
-        ("swarm", "inactive"),
+        ("swarm", swarm::ping_state(&ctx)),
         ("cache-control", "no-cache, no-store, must-revalidate"),
         ("pragma", "no-cache"),
     ] {
@@ -30,7 +31,8 @@ pub(super) async fn version(ctx: Context) -> Answer {
 }
 
 pub(super) async fn info(ctx: Context) -> Answer {
-    ok(&system::info(&ctx.ports.system.info().await?, ctx.version))
+    let info = ctx.ports.system.info().await?;
+    ok(&system::info(&info, swarm::info(ctx.ports.cluster.clone()).await, ctx.version))
 }
 
 /// A time of the query; absent and empty are `None`.

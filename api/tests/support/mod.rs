@@ -466,6 +466,7 @@ pub fn ports(fake: &Arc<Fake>, tasks: &Tasks) -> Ports {
         volumes: fake.clone(),
         networks: fake.clone(),
         system: fake.clone(),
+        cluster: None,
         clock: Arc::clone(&fake.clock),
         tasks: tasks.clone(),
     }

@@ -12,6 +12,7 @@ pub mod json;
 pub mod network;
 pub mod shape;
 pub mod stats;
+pub mod swarm;
 pub mod system;
 pub mod version;
 pub mod volume;

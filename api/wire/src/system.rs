@@ -112,7 +112,7 @@ pub struct Info {
     pub server_version: String,
     pub runtimes: BTreeMap<String, Runtime>,
     pub default_runtime: String,
-    pub swarm: SwarmInfo,
+    pub swarm: crate::swarm::cluster::SwarmInfo,
     pub live_restore_enabled: bool,
     pub isolation: String,
     pub init_binary: String,
@@ -189,18 +189,6 @@ pub struct Commit {
 pub struct AddressPool {
     pub base: String,
     pub size: u8,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct SwarmInfo {
-    #[serde(rename = "NodeID")]
-    pub node_id: String,
-    pub node_addr: String,
-    pub local_node_state: String,
-    pub control_available: bool,
-    pub error: String,
-    pub remote_managers: Option<Vec<serde_json::Value>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,18 @@
 
 pub mod allocator;
 pub mod constraint;
+pub mod control;
+pub mod drain;
+pub mod enforcer;
 pub mod ids;
+pub mod init;
+pub mod orchestrator;
+pub mod platform;
 pub mod prefix;
+pub mod reaper;
+pub mod restart;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod scheduler;
 pub mod store;
+pub mod update;

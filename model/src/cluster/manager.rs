@@ -151,6 +151,12 @@ pub struct RootCa {
     pub certificate: String,
     /// PEM of the key; empty with external signers only.
     pub key: String,
+    /// DER of the root's subject.
+    #[serde(with = "serde_bytes")]
+    pub issuer_subject: Vec<u8>,
+    /// DER of the root's public key.
+    #[serde(with = "serde_bytes")]
+    pub issuer_public_key: Vec<u8>,
     /// `sha256:…` of the root, part of join tokens.
     pub digest: String,
     /// Tokens.

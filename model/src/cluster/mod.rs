@@ -6,12 +6,15 @@
 //!
 //! Source: swarmkit `api/specs.proto`, `api/objects.proto`, `api/types.proto`; moby `api/types/swarm`.
 
+pub mod filters;
 pub mod ids;
+pub mod logs;
 pub mod manager;
 pub mod membership;
 pub mod network;
 pub mod node;
 pub mod object;
+pub mod request;
 pub mod secret;
 pub mod service;
 pub mod task;

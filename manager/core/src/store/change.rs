@@ -55,6 +55,9 @@ pub enum Change {
     PutService(Arc<Service>),
     RemoveService(ServiceId),
     PutTask(Arc<Task>),
+    /// As `PutTask` of a task that exists; spec and annotations are those that it has. [`super::Txn`] makes it
+    /// of `PutTask` by itself: it takes far fewer bytes.
+    EditTask(Arc<Task>),
     RemoveTask(TaskId),
     /// What a worker reports. Dropped when the task is gone or already further: reports may come late.
     TaskStatus {
@@ -83,7 +86,7 @@ impl Change {
             Self::RemoveNode(id) => ObjectRef::Node(*id),
             Self::PutService(service) => ObjectRef::Service(service.id),
             Self::RemoveService(id) => ObjectRef::Service(*id),
-            Self::PutTask(task) => ObjectRef::Task(task.id),
+            Self::PutTask(task) | Self::EditTask(task) => ObjectRef::Task(task.id),
             Self::RemoveTask(task)
             | Self::TaskStatus { task, .. }
             | Self::TaskDesired { task, .. } => ObjectRef::Task(*task),

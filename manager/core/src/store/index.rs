@@ -29,6 +29,7 @@ pub enum Queue {
 }
 
 #[derive(Clone)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Indexes {
     pub(super) services: Tree<Arc<str>, ServiceId>,
     pub(super) networks: Tree<Arc<str>, ClusterNetworkId>,

@@ -12,6 +12,7 @@
 //! Pure. Source: DESIGN §4.1; swarmkit `manager/state/store`.
 
 mod change;
+pub mod codec;
 mod index;
 mod object;
 mod rules;

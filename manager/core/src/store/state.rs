@@ -19,14 +19,19 @@ use super::{Change, Event, Object, ObjectRef, Rejected, Transaction, rules};
 #[derive(Clone, Default)]
 pub struct State {
     index: u64,
-    cluster: Option<Arc<Cluster>>,
-    nodes: Table<Node>,
-    services: Table<Service>,
-    tasks: Table<Task>,
-    networks: Table<ClusterNetwork>,
-    secrets: Table<Secret>,
-    configs: Table<Config>,
-    indexes: Indexes,
+    pub(super) tables: Tables,
+    pub(super) indexes: Indexes,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Tables {
+    pub(super) cluster: Option<Arc<Cluster>>,
+    pub(super) nodes: Table<Node>,
+    pub(super) services: Table<Service>,
+    pub(super) tasks: Table<Task>,
+    pub(super) networks: Table<ClusterNetwork>,
+    pub(super) secrets: Table<Secret>,
+    pub(super) configs: Table<Config>,
 }
 
 impl fmt::Debug for State {
@@ -34,12 +39,12 @@ impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State")
             .field("index", &self.index)
-            .field("nodes", &self.nodes.len())
-            .field("services", &self.services.len())
-            .field("tasks", &self.tasks.len())
-            .field("networks", &self.networks.len())
-            .field("secrets", &self.secrets.len())
-            .field("configs", &self.configs.len())
+            .field("nodes", &self.tables.nodes.len())
+            .field("services", &self.tables.services.len())
+            .field("tasks", &self.tables.tasks.len())
+            .field("networks", &self.tables.networks.len())
+            .field("secrets", &self.tables.secrets.len())
+            .field("configs", &self.tables.configs.len())
             .finish()
     }
 }
@@ -76,17 +81,17 @@ impl State {
 
     /// The cluster; `None` before it is initialised.
     pub fn cluster(&self) -> Option<&Arc<Cluster>> {
-        self.cluster.as_ref()
+        self.tables.cluster.as_ref()
     }
 
     /// A node.
     pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
-        self.nodes.get(id)
+        self.tables.nodes.get(id)
     }
 
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.iter()
+        self.tables.nodes.iter()
     }
 
     /// The nodes with this host name, regardless of case.
@@ -94,38 +99,38 @@ impl State {
         let name = folded(name);
         let (first, last) = (NodeId::from_bytes([0; 16]), NodeId::from_bytes([0xff; 16]));
         let range = (Arc::clone(&name), first)..=(name, last);
-        self.indexes.hostnames.range(range).filter_map(|(_, id)| self.nodes.get(*id))
+        self.indexes.hostnames.range(range).filter_map(|(_, id)| self.tables.nodes.get(*id))
     }
 
     /// A service; also one that is being removed.
     pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
-        self.services.get(id)
+        self.tables.services.get(id)
     }
 
     /// All services; also those that are being removed.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.iter()
+        self.tables.services.iter()
     }
 
     /// The service of this name, regardless of case, that is not being removed.
     pub fn service_by_name(&self, name: &str) -> Option<&Arc<Service>> {
-        self.services.get(*self.indexes.services.get(&folded(name))?)
+        self.tables.services.get(*self.indexes.services.get(&folded(name))?)
     }
 
     /// A task.
     pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
-        self.tasks.get(id)
+        self.tables.tasks.get(id)
     }
 
     /// All tasks.
     pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
-        self.tasks.iter()
+        self.tables.tasks.iter()
     }
 
     /// The tasks of a service, in the order of slot, then id.
     pub fn tasks_of_service(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
         let range = (service, Slot(0), FIRST_TASK)..=(service, Slot(u64::MAX), LAST_TASK);
-        self.indexes.slots.range(range).filter_map(|(_, _, id)| self.tasks.get(*id))
+        self.indexes.slots.range(range).filter_map(|(_, _, id)| self.tables.tasks.get(*id))
     }
 
     /// The tasks of one slot of a service.
@@ -135,25 +140,25 @@ impl State {
         slot: Slot,
     ) -> impl Iterator<Item = &Arc<Task>> {
         let range = (service, slot, FIRST_TASK)..=(service, slot, LAST_TASK);
-        self.indexes.slots.range(range).filter_map(|(_, _, id)| self.tasks.get(*id))
+        self.indexes.slots.range(range).filter_map(|(_, _, id)| self.tables.tasks.get(*id))
     }
 
     /// The tasks on a node.
     pub fn tasks_on_node(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         let range = (node, FIRST_TASK)..=(node, LAST_TASK);
-        self.indexes.placed.range(range).filter_map(|(_, id)| self.tasks.get(*id))
+        self.indexes.placed.range(range).filter_map(|(_, id)| self.tables.tasks.get(*id))
     }
 
     /// The tasks that wait for one component.
     pub fn tasks_in(&self, queue: Queue) -> impl Iterator<Item = &Arc<Task>> {
         let range = (queue, FIRST_TASK)..=(queue, LAST_TASK);
-        self.indexes.queues.range(range).filter_map(|(_, id)| self.tasks.get(*id))
+        self.indexes.queues.range(range).filter_map(|(_, id)| self.tables.tasks.get(*id))
     }
 
     /// The tasks with an attachment to a network.
     pub fn tasks_on_network(&self, network: ClusterNetworkId) -> impl Iterator<Item = &Arc<Task>> {
         let range = (network, FIRST_TASK)..=(network, LAST_TASK);
-        self.indexes.attached.range(range).filter_map(|(_, id)| self.tasks.get(*id))
+        self.indexes.attached.range(range).filter_map(|(_, id)| self.tables.tasks.get(*id))
     }
 
     /// The services that wish to join a network and are not being removed.
@@ -177,64 +182,64 @@ impl State {
         of: K,
     ) -> impl Iterator<Item = &'a Arc<Service>> {
         let range = (of, FIRST_SERVICE)..=(of, LAST_SERVICE);
-        keys.range(range).filter_map(|(_, id)| self.services.get(*id))
+        keys.range(range).filter_map(|(_, id)| self.tables.services.get(*id))
     }
 
     /// A network.
     pub fn network(&self, id: ClusterNetworkId) -> Option<&Arc<ClusterNetwork>> {
-        self.networks.get(id)
+        self.tables.networks.get(id)
     }
 
     /// All networks.
     pub fn networks(&self) -> impl Iterator<Item = &Arc<ClusterNetwork>> {
-        self.networks.iter()
+        self.tables.networks.iter()
     }
 
     /// The network of this name, regardless of case.
     pub fn network_by_name(&self, name: &str) -> Option<&Arc<ClusterNetwork>> {
-        self.networks.get(*self.indexes.networks.get(&folded(name))?)
+        self.tables.networks.get(*self.indexes.networks.get(&folded(name))?)
     }
 
     /// A secret.
     pub fn secret(&self, id: SecretId) -> Option<&Arc<Secret>> {
-        self.secrets.get(id)
+        self.tables.secrets.get(id)
     }
 
     /// All secrets.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
-        self.secrets.iter()
+        self.tables.secrets.iter()
     }
 
     /// The secret of this name, regardless of case.
     pub fn secret_by_name(&self, name: &str) -> Option<&Arc<Secret>> {
-        self.secrets.get(*self.indexes.secrets.get(&folded(name))?)
+        self.tables.secrets.get(*self.indexes.secrets.get(&folded(name))?)
     }
 
     /// A config.
     pub fn config(&self, id: ConfigId) -> Option<&Arc<Config>> {
-        self.configs.get(id)
+        self.tables.configs.get(id)
     }
 
     /// All configs.
     pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
-        self.configs.iter()
+        self.tables.configs.iter()
     }
 
     /// The config of this name, regardless of case.
     pub fn config_by_name(&self, name: &str) -> Option<&Arc<Config>> {
-        self.configs.get(*self.indexes.configs.get(&folded(name))?)
+        self.tables.configs.get(*self.indexes.configs.get(&folded(name))?)
     }
 
     /// Version of an object; zero when there is none.
     pub fn version_of(&self, object: ObjectRef) -> Version {
         let meta = match object {
-            ObjectRef::Cluster => self.cluster.as_ref().map(|object| object.meta),
-            ObjectRef::Node(id) => self.nodes.get(id).map(|object| object.meta),
-            ObjectRef::Service(id) => self.services.get(id).map(|object| object.meta),
-            ObjectRef::Task(id) => self.tasks.get(id).map(|object| object.meta),
-            ObjectRef::Network(id) => self.networks.get(id).map(|object| object.meta),
-            ObjectRef::Secret(id) => self.secrets.get(id).map(|object| object.meta),
-            ObjectRef::Config(id) => self.configs.get(id).map(|object| object.meta),
+            ObjectRef::Cluster => self.tables.cluster.as_ref().map(|object| object.meta),
+            ObjectRef::Node(id) => self.tables.nodes.get(id).map(|object| object.meta),
+            ObjectRef::Service(id) => self.tables.services.get(id).map(|object| object.meta),
+            ObjectRef::Task(id) => self.tables.tasks.get(id).map(|object| object.meta),
+            ObjectRef::Network(id) => self.tables.networks.get(id).map(|object| object.meta),
+            ObjectRef::Secret(id) => self.tables.secrets.get(id).map(|object| object.meta),
+            ObjectRef::Config(id) => self.tables.configs.get(id).map(|object| object.meta),
         };
         meta.map(|meta| meta.version).unwrap_or_default()
     }
@@ -283,33 +288,58 @@ impl State {
     pub(super) fn change(&mut self, change: Change, stamp: Stamp) -> Result<Outcome, Rejected> {
         let object = change.object();
         let event = match change {
-            Change::PutCluster(new) => Event::Cluster(put(self.cluster.as_ref(), new, stamp)),
-            Change::PutNode(new) => Event::Node(put(self.nodes.get(new.id), new, stamp)),
-            Change::RemoveNode(id) => Event::Node(removed(self.nodes.get(id), object)?),
-            Change::PutService(new) => Event::Service(put(self.services.get(new.id), new, stamp)),
-            Change::RemoveService(id) => Event::Service(removed(self.services.get(id), object)?),
+            Change::PutCluster(new) => {
+                Event::Cluster(put(self.tables.cluster.as_ref(), new, stamp))
+            }
+            Change::PutNode(new) => Event::Node(put(self.tables.nodes.get(new.id), new, stamp)),
+            Change::RemoveNode(id) => Event::Node(removed(self.tables.nodes.get(id), object)?),
+            Change::PutService(new) => {
+                Event::Service(put(self.tables.services.get(new.id), new, stamp))
+            }
+            Change::RemoveService(id) => {
+                Event::Service(removed(self.tables.services.get(id), object)?)
+            }
             Change::PutTask(new) => {
                 let new = self.shared(new);
-                Event::Task(put(self.tasks.get(new.id), new, stamp))
+                Event::Task(put(self.tables.tasks.get(new.id), new, stamp))
             }
-            Change::RemoveTask(id) => Event::Task(removed(self.tasks.get(id), object)?),
+            Change::EditTask(edited) => {
+                let old = self.tables.tasks.get(edited.id).ok_or(Rejected::Missing { object })?;
+                let (spec, annotations) = (Arc::clone(&old.spec), Arc::clone(&old.annotations));
+                let new = self.shared(Arc::new(Task { spec, annotations, ..Task::clone(&edited) }));
+                Event::Task(put(Some(old), new, stamp))
+            }
+            Change::RemoveTask(id) => Event::Task(removed(self.tables.tasks.get(id), object)?),
             Change::TaskStatus { task, status } => {
-                let old = self.tasks.get(task).filter(|task| !rules::is_late(task, &status));
+                let old = self.tables.tasks.get(task).filter(|task| !rules::is_late(task, &status));
                 let Some(old) = old else { return Ok(Outcome::Late(task)) };
+                let status = status.following(&old.status);
                 let new = Arc::new(Task { status, ..Task::clone(old) });
                 Event::Task(put(Some(old), new, stamp))
             }
             Change::TaskDesired { task, desired } => {
-                let old = self.tasks.get(task).ok_or(Rejected::Missing { object })?;
+                let old = self.tables.tasks.get(task).ok_or(Rejected::Missing { object })?;
                 let new = Arc::new(Task { desired, ..Task::clone(old) });
                 Event::Task(put(Some(old), new, stamp))
             }
-            Change::PutNetwork(new) => Event::Network(put(self.networks.get(new.id), new, stamp)),
-            Change::RemoveNetwork(id) => Event::Network(removed(self.networks.get(id), object)?),
-            Change::PutSecret(new) => Event::Secret(put(self.secrets.get(new.id), new, stamp)),
-            Change::RemoveSecret(id) => Event::Secret(removed(self.secrets.get(id), object)?),
-            Change::PutConfig(new) => Event::Config(put(self.configs.get(new.id), new, stamp)),
-            Change::RemoveConfig(id) => Event::Config(removed(self.configs.get(id), object)?),
+            Change::PutNetwork(new) => {
+                Event::Network(put(self.tables.networks.get(new.id), new, stamp))
+            }
+            Change::RemoveNetwork(id) => {
+                Event::Network(removed(self.tables.networks.get(id), object)?)
+            }
+            Change::PutSecret(new) => {
+                Event::Secret(put(self.tables.secrets.get(new.id), new, stamp))
+            }
+            Change::RemoveSecret(id) => {
+                Event::Secret(removed(self.tables.secrets.get(id), object)?)
+            }
+            Change::PutConfig(new) => {
+                Event::Config(put(self.tables.configs.get(new.id), new, stamp))
+            }
+            Change::RemoveConfig(id) => {
+                Event::Config(removed(self.tables.configs.get(id), object)?)
+            }
         };
         rules::check(self, &event)?;
         self.install(&event);
@@ -321,8 +351,8 @@ impl State {
     /// Without it each frame that is decoded would bring another copy of the spec.
     fn shared(&self, mut task: Arc<Task>) -> Arc<Task> {
         let Some(service) = task.service else { return task };
-        let service_spec = self.services.get(service).map(|service| &service.spec.task);
-        let kin = self.tasks.get(task.id).or_else(|| self.tasks_of_service(service).next());
+        let service_spec = self.tables.services.get(service).map(|service| &service.spec.task);
+        let kin = self.tables.tasks.get(task.id).or_else(|| self.tasks_of_service(service).next());
         let spec = kin.map(|kin| &kin.spec).into_iter().chain(service_spec);
         let spec = twin(&task.spec, spec);
         let annotations = twin(&task.annotations, kin.map(|kin| &kin.annotations).into_iter());
@@ -338,33 +368,38 @@ impl State {
         task
     }
 
+    /// Notes that the entry at `index` changed nothing: it was one of consensus itself.
+    pub fn skip(&mut self, index: u64) {
+        self.index = index;
+    }
+
     /// Puts the event's new object in the place of the old one, in table and indexes.
     pub(super) fn install(&mut self, event: &Event) {
         match event {
-            Event::Cluster(Diff { new, .. }) => self.cluster.clone_from(new),
+            Event::Cluster(Diff { new, .. }) => self.tables.cluster.clone_from(new),
             Event::Node(Diff { old, new }) => {
                 self.indexes.node(old.as_deref(), new.as_deref());
-                self.nodes.replace(old.as_ref(), new.as_ref());
+                self.tables.nodes.replace(old.as_ref(), new.as_ref());
             }
             Event::Service(Diff { old, new }) => {
                 self.indexes.service(old.as_deref(), new.as_deref());
-                self.services.replace(old.as_ref(), new.as_ref());
+                self.tables.services.replace(old.as_ref(), new.as_ref());
             }
             Event::Task(Diff { old, new }) => {
                 self.indexes.task(old.as_deref(), new.as_deref());
-                self.tasks.replace(old.as_ref(), new.as_ref());
+                self.tables.tasks.replace(old.as_ref(), new.as_ref());
             }
             Event::Network(Diff { old, new }) => {
                 self.indexes.network(old.as_deref(), new.as_deref());
-                self.networks.replace(old.as_ref(), new.as_ref());
+                self.tables.networks.replace(old.as_ref(), new.as_ref());
             }
             Event::Secret(Diff { old, new }) => {
                 self.indexes.secret(old.as_deref(), new.as_deref());
-                self.secrets.replace(old.as_ref(), new.as_ref());
+                self.tables.secrets.replace(old.as_ref(), new.as_ref());
             }
             Event::Config(Diff { old, new }) => {
                 self.indexes.config(old.as_deref(), new.as_deref());
-                self.configs.replace(old.as_ref(), new.as_ref());
+                self.tables.configs.replace(old.as_ref(), new.as_ref());
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Persistent ordered maps.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use immutable_chunkmap::map::Map;
@@ -38,10 +39,10 @@ impl<T: Object> Table<T> {
         self.0.len()
     }
 
-    /// Those with ids after `id`, in order.
-    pub(super) fn after(&self, id: T::Id) -> impl Iterator<Item = &Arc<T>> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.0.range((Excluded(id), Unbounded)).map(|(_, object)| object)
+    /// Those with ids after `id`, in order; `None`: all.
+    pub(super) fn after(&self, id: Option<T::Id>) -> impl Iterator<Item = &Arc<T>> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.0.range((from, Bound::Unbounded)).map(|(_, object)| object)
     }
 
     /// Puts `new` in the place of `old`; either may be absent.

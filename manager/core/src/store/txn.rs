@@ -78,6 +78,7 @@ impl Txn {
     /// # Errors
     /// When a rule of the store is broken; then the transaction is as before.
     pub fn change(&mut self, change: Change) -> Result<(), Rejected> {
+        let change = self.shortened(change);
         let object = change.object();
         let stamp = Stamp { version: self.view.version_of(object), at: self.at };
         self.view.change(change.clone(), stamp)?;
@@ -86,6 +87,20 @@ impl Txn {
         }
         self.changes.push(change);
         Ok(())
+    }
+
+    /// A task whose spec and annotations stay need not carry them.
+    fn shortened(&self, change: Change) -> Change {
+        let Change::PutTask(new) = change else { return change };
+        match self.view.task(new.id) {
+            Some(old)
+                if Arc::ptr_eq(&old.spec, &new.spec)
+                    && Arc::ptr_eq(&old.annotations, &new.annotations) =>
+            {
+                Change::EditTask(new)
+            }
+            _ => Change::PutTask(new),
+        }
     }
 
     /// Makes several changes.

@@ -1,0 +1,120 @@
+//! What Docker's specs lack, as labels `io.shoal.*` of the wire.
+//!
+//! The docker CLI reads, changes and writes back whole specs through its own types; a label survives that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use shoal_model::Failure;
+use shoal_model::cluster::service::{OnDisconnect, ServiceExtensions};
+
+use crate::convert::time::go_duration;
+
+const PREFIX: &str = "io.shoal.";
+const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
+const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
+
+/// Takes Shoal's labels out of `labels`.
+pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExtensions, Failure> {
+    let ours: Vec<String> = labels.keys().filter(|key| key.starts_with(PREFIX)).cloned().collect();
+    let mut extensions = ServiceExtensions::default();
+    for key in ours {
+        let value = labels.remove(&key).unwrap_or_default();
+        match key.as_str() {
+            UPDATE_DEADLINE => {
+                extensions.update_deadline = Some(parse_duration(&key, &value)?);
+            }
+            ON_DISCONNECT => extensions.on_disconnect = Some(on_disconnect(&key, &value)?),
+            _ => {
+                return Err(Failure::invalid(format!(
+                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT})"
+                )));
+            }
+        }
+    }
+    Ok(extensions)
+}
+
+/// Puts them back.
+pub(crate) fn put(extensions: &ServiceExtensions, labels: &mut BTreeMap<String, String>) {
+    if let Some(deadline) = extensions.update_deadline {
+        labels.insert(UPDATE_DEADLINE.to_owned(), shown(deadline));
+    }
+    match extensions.on_disconnect {
+        None => {}
+        Some(OnDisconnect::Keep) => {
+            labels.insert(ON_DISCONNECT.to_owned(), "keep".to_owned());
+        }
+        Some(OnDisconnect::Stop(after)) => {
+            labels.insert(ON_DISCONNECT.to_owned(), format!("stop:{}", shown(after)));
+        }
+    }
+}
+
+fn on_disconnect(key: &str, value: &str) -> Result<OnDisconnect, Failure> {
+    match value.split_once(':') {
+        None if value == "keep" => Ok(OnDisconnect::Keep),
+        Some(("stop", after)) => parse_duration(key, after).map(OnDisconnect::Stop),
+        _ => Err(Failure::invalid(format!(
+            "invalid value {value:?} for label {key}: use keep or stop:DURATION"
+        ))),
+    }
+}
+
+fn parse_duration(key: &str, value: &str) -> Result<Duration, Failure> {
+    go_duration(value).ok_or_else(|| {
+        Failure::invalid(format!("invalid duration {value:?} for label {key}: use e.g. 90s or 10m"))
+    })
+}
+
+fn shown(duration: Duration) -> String {
+    if duration.subsec_nanos() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ns", duration.as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn labels_come_back() {
+        let before = labels(&[("a", "b"), (UPDATE_DEADLINE, "600s"), (ON_DISCONNECT, "stop:90s")]);
+        let mut rest = before.clone();
+        let extensions = take(&mut rest).unwrap();
+        assert_eq!(rest, labels(&[("a", "b")]));
+        assert_eq!(extensions.update_deadline, Some(Duration::from_secs(600)));
+        put(&extensions, &mut rest);
+        assert_eq!(rest, before);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (key, value, expected) in [
+            (
+                ON_DISCONNECT,
+                "no",
+                "invalid value \"no\" for label io.shoal.on-disconnect: use keep or stop:DURATION",
+            ),
+            (
+                UPDATE_DEADLINE,
+                "x",
+                "invalid duration \"x\" for label io.shoal.update.deadline: use e.g. 90s or 10m",
+            ),
+            (
+                "io.shoal.foo",
+                "",
+                "unknown label io.shoal.foo: labels that begin with io.shoal. are Shoal's own \
+                 (io.shoal.update.deadline, io.shoal.on-disconnect)",
+            ),
+        ] {
+            assert_eq!(take(&mut labels(&[(key, value)])).unwrap_err().chain(), expected);
+        }
+    }
+}

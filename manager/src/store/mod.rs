@@ -1,0 +1,235 @@
+//! The store of the cluster: views, linearizable reads, transactions from any manager, changes.
+//!
+//! The objects themselves and the rules are `manager/core`'s; consensus puts the entries in order; this module
+//! brings transactions to the leader, tries again what met a conflict, and makes a writer see its own write.
+//!
+//! Concurrent transactions are not merged into one entry: consensus writes and sends the entries that wait in
+//! one go (measured: 27,900 single writes/s from 256 clients, `reference/raft.md` §1).
+
+mod error;
+pub mod forward;
+pub mod machine;
+mod settle;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shoal_base::SharedClock;
+use shoal_manager_core::store::codec::{Accepted, Outcome, decode_outcome, encode_transaction};
+use shoal_manager_core::store::{State, Transaction, Txn};
+use tokio::sync::watch;
+
+use crate::consensus::{self, Consensus, Leadership};
+use crate::watch::{Lagged, Subscription};
+
+pub use error::Error;
+pub use forward::{Forward, ForwardError};
+pub use machine::Objects;
+use settle::Fate;
+
+/// How long a call waits for a leader: some elections.
+pub const LEADER_WAIT: Duration = Duration::from_secs(5);
+/// Between attempts while no one leads.
+const RETRY_PERIOD: Duration = Duration::from_millis(50);
+/// How often a transaction is computed anew because others were faster.
+const CONFLICTS_MAX: u32 = 32;
+
+/// The store as one manager has it. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    objects: Objects,
+    consensus: Arc<dyn Consensus>,
+    leaders: Arc<dyn Forward>,
+    clock: SharedClock,
+}
+
+/// What a committed transaction gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed<T> {
+    /// What the closure returned.
+    pub value: T,
+    /// Version of all that was put; the views of this store contain it. Zero: nothing was changed.
+    pub version: u64,
+}
+
+impl Store {
+    /// A store that reads `objects`, which `consensus` writes, and reaches leaders through `leaders`.
+    pub fn new(
+        objects: Objects,
+        consensus: Arc<dyn Consensus>,
+        leaders: Arc<dyn Forward>,
+        clock: SharedClock,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { objects, consensus, leaders, clock }) }
+    }
+
+    /// The objects as this manager has them now; may be behind the leader.
+    pub fn view(&self) -> State {
+        self.inner.objects.view()
+    }
+
+    /// The objects, with every write that was acknowledged anywhere before this call.
+    ///
+    /// # Errors
+    /// When no leader with a quorum answers within [`LEADER_WAIT`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn read(&self) -> Result<State, Error> {
+        let deadline = self.deadline();
+        loop {
+            let index = match self.inner.consensus.read_index().await {
+                Ok(index) => Ok(index),
+                Err(consensus::Error::NotLeader { leader: Some(leader) }) => {
+                    self.inner.leaders.read_index(&leader).await.map_err(Error::from)
+                }
+                Err(error) => Err(error.into()),
+            };
+            match index {
+                Ok(index) => {
+                    self.catch_up(index).await?;
+                    return Ok(self.view());
+                }
+                // A read whose answer was lost did nothing.
+                Err(error) if error.passes() || matches!(error, Error::Unknown) => {
+                    self.pause(deadline, error).await?
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The objects now, and all changes after.
+    pub fn watch(&self) -> (State, Subscription) {
+        self.inner.objects.watch()
+    }
+
+    /// The changes after `version`.
+    ///
+    /// # Errors
+    /// When they are not held any more.
+    pub fn watch_from(&self, version: u64) -> Result<Subscription, Lagged> {
+        self.inner.objects.ring().subscribe(version)
+    }
+
+    /// Who leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.consensus.leadership()
+    }
+
+    /// Consensus, for the server of forwarded calls.
+    pub fn consensus(&self) -> &Arc<dyn Consensus> {
+        &self.inner.consensus
+    }
+
+    /// Computes a transaction from a view and commits it; computes it anew from a fresh view when others
+    /// changed the same objects meanwhile. When it returns, the views of this store contain it.
+    ///
+    /// # Errors
+    /// Those of `change`, which is then not committed; those of consensus; a broken rule of the store.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction is committed.
+    pub async fn update<T, E: From<Error>>(
+        &self,
+        mut change: impl FnMut(&mut Txn) -> Result<T, E>,
+    ) -> Result<Committed<T>, E> {
+        let mut conflicts = 0;
+        loop {
+            let mut txn = Txn::new(&self.view(), self.inner.clock.now());
+            let value = change(&mut txn)?;
+            if txn.is_empty() {
+                return Ok(Committed { value, version: 0 });
+            }
+            match self.commit(&txn.finish()).await {
+                Ok(accepted) => return Ok(Committed { value, version: accepted.version.0 }),
+                Err(Error::Rejected(rejected))
+                    if rejected.is_stale() && conflicts < CONFLICTS_MAX =>
+                {
+                    conflicts += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Commits a finished transaction, on whatever manager leads.
+    ///
+    /// # Errors
+    /// When it breaks a rule, or no leader with a quorum answers within [`LEADER_WAIT`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction is committed.
+    pub async fn commit(&self, transaction: &Transaction) -> Result<Accepted, Error> {
+        let entry = Bytes::from(encode_transaction(transaction)?);
+        let deadline = self.deadline();
+        loop {
+            let error = match self.propose(entry.clone()).await {
+                Ok((index, outcome)) => {
+                    self.catch_up(index).await?;
+                    return outcome.map_err(Error::Rejected);
+                }
+                Err(error) => error,
+            };
+            if matches!(error, Error::Unknown) {
+                match settle::fate(&self.read().await?, transaction) {
+                    Fate::Committed(version) => {
+                        return Ok(Accepted { version, late: Vec::new() });
+                    }
+                    Fate::Unclear => return Err(error),
+                    Fate::NotCommitted => {}
+                }
+            } else if !error.passes() {
+                return Err(error);
+            }
+            self.pause(deadline, error).await?;
+        }
+    }
+
+    /// Proposes an entry here or, when this manager does not lead, to the leader.
+    async fn propose(&self, entry: Bytes) -> Result<(u64, Outcome), Error> {
+        let proposed = match self.inner.consensus.propose(entry.clone()).await {
+            Err(consensus::Error::NotLeader { leader: Some(leader) }) => {
+                self.inner.leaders.propose(&leader, entry).await?
+            }
+            other => other?,
+        };
+        let outcome = decode_outcome(&proposed.response)?;
+        Ok((proposed.index, outcome))
+    }
+
+    async fn catch_up(&self, index: u64) -> Result<(), Error> {
+        let reached = self.inner.consensus.wait_applied(index);
+        tokio::select! {
+            reached = reached => Ok(reached?),
+            () = self.inner.clock.sleep(LEADER_WAIT) => Err(Error::Behind { index }),
+        }
+    }
+
+    fn deadline(&self) -> Duration {
+        self.inner.clock.monotonic() + LEADER_WAIT
+    }
+
+    /// Waits for another leader, or a little; the error when the deadline has passed.
+    async fn pause(&self, deadline: Duration, error: Error) -> Result<(), Error> {
+        if self.inner.clock.monotonic() >= deadline {
+            return Err(error);
+        }
+        let mut leadership = self.leadership();
+        leadership.mark_unchanged();
+        tokio::select! {
+            _ = leadership.changed() => {}
+            () = self.inner.clock.sleep(RETRY_PERIOD) => {}
+        }
+        Ok(())
+    }
+}
