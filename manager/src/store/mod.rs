@@ -12,7 +12,7 @@ pub mod machine;
 mod settle;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,6 +193,32 @@ impl Store {
             }
             self.pause(deadline, error).await?;
         }
+    }
+
+    /// Commits a transaction here, if this manager leads in `term`. For plans that are right only while no other
+    /// leader plans: they are never forwarded, and never tried again.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] when another term began; when it breaks a rule, or has no quorum.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction is committed.
+    pub async fn commit_leading(
+        &self,
+        term: u64,
+        transaction: &Transaction,
+    ) -> Result<Accepted, Error> {
+        let entry = Bytes::from(encode_transaction(transaction)?);
+        let leads = {
+            let leadership = self.leadership();
+            let leadership = leadership.borrow();
+            leadership.is_self && leadership.term == term
+        };
+        if !leads {
+            return Err(Error::NoLeader);
+        }
+        let proposed = self.inner.consensus.propose(entry).await?;
+        decode_outcome(&proposed.response)?.map_err(Error::Rejected)
     }
 
     /// Proposes an entry here or, when this manager does not lead, to the leader.

@@ -136,7 +136,8 @@ impl Scheduler {
         }
     }
 
-    /// Decides the tasks that wait and could find a node. Applied to the state, the plan changes nothing
+    /// Decides the tasks that wait and could find a node. `state` is that of the last observed event or newer.
+    /// Applied to the state, the plan changes nothing
     /// that a second plan would change again.
     pub fn plan(&mut self, state: &State, now: Timestamp, limits: Limits) -> Plan {
         self.queue.wake(&self.index.take_freed());
@@ -166,7 +167,8 @@ impl Scheduler {
     ) -> bool {
         let mut tasks = Vec::new();
         for id in self.queue.next_of(group, room) {
-            match state.task(id) {
+            // The state may be newer than the events that were observed.
+            match state.task(id).filter(|task| is_waiting(task)) {
                 Some(task) => tasks.push(task),
                 None => self.queue.remove(id),
             }
