@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod control;
 pub mod drain;
 pub mod enforcer;
+pub mod explain;
 pub mod ids;
 pub mod init;
 pub mod orchestrator;

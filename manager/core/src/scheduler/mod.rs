@@ -19,6 +19,8 @@ mod place;
 mod queue;
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
