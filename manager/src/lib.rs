@@ -7,5 +7,8 @@ pub mod control;
 pub mod dispatcher;
 pub mod orchestrate;
 pub mod peers;
+pub mod allocate;
+mod planning;
+pub mod schedule;
 pub mod store;
 pub mod watch;

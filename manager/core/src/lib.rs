@@ -4,10 +4,12 @@
 //! applies the same transactions has the same state, and a replay makes the same choices.
 
 pub mod assignment;
+pub mod allocator;
 pub mod constraint;
 pub mod control;
 pub mod drain;
 pub mod enforcer;
+pub mod explain;
 pub mod ids;
 pub mod init;
 pub mod liveness;

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use shoal_model::cluster::manager::RootCa;
 use shoal_model::cluster::node::{
     NodeCertificate, NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus, Platform,
 };
 use shoal_model::cluster::service::{Service, ServiceSpec};
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskStatus};
 use shoal_model::cluster::{
-    Annotations, Meta, Node, NodeId, NodeSpec, ServiceId, Task, TaskId, TaskSpec, TaskState,
-    Version,
+    Annotations, Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, ClusterSpec, Meta, Node,
+    NodeId, NodeSpec, ServiceId, Task, TaskId, TaskSpec, TaskState, Version,
 };
+use shoal_model::network::NetworkSpec;
 
 /// Sixteen bytes that end in `number`.
 pub(crate) fn bytes(number: u64) -> [u8; 16] {
@@ -65,6 +67,36 @@ pub(crate) fn service(number: u64, name: &str) -> Service {
         update: None,
         job: None,
         removing: false,
+    }
+}
+
+/// A cluster with docker's pool.
+pub(crate) fn cluster() -> Cluster {
+    Cluster {
+        id: ClusterId::from_bytes(bytes(1)),
+        meta: Meta::default(),
+        spec: ClusterSpec::default(),
+        root: RootCa::default(),
+        default_address_pool: vec!["10.0.0.0/8".to_owned()],
+        subnet_size: 24,
+        data_path_port: 4789,
+        unlock_key: Vec::new(),
+        unlock_key_version: 0,
+        revoked: Vec::new(),
+        feature_level: 1,
+        mesh_cursor: 0,
+    }
+}
+
+/// An overlay network that nothing was given to yet.
+pub(crate) fn network(number: u64, name: &str) -> ClusterNetwork {
+    ClusterNetwork {
+        id: ClusterNetworkId::from_bytes(bytes(number)),
+        meta: Meta::default(),
+        spec: NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
+        allocation: None,
+        error: String::new(),
+        predefined: false,
     }
 }
 

@@ -198,6 +198,32 @@ impl Store {
         }
     }
 
+    /// Commits a transaction here, if this manager leads in `term`. For plans that are right only while no other
+    /// leader plans: they are never forwarded, and never tried again.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] when another term began; when it breaks a rule, or has no quorum.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction is committed.
+    pub async fn commit_leading(
+        &self,
+        term: u64,
+        transaction: &Transaction,
+    ) -> Result<Accepted, Error> {
+        let entry = Bytes::from(encode_transaction(transaction)?);
+        let leads = {
+            let leadership = self.leadership();
+            let leadership = leadership.borrow();
+            leadership.is_self && leadership.term == term
+        };
+        if !leads {
+            return Err(Error::NoLeader);
+        }
+        let proposed = self.inner.consensus.propose(entry).await?;
+        decode_outcome(&proposed.response)?.map_err(Error::Rejected)
+    }
+
     /// Proposes an entry here or, when this manager does not lead, to the leader.
     async fn propose(&self, entry: Bytes) -> Result<(u64, Outcome), Error> {
         let proposed = match self.inner.consensus.propose(entry.clone()).await {

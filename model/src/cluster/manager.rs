@@ -138,6 +138,9 @@ pub struct Cluster {
     pub revoked: Vec<(NodeId, Timestamp)>,
     /// Lowest feature level among managers; gates new fields.
     pub feature_level: u32,
+    /// Mesh index given last; the next node gets the one behind it, so that none is used again soon.
+    #[serde(default)]
+    pub mesh_cursor: u16,
 }
 
 /// The root of a cluster.

@@ -1,11 +1,12 @@
 //! What a task asks of a node, read from its spec once for a whole group.
 
-use shoal_model::cluster::node::{GenericResource, Node, Platform};
+use shoal_model::cluster::node::{GenericResource, Platform};
 use shoal_model::cluster::service::{Endpoint, Protocol, PublishMode};
 use shoal_model::cluster::{Task, TaskSpec};
 use shoal_model::container::MountKind;
 
 use crate::constraint::{self, Constraint, Key};
+use crate::platform::normalise;
 
 /// What the tasks of a group ask of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,64 +86,4 @@ fn plugins(spec: &TaskSpec, drivers: Vec<String>) -> Vec<(&'static str, String)>
     plugins.sort();
     plugins.dedup();
     plugins
-}
-
-/// Architecture and system in the words of images.
-///
-/// Source: containerd `platforms/database.go normalizeArch`, `normalizeOS`.
-pub(super) fn normalise(platform: &Platform) -> Platform {
-    let architecture = platform.architecture.to_ascii_lowercase();
-    let architecture = match architecture.as_str() {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        "i386" | "i486" | "i586" | "i686" => "386",
-        "armhf" | "armel" | "armv6l" | "armv7l" => "arm",
-        "mips64el" => "mips64le",
-        "powerpc64le" | "ppc64el" => "ppc64le",
-        "loong64" | "loongarch64" => "loong64",
-        other => other,
-    };
-    let os = platform.os.to_ascii_lowercase();
-    let os = if os == "macos" { "darwin".to_owned() } else { os };
-    Platform { architecture: architecture.to_owned(), os }
-}
-
-/// Whether a node runs images of one of the normalised platforms.
-pub(super) fn runs_one_of(node: &Node, wanted: &[Platform]) -> bool {
-    let Some(description) = &node.description else { return false };
-    let given = normalise(&description.platform);
-    wanted.iter().any(|wanted| {
-        (wanted.os.is_empty() || wanted.os == given.os)
-            && (wanted.architecture.is_empty() || wanted.architecture == given.architecture)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::samples;
-
-    #[test]
-    fn platforms_are_compared_by_their_usual_names() {
-        let node = samples::node(1);
-        let wanted = |architecture: &str, os: &str| {
-            normalise(&Platform { architecture: architecture.to_owned(), os: os.to_owned() })
-        };
-        for (architecture, os, fits) in [
-            ("amd64", "linux", true),
-            ("x86_64", "Linux", true),
-            ("", "linux", true),
-            ("amd64", "", true),
-            ("arm64", "linux", false),
-            ("amd64", "windows", false),
-        ] {
-            assert_eq!(
-                runs_one_of(&node, &[wanted(architecture, os)]),
-                fits,
-                "{architecture} {os}"
-            );
-        }
-        assert_eq!(wanted("aarch64", "linux").architecture, "arm64");
-        assert_eq!(wanted("armv7l", "linux").architecture, "arm");
-    }
 }

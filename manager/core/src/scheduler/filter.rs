@@ -4,11 +4,11 @@
 
 use std::cmp::Reverse;
 
-use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::node::{Availability, NodeState, Platform};
 use shoal_model::cluster::task::{Filter, FilterVerdict};
 use shoal_model::cluster::{Node, ServiceId};
 
-use super::demand::{Demand, runs_one_of};
+use super::demand::Demand;
 use super::index::{Entry, Index};
 use crate::constraint;
 
@@ -40,7 +40,7 @@ pub(super) fn check(
     if demand.unreadable || !constraint::matches(&demand.constraints, node) {
         return Err(Filter::Constraints);
     }
-    if !demand.platforms.is_empty() && !runs_one_of(node, &demand.platforms) {
+    if !demand.platforms.is_empty() && !runs_one_of(entry, &demand.platforms) {
         return Err(Filter::Platform);
     }
     if demand.ports.iter().any(|port| entry.ports.contains_key(port)) {
@@ -65,6 +65,15 @@ fn has_resources(entry: &Entry, node: &Node, demand: &Demand) -> bool {
                 node.description.as_ref().map(|about| about.resources.generic.as_slice());
             entry.generic.claim(declared.unwrap_or_default(), &demand.generic).is_some()
         })
+}
+
+/// Both sides are normalised already.
+fn runs_one_of(entry: &Entry, wanted: &[Platform]) -> bool {
+    let Some(given) = &entry.platform else { return false };
+    wanted.iter().any(|wanted| {
+        (wanted.os.is_empty() || wanted.os == given.os)
+            && (wanted.architecture.is_empty() || wanted.architecture == given.architecture)
+    })
 }
 
 /// Plugins of the old style are known without a tag, those of the new one as `name:latest`. A node that says

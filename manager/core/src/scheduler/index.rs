@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_model::Timestamp;
-use shoal_model::cluster::node::GenericResource;
+use shoal_model::cluster::node::{GenericResource, Platform};
 use shoal_model::cluster::service::{Endpoint, Protocol};
 use shoal_model::cluster::{Node, NodeId, ServiceId, Task, TaskId, TaskSpec, TaskState, Version};
 
 use super::demand::{host_ports, reserved};
 use super::filter::is_ready;
 use super::generic::Used;
+use crate::platform::normalise;
 
 /// A node with so many failures of a service's version …
 const FAILURES: u32 = 5;
@@ -43,6 +44,8 @@ pub(super) struct Entry {
     pub(super) id: NodeId,
     /// `None`: tasks name it, but it is not in the store.
     pub(super) node: Option<Arc<Node>>,
+    /// Normalised; `None`: the node has not said.
+    pub(super) platform: Option<Platform>,
     /// Tasks that hold something here.
     held: u32,
     /// Those of them that are not being stopped.
@@ -161,6 +164,8 @@ impl Index {
         self.unrank(position);
         let entry = self.entry_mut(position);
         let before = std::mem::replace(&mut entry.node, node.cloned());
+        let about = node.and_then(|node| node.description.as_ref());
+        entry.platform = about.map(|about| normalise(&about.platform));
         let is_new = before.as_deref().zip(node.map(|node| &**node)).is_none_or(|(before, now)| {
             before.spec != now.spec
                 || before.status.state != now.status.state
@@ -287,6 +292,7 @@ impl Index {
             position,
             id,
             node: None,
+            platform: None,
             held: 0,
             active: 0,
             nano_cpus: 0,

@@ -19,6 +19,8 @@ mod place;
 mod queue;
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -123,9 +125,14 @@ impl Scheduler {
     /// Reads the tasks of a plan that was not committed from the state again.
     pub fn forget(&mut self, state: &State, plan: &Plan) {
         for change in &plan.changes {
-            if let Change::PutTask(task) = change {
-                self.set_task(task.id, state.task(task.id).map(|task| &**task));
-            }
+            let id = match change {
+                Change::PutTask(task) => task.id,
+                Change::TaskStatus { task, .. } => *task,
+                _ => continue,
+            };
+            // A task that was refused waits for a change; its verdict would never be said.
+            self.queue.remove(id);
+            self.set_task(id, state.task(id).map(|task| &**task));
         }
         self.queue.wake(&self.index.take_freed());
     }
@@ -138,7 +145,8 @@ impl Scheduler {
         }
     }
 
-    /// Decides the tasks that wait and could find a node. Applied to the state, the plan changes nothing
+    /// Decides the tasks that wait and could find a node. `state` is that of the last observed event or newer.
+    /// Applied to the state, the plan changes nothing
     /// that a second plan would change again.
     pub fn plan(&mut self, state: &State, now: Timestamp, limits: Limits) -> Plan {
         self.queue.wake(&self.index.take_freed());
@@ -168,7 +176,8 @@ impl Scheduler {
     ) -> bool {
         let mut tasks = Vec::new();
         for id in self.queue.next_of(group, room) {
-            match state.task(id) {
+            // The state may be newer than the events that were observed.
+            match state.task(id).filter(|task| is_waiting(task)) {
                 Some(task) => tasks.push(task),
                 None => self.queue.remove(id),
             }
