@@ -94,8 +94,14 @@ async fn answers() {
         expect!["400 Bad parameters: you must choose at least one stream"],
     )
     .await;
-    check(s, 55, "POST /swarm/init", "{}", expect!["501 swarm mode is not available in this daemon"])
-        .await;
+    check(
+        s,
+        55,
+        "POST /swarm/init",
+        "{}",
+        expect!["501 swarm mode is not available in this daemon"],
+    )
+    .await;
     check(s, 55, "POST /build", "", expect!["501 building images is not implemented by Shoal"])
         .await;
     check(

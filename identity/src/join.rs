@@ -44,7 +44,11 @@ pub enum Error {
     #[error(transparent)]
     Connect(#[from] connect::Error),
     #[error("failed to reach manager `{address}`")]
-    Unreachable { address: String, #[source] source: Transport },
+    Unreachable {
+        address: String,
+        #[source]
+        source: Transport,
+    },
     /// The words are those that docker shows for a failed call.
     #[error("rpc error: code = {code:?} desc = {message}")]
     Refused { address: String, code: Code, message: String },

@@ -309,9 +309,8 @@ impl Reporter {
 
     async fn tell_leader(&self, events: &[Event]) -> Result<Vec<SessionId>, Failure> {
         let leader = self.store.leadership().borrow().leader.clone();
-        let leader = leader.ok_or_else(|| {
-            Failure::new(ErrorKind::Unavailable, "no manager leads")
-        })?;
+        let leader =
+            leader.ok_or_else(|| Failure::new(ErrorKind::Unavailable, "no manager leads"))?;
         let request = ReportRequest {
             beats: events.iter().filter_map(to_beat).collect(),
             statuses: Vec::new(),

@@ -52,8 +52,7 @@ impl Sessions for Dispatcher {
         let description = codec::decode("node description", &request.into_inner().description)
             .map_err(bad_input)?;
         let limit = &self.limit;
-        let admitted =
-            limit.lock().unwrap_or_else(PoisonError::into_inner).admit(self.now(), node);
+        let admitted = limit.lock().unwrap_or_else(PoisonError::into_inner).admit(self.now(), node);
         if let Err(wait) = admitted {
             let text = format!("node `{node}` registers too often: wait {wait:?}");
             return Err(Status::resource_exhausted(text));
@@ -166,9 +165,10 @@ impl Liveness for Dispatcher {
         let beats = request.into_inner().beats;
         let events = beats.iter().map(super::liveness::from_beat);
         let events = events.collect::<Result<Vec<_>, _>>().map_err(bad_input)?;
-        let ended = self.leading.step(&events).ok_or_else(|| {
-            Status::failed_precondition("this manager does not lead")
-        })?;
+        let ended = self
+            .leading
+            .step(&events)
+            .ok_or_else(|| Status::failed_precondition("this manager does not lead"))?;
         for session in &ended {
             self.hub.end(*session);
         }

@@ -173,8 +173,7 @@ impl Lab {
         for store in [store.clone(), follower] {
             let reach = Arc::new(liveness::Remote::new(Arc::new(Plain), clock.clone()));
             let random = Arc::new(SystemRandom);
-            let dispatcher =
-                Dispatcher::new(store, reach, clock.clone(), random, tasks.clone());
+            let dispatcher = Dispatcher::new(store, reach, clock.clone(), random, tasks.clone());
             managers.push(Manager { dispatcher, addresses: Vec::new() });
         }
         for manager in &mut managers {
