@@ -6,7 +6,7 @@ pub mod assignment;
 pub mod codec;
 
 /// Transactions of managers that do not lead.
-#[allow(missing_docs, clippy::all, reason = "generated")]
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod store {
     tonic::include_proto!("shoal.store.v1");
 }

@@ -98,6 +98,9 @@ impl Classified for Error {
 pub struct View {
     /// `None`: no manager is reachable.
     pub session: Option<SessionId>,
+    /// The last manager that was asked says that this node is no member; `None`: it did not. What follows is the owner's
+    /// business: tasks run on.
+    pub refused: Option<String>,
     /// What the last manager said; `None`: none yet.
     pub about: Option<Arc<About>>,
 }
@@ -256,15 +259,21 @@ impl Agent {
         match message {
             Inbound::Session(session, about) => {
                 let is_new = self.view.borrow().session != Some(session);
-                self.view
-                    .send_replace(View { session: Some(session), about: Some(Arc::from(about)) });
+                self.view.send_replace(View {
+                    session: Some(session),
+                    refused: None,
+                    about: Some(Arc::from(about)),
+                });
                 if is_new {
                     self.to_report.extend(self.lives.keys());
                 }
             }
             Inbound::Assignments(update) => self.update(update),
-            Inbound::Lost => {
-                self.view.send_modify(|view| view.session = None);
+            Inbound::Lost { refused } => {
+                self.view.send_modify(|view| {
+                    view.session = None;
+                    view.refused = refused;
+                });
                 self.connected = false;
                 self.step_all(&Event::CutOff);
             }

@@ -127,3 +127,19 @@ async fn strangers_and_removed_nodes_have_no_session() {
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
     lab.end().await;
 }
+
+#[tokio::test]
+async fn a_removed_node_learns_it_and_stops_nothing() {
+    let lab = Lab::new().await;
+    let node = lab.worker(2, 1).await;
+    lab.put_task(1, 2, TaskState::Running).await;
+    until("running", || lab.state(1) == Some(TaskState::Running)).await;
+    lab.remove_node(2).await;
+    until("the refusal", || node.worker.view().borrow().refused.is_some()).await;
+    let refused = node.worker.view().borrow().refused.clone();
+    let expected = format!("node `{}` is not a member of the cluster", node_id(2));
+    assert_eq!(refused, Some(expected));
+    assert_eq!(node.executor.running().len(), 1, "that is for its owner to decide");
+    node.stop().await;
+    lab.end().await;
+}
