@@ -5,6 +5,7 @@
 
 mod operation;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -347,19 +348,21 @@ impl Agent {
             // Only what the complete set does not know; nothing is removed on the word of local state.
             Outcome::Leftovers(found) if self.connected => {
                 for id in found {
-                    if !self.lives.contains_key(&id) {
-                        tracing::info!(task = %id, "clearing away what no manager assigned");
-                        let state = TaskState::Starting;
-                        let status = TaskStatus { state, ..TaskStatus::default() };
-                        let memory = Memory { status, ..Memory::default() };
-                        let lifecycle = Lifecycle::new(memory, TaskState::Remove, Rules::default());
-                        self.lives.insert(id, Life { lifecycle, assigned: None });
-                        self.step(id, Event::Unassigned);
-                    }
+                    self.clear_leftover(id);
                 }
             }
             Outcome::Leftovers(_) => {}
         }
+    }
+
+    fn clear_leftover(&mut self, id: TaskId) {
+        let Entry::Vacant(place) = self.lives.entry(id) else { return };
+        tracing::info!(task = %id, "clearing away what no manager assigned");
+        let status = TaskStatus { state: TaskState::Starting, ..TaskStatus::default() };
+        let memory = Memory { status, ..Memory::default() };
+        let lifecycle = Lifecycle::new(memory, TaskState::Remove, Rules::default());
+        place.insert(Life { lifecycle, assigned: None });
+        self.step(id, Event::Unassigned);
     }
 
     fn tick(&mut self) {

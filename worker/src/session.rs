@@ -189,7 +189,7 @@ impl Client {
                 self.clock.sleep(wait).await;
                 continue;
             };
-            let Err(error) = self.one(&address, &mut previous).await;
+            let Err(error) = Box::pin(self.one(&address, &mut previous)).await;
             let lost = Inbound::Lost { refused: error.refusal() };
             if matches!(error, Error::Stopped) || self.inbound.send(lost).await.is_err() {
                 return;

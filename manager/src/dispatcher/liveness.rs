@@ -190,22 +190,24 @@ pub(super) async fn lead(store: &Store, clock: &SharedClock, leading: &Leading) 
     let _clear = Clear(leading);
     loop {
         let (effects, next) = leading.due();
-        let write = effects.iter().any(|effect| !matches!(effect, Effect::End { .. }));
-        while write {
-            let written = store.update(|txn| apply(txn, &effects).map_err(store::Error::from));
-            match written.await {
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(error = %Chain(&error), "liveness of nodes is not written");
-                    clock.sleep(AGAIN).await;
-                }
-            }
+        if effects.iter().any(|effect| !matches!(effect, Effect::End { .. })) {
+            write(store, clock, &effects).await;
         }
         let wait = next.map(|next| clock.sleep(next));
         tokio::select! {
             () = leading.changed.notified() => {}
             () = async { match wait { Some(wait) => wait.await, None => std::future::pending().await } } => {}
         }
+    }
+}
+
+/// Commits decisions, trying until that succeeds or this manager does not lead any more.
+async fn write(store: &Store, clock: &SharedClock, effects: &[Effect]) {
+    loop {
+        let written = store.update(|txn| apply(txn, effects).map_err(store::Error::from));
+        let Err(error) = written.await else { return };
+        tracing::error!(error = %Chain(&error), "liveness of nodes is not written");
+        clock.sleep(AGAIN).await;
     }
 }
 
