@@ -30,6 +30,8 @@ pub enum TaskKind {
     NetworkRepair,
     /// Answers DNS for one sandbox.
     Dns,
+    /// Carries connections of one published port that the kernel cannot rewrite.
+    Relay,
     /// Keeps pools (network namespaces, cgroups) filled ahead of need.
     Pool,
     /// Removes what a finished container left.
@@ -74,6 +76,7 @@ impl TaskKind {
             | Self::ImageSeal
             | Self::NetworkRepair
             | Self::Dns
+            | Self::Relay
             | Self::Pool
             | Self::Cleanup
             | Self::ClusterConnection

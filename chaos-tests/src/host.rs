@@ -22,7 +22,7 @@ pub fn bin_dir() -> anyhow::Result<PathBuf> {
 
 /// Whether a daemon answers there. That a connection is accepted says nothing: a child that the killed daemon
 /// had just forked still holds the old socket until it executes its program.
-fn answers(socket: &Path) -> bool {
+pub(crate) fn answers(socket: &Path) -> bool {
     let ping = || {
         let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;

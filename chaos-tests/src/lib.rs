@@ -1,7 +1,8 @@
 //! Proving, breaking and measuring Shoal from outside: real daemons, real clients.
 //!
 //! [`host`] runs a daemon as a host of its own (network namespace, roots, cgroup parent) and counts what it leaves
-//! behind; [`script`] plays a session of commands against it and compares every line.
+//! behind; [`lab`] runs several of
+//! them, joined by a fabric; [`script`] plays a session of commands against it and compares every line.
 
 #![allow(
     clippy::print_stdout,
@@ -13,6 +14,7 @@ pub mod command;
 pub mod host;
 pub mod http;
 pub mod image;
+pub mod lab;
 pub mod leaks;
 pub mod pattern;
 pub mod script;

@@ -30,8 +30,16 @@ use crate::seal;
 /// Attempts of a blob's transfer without progress before it is given up.
 const TRANSFER_ATTEMPTS: u32 = 5;
 
-/// Opens everything and takes over what a previous daemon left. The images are for [`seal::seal`] at the end.
-pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(Ports, Images)> {
+/// What the daemon's end needs.
+pub(crate) struct Closing {
+    /// To be sealed.
+    pub(crate) images: Images,
+    /// To be left.
+    pub(crate) networks: netoverlay::Networks,
+}
+
+/// Opens everything and takes over what a previous daemon left.
+pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(Ports, Closing)> {
     let clock: SharedClock = Arc::new(SystemClock);
     let facts = HostFacts::read();
     let images = open_images(config, clock.clone()).await?;
@@ -74,7 +82,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         execs: Arc::new(HostExecs(engine.clone())),
         images: host_images.clone(),
         volumes: Arc::new(HostVolumes { volumes: engine.volumes(), events: engine.events() }),
-        networks: Arc::new(HostNetworks { networks, engine: engine.clone() }),
+        networks: Arc::new(HostNetworks { networks: networks.clone(), engine: engine.clone() }),
         system: Arc::new(HostSystem {
             engine,
             images: host_images,
@@ -82,10 +90,12 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
             facts,
             fixed,
         }),
+        cluster: None,
         clock,
         tasks: tasks.clone(),
+        unread: Arc::new(shoal_engine::sys::unread),
     };
-    Ok((ports, images))
+    Ok((ports, Closing { images, networks }))
 }
 
 async fn open_images(config: &Config, clock: SharedClock) -> anyhow::Result<Images> {
@@ -131,11 +141,10 @@ async fn networks(
     let mut settings = netoverlay::Settings::new(&config.data_root, &config.exec_root);
     if let Some(bridge) = &options.bridge {
         if bridge == "none" {
-            anyhow::bail!(
-                "--bridge none is not implemented: run containers with --network none instead"
-            );
+            settings.default_network = false;
+        } else {
+            settings.bridge.clone_from(bridge);
         }
-        settings.bridge.clone_from(bridge);
         // Daemons that share a network namespace have a bridge each, and so a table each.
         settings.table = format!("shoal-{bridge}");
     }
@@ -250,7 +259,9 @@ fn fixed_info(
         warnings.push("WARNING: API is accessible over TCP without client certificates".to_owned());
     }
     // Networks are asked for here so that a missing default network shows at start, not at the first container.
-    networks.resolve("bridge").context("no default network")?;
+    if config.options.bridge.as_deref() != Some("none") {
+        networks.resolve("bridge").context("no default network")?;
+    }
     Ok(SystemInfo {
         id: daemon_id(&config.data_root)?,
         name: facts.hostname.clone(),
@@ -258,7 +269,7 @@ fn fixed_info(
         storage_driver: crate::STORAGE_DRIVER.to_owned(),
         root_dir: config.data_root.display().to_string(),
         volume_drivers: owned(&["local"]),
-        network_drivers: owned(&["bridge", "host", "null"]),
+        network_drivers: owned(&["bridge", "host", "ipvlan", "macvlan", "null"]),
         log_drivers: owned(&["journald", "json-file", "local", "none", "syslog"]),
         log_driver: engine.log.driver.clone(),
         cgroup_driver: "cgroupfs".to_owned(),

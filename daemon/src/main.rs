@@ -53,7 +53,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let tls = tls::server_config(&config.options)?;
-    let (ports, images) = compose::compose(&config, &tasks).await?;
+    let (ports, closing) = compose::compose(&config, &tasks).await?;
     serve::start(&config, tls, shoal_api::router(ports), &tasks).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
     tokio::select! {
@@ -62,7 +62,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
         () = tasks.stopping().cancelled_owned() => {}
     }
     let failed = tasks.shut_down().await;
-    seal::seal(&images).await;
+    seal::seal(&closing.images).await;
+    if let Err(error) = closing.networks.leave().await {
+        let error = shoal_model::error::Chain(&error).to_string();
+        tracing::warn!(error, "rules left behind in other programs' tables");
+    }
     match failed {
         Some(failure) => anyhow::bail!("a task that the daemon needs failed: {failure}"),
         None => Ok(()),

@@ -18,6 +18,7 @@ use shoal_shim_protocol::config::TerminalSize;
 use crate::attach_ahead::{self, AttachAhead};
 use crate::config::Config;
 use crate::container::session::Session;
+use crate::container::settle::Verdict;
 use crate::container::{self, Container};
 use crate::copy::{self, ByteStream};
 use crate::core::{Core, Parts};
@@ -225,6 +226,19 @@ impl Engine {
     pub fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Error> {
         let container = self.find(name)?;
         Ok(container::wait::register(container.view.subscribe(), condition))
+    }
+
+    /// Waits for a verdict of the health check that `wanted` accepts; the end of the container is one.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn settle(
+        &self,
+        name: &str,
+        wanted: fn(Verdict) -> bool,
+    ) -> Result<impl Future<Output = Verdict> + Send + 'static, Error> {
+        let view = self.find(name)?.view.subscribe();
+        Ok(container::settle::wait(view, wanted))
     }
 
     /// Attaches to the init process; also before the start.

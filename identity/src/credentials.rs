@@ -150,7 +150,8 @@ impl Credentials {
         self.0.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
     }
 
-    pub(crate) fn clock(&self) -> SharedClock {
+    /// The clock by which certificates are judged.
+    pub fn clock(&self) -> SharedClock {
         Arc::clone(&self.0.clock)
     }
 }

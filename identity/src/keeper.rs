@@ -150,6 +150,11 @@ impl Keeper {
         self.held().unlock.as_ref() == Some(key)
     }
 
+    /// Whether a key locks this node.
+    pub fn is_locked(&self) -> bool {
+        self.held().unlock.is_some()
+    }
+
     /// Keys of the node's data at rest, oldest first: the last seals, all open.
     pub fn data_keys(&self) -> Vec<DataKey> {
         self.held().stored.data_keys.clone()

@@ -104,6 +104,15 @@ pub fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, Error> {
     })
 }
 
+/// DER of the subject's name and of the public key, of any certificate.
+///
+/// # Errors
+/// When it is damaged.
+pub fn name_and_key(certificate: &CertificateDer<'_>) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let parsed = parse(certificate)?;
+    Ok((parsed.subject().as_raw().to_vec(), parsed.public_key().raw.to_vec()))
+}
+
 pub(crate) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
     X509Certificate::from_der(certificate).map(|(_, parsed)| parsed).map_err(Error::Damaged)
 }

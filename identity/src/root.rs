@@ -151,6 +151,11 @@ impl Root {
         &self.certificate
     }
 
+    /// End of its life.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
     /// PEM of the key, PKCS #8; `None` without one. Secret.
     pub fn key_pem(&self) -> Option<String> {
         self.key.as_ref().map(KeyPair::serialize_pem)

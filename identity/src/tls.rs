@@ -113,6 +113,27 @@ pub(crate) fn unverified(clock: SharedClock) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// For HTTPS to a signer outside the cluster: names and roots as on the web, with `roots` (PEM) instead of the
+/// web's, and this node's certificate shown.
+///
+/// # Errors
+/// When there is no root in `roots`.
+pub fn external(
+    credentials: &Credentials,
+    roots: &str,
+) -> Result<Arc<ClientConfig>, chain::TrustError> {
+    let trust = Trust::new(roots)?;
+    let time = Arc::new(Time(credentials.clock()));
+    let mut config = ClientConfig::builder_with_details(provider(), time)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_root_certificates(trust.roots)
+        .with_client_cert_resolver(Arc::new(Shown(credentials.clone())));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
 fn client_builder(
     clock: SharedClock,
     verifier: Arc<dyn ServerCertVerifier>,

@@ -122,6 +122,12 @@ pub struct Endpoint {
     pub interface: String,
     /// As asked for.
     pub gateway_priority: i64,
+    /// Its link lies on a link of the host: nothing of it is in the host's namespace.
+    #[serde(default)]
+    pub on_parent: bool,
+    /// It gives a default route over the link, without a gateway.
+    #[serde(default)]
+    pub routes_by_link: bool,
 }
 
 impl Endpoint {

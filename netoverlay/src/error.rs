@@ -74,6 +74,15 @@ pub enum Error {
         "cannot publish port {container_port} at `{host}`: the container has no address of the same family"
     )]
     NoTarget { host: std::net::IpAddr, container_port: u16 },
+    #[error(
+        "cannot publish port {protocol} `{address}`: the kernel of this host has no {protocol}"
+    )]
+    NoProtocol {
+        protocol: Protocol,
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     #[error("no free port {protocol} in {first} to {last} at `{host}`")]
     NoFreePort { protocol: Protocol, host: std::net::IpAddr, first: u16, last: u16 },
     #[error("failed to work on the namespace of sandbox `{sandbox}`")]
@@ -100,6 +109,29 @@ pub enum Error {
         #[source]
         source: socket::Error,
     },
+    #[error("parent link `{parent}` of network `{network}` does not exist on this host")]
+    NoParent { network: String, parent: String },
+    #[error(
+        "network `{network}` cannot share parent link `{parent}` with network `{by}`: one of them is passthru"
+    )]
+    ParentTaken { network: String, parent: String, by: String },
+    #[error("the kernel of this host has no links of kind `{kind}`")]
+    NoLinkKind {
+        kind: &'static str,
+        #[source]
+        source: socket::Error,
+    },
+    #[error("failed to {step} parent link `{parent}`")]
+    Parent {
+        parent: String,
+        step: &'static str,
+        #[source]
+        source: socket::Error,
+    },
+    #[error(
+        "members of ipvlan network `{network}` share the address of its parent: no MAC address can be chosen"
+    )]
+    NoMac { network: String },
     #[error("link `{bridge}` exists and is not a bridge")]
     NotABridge { bridge: String },
     #[error("failed to set kernel parameter `net/{key}`")]
@@ -110,6 +142,8 @@ pub enum Error {
     },
     #[error("failed to read the host's links and routes")]
     ReadHost(#[source] socket::Error),
+    #[error("failed to forget tracked connections of a published port")]
+    Connections(#[source] socket::Error),
     #[error("failed to open a netlink socket")]
     OpenHost(#[source] io::Error),
     #[error("failed to duplicate the socket of a published port")]
@@ -162,6 +196,8 @@ impl Classified for Error {
             | Self::Option(_)
             | Self::InvalidSubnet { .. }
             | Self::NoSubnet { .. }
+            | Self::NoParent { .. }
+            | Self::NoMac { .. }
             | Self::NoTarget { .. } => ErrorKind::InvalidArgument,
             Self::Address { source, .. } => match source {
                 ipam::Error::Outside { .. } => ErrorKind::InvalidArgument,
@@ -173,12 +209,15 @@ impl Classified for Error {
             | Self::AlreadyJoined { .. }
             | Self::BridgeTaken { .. }
             | Self::NotABridge { .. } => ErrorKind::Conflict,
-            Self::NetworkInUse { .. } | Self::Predefined { .. } | Self::Overlap { .. } => {
-                ErrorKind::Forbidden
-            }
+            Self::ParentTaken { .. }
+            | Self::NetworkInUse { .. }
+            | Self::Predefined { .. }
+            | Self::Overlap { .. } => ErrorKind::Forbidden,
             Self::GivenUp { .. } => ErrorKind::Cancelled,
             Self::Pools { .. } => ErrorKind::Unavailable,
-            Self::UnknownDriver { .. } => ErrorKind::NotImplemented,
+            Self::UnknownDriver { .. } | Self::NoProtocol { .. } | Self::NoLinkKind { .. } => {
+                ErrorKind::NotImplemented
+            }
             Self::Damaged { .. } | Self::Newer { .. } => ErrorKind::DataLoss,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),
             Self::Port { .. }
@@ -188,9 +227,11 @@ impl Classified for Error {
             | Self::EndpointLost { .. }
             | Self::Link { .. }
             | Self::Bridge { .. }
+            | Self::Parent { .. }
             | Self::Sysctl { .. }
             | Self::ReadHost(_)
             | Self::OpenHost(_)
+            | Self::Connections(_)
             | Self::Duplicate(_)
             | Self::Nftables(_)
             | Self::File { .. }

@@ -12,6 +12,7 @@ pub mod ipam;
 pub mod kernel;
 pub mod network;
 mod networks;
+pub mod parent;
 pub mod plan;
 pub mod sandbox;
 pub mod settings;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 use shoal_model::{NetworkId, Timestamp};
 
+use crate::parent::ParentOptions;
 use crate::plan::networks::BridgeView;
 use crate::subnet::Subnet;
 
@@ -19,6 +20,10 @@ pub enum Driver {
     Host,
     /// Loopback only.
     Null,
+    /// Links of their own address on a link of the host.
+    Macvlan,
+    /// Links that share the address of a link of the host.
+    Ipvlan,
 }
 
 impl Driver {
@@ -28,7 +33,14 @@ impl Driver {
             Self::Bridge => "bridge",
             Self::Host => "host",
             Self::Null => "null",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
         }
+    }
+
+    /// Whether sandboxes have endpoints with addresses on such networks.
+    pub const fn has_endpoints(self) -> bool {
+        matches!(self, Self::Bridge | Self::Macvlan | Self::Ipvlan)
     }
 }
 
@@ -111,10 +123,13 @@ pub struct Network {
     pub created: Timestamp,
     /// As asked for.
     pub spec: NetworkSpec,
-    /// Subnets, in the order of the spec. Empty unless the driver is bridge.
+    /// Subnets, in the order of the spec. Empty unless the driver has endpoints.
     pub pools: Vec<Pool>,
     /// How the bridge is made; `None` unless the driver is bridge.
     pub bridge: Option<BridgeOptions>,
+    /// What it lies on; `None` unless the driver is macvlan or ipvlan.
+    #[serde(default)]
+    pub parent: Option<ParentOptions>,
 }
 
 impl Network {
@@ -170,7 +185,7 @@ const ICC: &str = "com.docker.network.bridge.enable_icc";
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 const MTU: &str = "com.docker.network.driver.mtu";
-const PREFIX: &str = "com.docker.network.container_iface_prefix";
+pub(crate) const PREFIX: &str = "com.docker.network.container_iface_prefix";
 /// Accepted, because clients send it: it marks docker's default bridge, which Shoal names by setting.
 const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
 /// Longest name of a link.
@@ -217,7 +232,7 @@ impl BridgeOptions {
                     let mtu = value.parse().ok().filter(|mtu| (MTU_MIN..=65535).contains(mtu));
                     parsed.mtu = mtu.ok_or_else(|| invalid("a number from 68 to 65535"))?;
                 }
-                PREFIX if is_interface_name(&format!("{value}99")) => {
+                PREFIX if is_interface_prefix(value) => {
                     parsed.interface_prefix.clone_from(value);
                 }
                 PREFIX => return Err(invalid("the beginning of the name of a link")),
@@ -229,6 +244,11 @@ impl BridgeOptions {
         }
         Ok(parsed)
     }
+}
+
+/// Whether names of links may begin so.
+pub(crate) fn is_interface_prefix(prefix: &str) -> bool {
+    is_interface_name(&format!("{prefix}99"))
 }
 
 /// Whether a link may be called so.

@@ -99,7 +99,12 @@ impl Sandbox {
 /// Source: moby `libnetwork/sandbox.go` getGatewayEndpoint.
 pub fn gateway_of(endpoints: &[Endpoint], ipv4: bool) -> Option<&Endpoint> {
     let has = |endpoint: &&Endpoint| {
-        if ipv4 { endpoint.gateway.is_some() } else { endpoint.ipv6_gateway.is_some() }
+        let (gateway, lease) = if ipv4 {
+            (endpoint.gateway.is_some(), endpoint.ipv4)
+        } else {
+            (endpoint.ipv6_gateway.is_some(), endpoint.ipv6)
+        };
+        gateway || (endpoint.routes_by_link && lease.is_some())
     };
     endpoints.iter().filter(has).min_by_key(|endpoint| {
         (std::cmp::Reverse(endpoint.gateway_priority), endpoint.network_name.clone())

@@ -12,6 +12,9 @@ pub struct Settings {
     pub data_root: PathBuf,
     /// Of this boot: namespaces in `netns/`, records of sandboxes in `sandboxes/`.
     pub exec_root: PathBuf,
+    /// Whether there is a network `bridge`. Without it nothing is made in the kernel before the first
+    /// bridge network is.
+    pub default_network: bool,
     /// Link of network `bridge`.
     pub bridge: String,
     /// Address and subnet of network `bridge`; `None`: of the bridge that is there, else of a pool.
@@ -28,6 +31,8 @@ pub struct Settings {
     pub mtu: u32,
     /// The nftables table of family `inet`: nobody else's.
     pub table: String,
+    /// Bits of a packet's mark that are ours while it is forwarded, beside programs that drop by default.
+    pub mark: u32,
     /// Subnets for networks that ask for none.
     pub pools: Vec<Pool>,
     /// Namespaces kept ready.
@@ -40,6 +45,7 @@ impl Settings {
         Self {
             data_root: data_root.into(),
             exec_root: exec_root.into(),
+            default_network: true,
             bridge: "shoal0".to_owned(),
             bridge_address: None,
             bridge_range: None,
@@ -48,6 +54,7 @@ impl Settings {
             forwarding: true,
             mtu: 1500,
             table: "shoal".to_owned(),
+            mark: 0x0100_0000,
             pools: ipam::defaults(),
             spare_namespaces: 4,
         }

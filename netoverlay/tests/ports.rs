@@ -3,23 +3,10 @@
 
 mod lab;
 
-use lab::{HOST, Lab, ask, ask_on_host, id, inside, sh};
+use lab::{HOST, Lab, ask, ask_on_host, attach_with_ports as publish, id, inside, sh};
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::plan::ports::Protocol;
-use shoal_netoverlay::sandbox::{PortRequest, Sandbox, SandboxRequest};
-
-async fn publish(
-    networks: &Networks,
-    name: &str,
-    joins: &[&str],
-    ports: &[PortRequest],
-) -> Result<Sandbox, shoal_netoverlay::Error> {
-    let endpoints = joins
-        .iter()
-        .map(|join| (networks.resolve(join).unwrap().id.clone(), Default::default()))
-        .collect();
-    networks.attach(SandboxRequest { id: id(name), endpoints, ports: ports.to_vec() }).await
-}
+use shoal_netoverlay::sandbox::{PortRequest, Sandbox};
 
 fn tcp(host_port: u16, container_port: u16) -> PortRequest {
     PortRequest {
@@ -176,4 +163,66 @@ fn ports_outlive_the_daemon() {
         networks.detach(id("server")).await.unwrap();
         std::net::TcpListener::bind("0.0.0.0:8080").unwrap();
     });
+}
+
+/// A sender that never changes its port follows the container: to its next address, and to its successor.
+fn datagrams_follow(server_network: &'static str, target: &'static str, source: &'static str) {
+    lab::run(move |lab| async move {
+        use shoal_netoverlay::kernel::namespace::Namespace;
+        use shoal_netoverlay::network::NetworkSpec;
+        use std::net::UdpSocket;
+        use std::time::Duration;
+        let networks = lab.start().await;
+        for name in ["first", "second"] {
+            let spec = NetworkSpec { ipv6: true, ..NetworkSpec::bridge(name) };
+            networks.create_network(spec).await.unwrap();
+        }
+        let bind = |path: &std::path::Path, address: &'static str| {
+            let namespace = Namespace::open(path).unwrap();
+            namespace.run(|| UdpSocket::bind(address).unwrap()).unwrap()
+        };
+        let client = bind(&lab.neighbour(), source);
+        client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let asked = || {
+            client.send_to(b"x", target).unwrap();
+            let mut buffer = [0; 64];
+            let length = client.recv(&mut buffer).map_err(|error| error.kind().to_string())?;
+            Ok::<_, String>(String::from_utf8(buffer[..length].to_vec()).unwrap())
+        };
+        let serve = |path: &std::path::Path, name: &'static str| {
+            let socket = bind(path, "[::]:53");
+            std::thread::spawn(move || {
+                let mut buffer = [0; 64];
+                while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+                    socket.send_to(name.as_bytes(), from).unwrap();
+                }
+            });
+        };
+        // Before anything is published, the sender is known to the kernel already.
+        assert!(asked().is_err());
+        let request = [PortRequest { protocol: Protocol::Udp, ..tcp(5300, 53) }];
+        let one = publish(&networks, "one", &[server_network], &request).await.unwrap();
+        serve(&one.path, "one");
+        assert_eq!(asked().as_deref(), Ok("one"));
+        // To another network, and so to another address.
+        let [first, second] = ["first", "second"].map(|name| networks.resolve(name).unwrap());
+        networks.connect(id("one"), second.id.clone(), Default::default()).await.unwrap();
+        networks.disconnect(id("one"), first.id.clone()).await.unwrap();
+        assert_eq!(asked().as_deref(), Ok("one"));
+        networks.detach(id("one")).await.unwrap();
+        assert!(asked().is_err());
+        let two = publish(&networks, "two", &["first"], &request).await.unwrap();
+        serve(&two.path, "two");
+        assert_eq!(asked().as_deref(), Ok("two"));
+    });
+}
+
+#[test]
+fn datagrams_follow_over_ipv4() {
+    datagrams_follow("first", "203.0.113.1:5300", "203.0.113.2:4000");
+}
+
+#[test]
+fn datagrams_follow_over_ipv6() {
+    datagrams_follow("first", "[fd00:203::1]:5300", "[fd00:203::2]:4000");
 }

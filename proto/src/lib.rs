@@ -22,3 +22,9 @@ pub mod ca {
 pub mod dispatcher {
     tonic::include_proto!("shoal.dispatcher.v1");
 }
+
+/// Consensus between managers.
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+pub mod raft {
+    tonic::include_proto!("shoal.raft.v1");
+}

@@ -7,6 +7,7 @@
 mod bench;
 mod build;
 mod demo;
+mod lab;
 mod run;
 mod setup;
 mod test;
@@ -41,6 +42,12 @@ enum Command {
     Tidy,
     /// Show the main job on this machine: a host, an image, containers, a daemon that is killed.
     Demo,
+    /// Several hosts on this machine, each with its daemon: `lab` alone prints what it can do.
+    Lab {
+        /// up, ls, shell, kill, cut, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Measure the budgets of one host and print figure, budget and ratio.
     Bench,
 }
@@ -52,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test { stages } => test::run(&stages),
         Command::Tidy => tidy::run(),
         Command::Demo => demo::run(),
+        Command::Lab { words } => lab::run(&words),
         Command::Bench => bench::run(),
     }
 }

@@ -117,7 +117,11 @@ pub(super) fn endpoint_settings(
         gateway: joined.and_then(|endpoint| endpoint.gateway),
         ipv6,
         ipv6_gateway: joined.and_then(|endpoint| endpoint.ipv6_gateway),
-        mac_address: joined.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+        // Members of an ipvlan network have no address of their own.
+        mac_address: joined
+            .filter(|endpoint| endpoint.mac.is_unicast())
+            .map(|endpoint| endpoint.mac.to_string())
+            .unwrap_or_default(),
         dns_names: if plain { Vec::new() } else { names(request, wish) },
         interface: joined.map(|endpoint| endpoint.interface.clone()).unwrap_or_default(),
     }

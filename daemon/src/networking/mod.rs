@@ -20,7 +20,6 @@ use shoal_engine::networking::{
 use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::dns::{Dns, Service};
-use shoal_netoverlay::network::Driver;
 use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
 
 /// Name of the network that a plain container joins.
@@ -65,11 +64,19 @@ impl HostNetworking {
         self.wishes().insert(request.container.clone(), Wish { request, settings });
     }
 
+    /// A container of the default network gets no network where that is disabled, as with docker.
+    fn without_disabled(&self, mut request: AttachRequest) -> AttachRequest {
+        if self.networks.resolve(DEFAULT_NETWORK).is_err() {
+            request.endpoints.retain(|wish| wish.network != DEFAULT_NETWORK);
+        }
+        request
+    }
+
     fn sandbox_request(&self, request: &AttachRequest) -> Result<SandboxRequest, Failure> {
         let mut endpoints = Vec::new();
         for endpoint in &request.endpoints {
             let network = self.networks.resolve(&endpoint.network)?;
-            if network.spec.driver == Driver::Bridge {
+            if network.spec.driver.has_endpoints() {
                 endpoints.push((network.id.clone(), convert::endpoint_request(&endpoint.spec)?));
             }
         }
@@ -97,7 +104,7 @@ impl HostNetworking {
             let network = self.networks.resolve(&wish.network)?;
             let joined = sandbox.and_then(|s| s.endpoints.iter().find(|e| e.network == network.id));
             let plain =
-                network.spec.name == DEFAULT_NETWORK || network.spec.driver != Driver::Bridge;
+                network.spec.name == DEFAULT_NETWORK || !network.spec.driver.has_endpoints();
             settings.endpoints.insert(
                 network.spec.name.clone(),
                 convert::endpoint_settings(request, wish, &network.id, joined, plain),
@@ -177,6 +184,7 @@ impl Networking for HostNetworking {
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Attached, Failure> {
+        let request = self.without_disabled(request);
         if request.kind == SandboxKind::Host {
             let settings = self.settings(&request, None)?;
             self.remember(request, &settings);
@@ -223,7 +231,7 @@ impl Networking for HostNetworking {
             }
             let kept = names::DESCRIPTORS.map(|name| dns.remove(name));
             let kept = if let [Some(udp), Some(tcp)] = kept { Some((udp, tcp)) } else { None };
-            requests.push((sandbox.request, kept));
+            requests.push((self.without_disabled(sandbox.request), kept));
         }
         let mut restored = self.networks.restore(live).await?;
         let mut results = BTreeMap::new();
@@ -257,7 +265,7 @@ impl Networking for HostNetworking {
     ) -> Result<Attached, Failure> {
         let Wish { mut request, .. } = self.wish(container)?;
         let network = self.networks.resolve(&endpoint.network)?;
-        if request.kind == SandboxKind::Host || network.spec.driver != Driver::Bridge {
+        if request.kind == SandboxKind::Host || !network.spec.driver.has_endpoints() {
             let message = "container cannot be connected to host network - container must be created in host network mode";
             return Err(Failure::invalid(message));
         }

@@ -178,6 +178,8 @@ fn to_model(network: &network::Network) -> Network {
 fn from_model(spec: NetworkSpec) -> Result<network::NetworkSpec, Failure> {
     let driver = match spec.driver.as_str() {
         "" | "bridge" => Driver::Bridge,
+        "macvlan" => Driver::Macvlan,
+        "ipvlan" => Driver::Ipvlan,
         other => {
             let error = shoal_netoverlay::Error::UnknownDriver { driver: other.to_owned() };
             return Err(error.into());

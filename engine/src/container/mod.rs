@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod record;
 pub mod restart_policy;
 pub mod session;
+pub mod settle;
 pub mod view;
 pub mod wait;
 
@@ -34,6 +35,7 @@ mod exit;
 mod owner;
 mod probe;
 mod shim;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

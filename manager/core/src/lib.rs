@@ -4,6 +4,18 @@
 //! applies the same transactions has the same state, and a replay makes the same choices.
 
 pub mod assignment;
+pub mod constraint;
+pub mod drain;
+pub mod enforcer;
 pub mod ids;
+pub mod init;
 pub mod liveness;
+pub mod orchestrator;
+pub mod prefix;
+pub mod reaper;
+pub mod restart;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod scheduler;
 pub mod store;
+pub mod update;

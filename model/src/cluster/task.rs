@@ -330,6 +330,9 @@ pub struct TaskStatus {
     pub state: TaskState,
     /// When it was reached, by the reporter's clock.
     pub at: Timestamp,
+    /// When the task was first seen running, by the same clock; `None`: never. The store fills it in where a reporter
+    /// does not, and never loses it.
+    pub running_since: Option<Timestamp>,
     /// What is going on, in docker's words ("started", "preparing", …).
     pub message: String,
     /// Why it is not where it should be; empty: no trouble.
@@ -340,6 +343,20 @@ pub struct TaskStatus {
     pub container: Option<ContainerStatus>,
     /// Ports in host mode, with the numbers the node chose.
     pub ports: Vec<PortConfig>,
+}
+
+impl TaskStatus {
+    /// This report, with what the earlier one knew and this one does not say.
+    pub fn following(mut self, earlier: &Self) -> Self {
+        let running = (self.state == TaskState::Running).then_some(self.at);
+        self.running_since = earlier.running_since.or(self.running_since).or(running);
+        self
+    }
+
+    /// How long the task had been running when this state was reached; `None`: it never ran.
+    pub fn ran_for(&self) -> Option<Duration> {
+        self.running_since.map(|since| self.at.since(since))
+    }
 }
 
 /// The container of a task.

@@ -5,12 +5,14 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-    State,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, IpVlanFlags,
+    IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, State,
 };
 
 use super::socket::{Acknowledge, Error, Message, Socket, flag};
 use crate::endpoint::MacAddress;
+use crate::network::Driver;
+use crate::parent::{Flag, Mode};
 
 const NEW_LINK: u16 = libc::RTM_NEWLINK;
 const DEL_LINK: u16 = libc::RTM_DELLINK;
@@ -41,6 +43,23 @@ pub struct VethPair<'a> {
     pub peer_name: &'a str,
     /// Address of the peer.
     pub peer_mac: MacAddress,
+    /// The sandbox's namespace.
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// What is asked of a new link on a parent, inside a sandbox.
+#[derive(Debug)]
+pub struct SubLink<'a> {
+    /// Name in the sandbox.
+    pub name: &'a str,
+    /// Index of the parent, on the host.
+    pub parent: u32,
+    /// Tells macvlan from ipvlan, too.
+    pub mode: Mode,
+    /// Of ipvlan.
+    pub flag: Option<Flag>,
+    /// Its address; `None`: the parent's.
+    pub mac: Option<MacAddress>,
     /// The sandbox's namespace.
     pub namespace: BorrowedFd<'a>,
 }
@@ -115,6 +134,83 @@ pub fn create_veth(pair: &VethPair<'_>) -> Message {
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]),
+    ];
+    message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+/// Creates a link on a parent, inside a sandbox, down.
+pub fn create_sub_link(wanted: &SubLink<'_>) -> Message {
+    let mut link = empty(0);
+    link.attributes = vec![
+        LinkAttribute::IfName(wanted.name.to_owned()),
+        LinkAttribute::Link(wanted.parent),
+        LinkAttribute::NetNsFd(wanted.namespace.as_raw_fd()),
+        LinkAttribute::LinkInfo(sub_link_info(wanted.mode, wanted.flag)),
+    ];
+    if let Some(mac) = wanted.mac {
+        link.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    }
+    message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+fn sub_link_info(mode: Mode, flag: Option<Flag>) -> Vec<LinkInfo> {
+    let macvlan = |mode| {
+        let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]);
+        vec![LinkInfo::Kind(InfoKind::MacVlan), LinkInfo::Data(data)]
+    };
+    let ipvlan = |mode| {
+        let flags = match flag {
+            Some(Flag::Private) => IpVlanFlags::Private,
+            Some(Flag::Vepa) => IpVlanFlags::Vepa,
+            Some(Flag::Bridge) | None => IpVlanFlags::empty(),
+        };
+        let data = InfoData::IpVlan(vec![InfoIpVlan::Mode(mode), InfoIpVlan::Flags(flags)]);
+        vec![LinkInfo::Kind(InfoKind::IpVlan), LinkInfo::Data(data)]
+    };
+    match mode {
+        Mode::Bridge => macvlan(MacVlanMode::Bridge),
+        Mode::Private => macvlan(MacVlanMode::Private),
+        Mode::Vepa => macvlan(MacVlanMode::Vepa),
+        Mode::Passthru => macvlan(MacVlanMode::Passthrough),
+        Mode::L2 => ipvlan(IpVlanMode::L2),
+        Mode::L3 => ipvlan(IpVlanMode::L3),
+        Mode::L3s => ipvlan(IpVlanMode::L3S),
+    }
+}
+
+/// Asks for a link on a parent without saying which: refused with EOPNOTSUPP where the kernel has no such
+/// links, and otherwise with another error.
+pub fn probe(driver: Driver) -> Message {
+    let mode = if driver == Driver::Macvlan { Mode::Bridge } else { Mode::L2 };
+    let mut link = empty(0);
+    link.attributes = vec![LinkAttribute::LinkInfo(sub_link_info(mode, None))];
+    message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+/// Creates a link that swallows what is sent, up.
+pub fn create_dummy(name: &str) -> Message {
+    let mut link = empty(0);
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    link.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]),
+    ];
+    message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+/// Creates a VLAN of a link, up.
+pub fn create_vlan(name: &str, below: u32, number: u16) -> Message {
+    let mut link = empty(0);
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    link.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Link(below),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(number)])),
         ]),
     ];
     message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)

@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code, reason = "socket options and the descriptors of namespaces")]
 
+pub mod conntrack;
 pub mod link;
 pub mod namespace;
 pub mod nft;

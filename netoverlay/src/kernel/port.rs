@@ -61,3 +61,37 @@ fn drop_everything(socket: &OwnedFd) -> io::Result<()> {
     };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Connections that wait to be relayed, for instance while the daemon restarts.
+const BACKLOG: i32 = 512;
+
+/// A copy of a reserved socket that takes what arrives, without blocking.
+///
+/// # Errors
+/// The operating system's.
+pub fn open(protocol: Protocol, reserved: &OwnedFd) -> io::Result<OwnedFd> {
+    let socket = reserved.try_clone()?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let unused: libc::c_int = 0;
+    // SAFETY: the descriptor is open; the kernel reads no more than the given size, and nothing of it.
+    let code = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DETACH_FILTER,
+            (&raw const unused).cast(),
+            libc::socklen_t::try_from(size_of_val(&unused)).expect("a small number"),
+        )
+    };
+    if code != 0 {
+        let error = io::Error::last_os_error();
+        // The filter was taken off by an earlier daemon.
+        if error.raw_os_error() != Some(libc::ENOENT) {
+            return Err(error);
+        }
+    }
+    if protocol == Protocol::Tcp {
+        rustix::net::listen(&socket, BACKLOG)?;
+    }
+    Ok(socket)
+}

@@ -71,6 +71,44 @@ pub fn set_default_route(index: u32, gateway: IpAddr) -> Message {
     Message { kind: NEW_ROUTE, flags: flag::CREATE | flag::REPLACE, payload }
 }
 
+/// Adds or replaces a default route over a link without a gateway.
+pub fn set_default_route_by_link(index: u32, ipv4: bool) -> Message {
+    let mut message = RouteMessage::default();
+    message.header.address_family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::Link;
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![RouteAttribute::Oif(index)];
+    let mut payload = vec![0; message.buffer_len()];
+    message.emit(&mut payload);
+    Message { kind: NEW_ROUTE, flags: flag::CREATE | flag::REPLACE, payload }
+}
+
+/// Lets answers to `[::1]` come in by a bridge: the kernel looks for loopback addresses by link. Refused with
+/// EEXIST when the route is there.
+///
+/// Packets that come from outside with such an address never get to this route: the kernel drops them.
+pub fn add_loopback6(index: u32) -> Message {
+    /// Behind the kernel's own route over `lo`.
+    const METRIC: u32 = 2048;
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = 128;
+    message.header.table = libc::RT_TABLE_LOCAL;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Local;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::Inet6(std::net::Ipv6Addr::LOCALHOST)),
+        RouteAttribute::Priority(METRIC),
+        RouteAttribute::Oif(index),
+    ];
+    let mut payload = vec![0; message.buffer_len()];
+    message.emit(&mut payload);
+    Message { kind: NEW_ROUTE, flags: flag::CREATE | flag::EXCLUSIVE, payload }
+}
+
 /// The addresses of all links: index and address with prefix length.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Tells when somebody else changes our table.
+//! Tells when somebody else changes our table, or rules of their own.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::nft;
+use super::nft::{self, Touched};
 use super::socket::{Error, Protocol, Socket};
 
 /// The multicast group of nf_tables.
@@ -45,26 +45,26 @@ impl Watch {
         Socket::open(Protocol::Netfilter)
     }
 
-    /// Waits for changes by anybody whose socket is not among `own`, or until notifications were lost.
+    /// Waits for changes by anybody whose socket is not among `own`, or until notifications were lost. Answers
+    /// what they were about: our table, or rules of others only.
     ///
     /// # Errors
     /// The operating system's.
     ///
     /// # Cancel safety
     /// Dropping the future loses no change that was not yet read.
-    pub async fn changed(&self, own: &BTreeSet<u32>) -> Result<(), Error> {
+    pub async fn changed(&self, own: &BTreeSet<u32>) -> Result<Touched, Error> {
         loop {
             let mut ready = self.socket.readable().await.map_err(Error::Socket)?;
             match self.socket.get_ref().notifications() {
                 Ok(Some(replies)) => {
-                    let foreign = replies.iter().any(|reply| {
-                        !own.contains(&reply.port) && nft::touches(reply, &self.table)
-                    });
-                    if foreign {
-                        return Ok(());
+                    let by_others = replies.iter().filter(|reply| !own.contains(&reply.port));
+                    let touched = by_others.filter_map(|reply| nft::touched(reply, &self.table));
+                    if let Some(touched) = touched.max() {
+                        return Ok(touched);
                     }
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(Touched::Own),
                 Err(error) if error.errno() == Some(libc::EAGAIN) => ready.clear_ready(),
                 Err(error) => return Err(error),
             }

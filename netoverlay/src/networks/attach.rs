@@ -34,7 +34,7 @@ impl Inner {
         let path = self.store.namespace(&request.id);
         let sandbox =
             Sandbox { id: request.id.clone(), path, endpoints: Vec::new(), ports: Vec::new() };
-        let mut live = Live { sandbox, reserved: Vec::new() };
+        let mut live = Live::new(sandbox);
         let made = if slot.is_given_up() {
             Err(Error::GivenUp { sandbox: request.id.clone() })
         } else {
@@ -82,9 +82,10 @@ impl Inner {
         self.wire(sandbox, &endpoints, &mut namespace)?;
         self.set_routes(sandbox, &mut namespace)?;
         if !sandbox.ports.is_empty() {
-            self.publish(&sandbox.id, &sandbox.ports)?;
+            self.publish(sandbox)?;
         }
-        self.settle(sandbox, &sandbox.endpoints, &mut namespace)
+        self.start_relays(live)?;
+        self.settle(&live.sandbox, &live.sandbox.endpoints, &mut namespace)
     }
 
     /// Gives addresses on a network. `None`: the network needs no endpoint in the kernel.
@@ -95,14 +96,21 @@ impl Inner {
         wanted: &EndpointRequest,
     ) -> Result<Option<Endpoint>, Error> {
         let known = Arc::clone(&self.state().entry(network)?.network);
-        if known.spec.driver != Driver::Bridge {
+        if !known.spec.driver.has_endpoints() {
             return Ok(None);
         }
         if sandbox.endpoints.iter().any(|endpoint| endpoint.network == *network) {
             let network = known.spec.name.clone();
             return Err(Error::AlreadyJoined { sandbox: sandbox.id.clone(), network });
         }
-        let prefix = known.bridge.as_ref().map_or("eth", |bridge| &bridge.interface_prefix);
+        if known.spec.driver == Driver::Ipvlan && wanted.mac.is_some() {
+            return Err(Error::NoMac { network: known.spec.name.clone() });
+        }
+        let prefix = match (&known.bridge, &known.parent) {
+            (Some(bridge), _) => &bridge.interface_prefix,
+            (None, Some(parent)) => &parent.interface_prefix,
+            (None, None) => "eth",
+        };
         let interface = sandbox.free_interface(prefix);
         let names = (self.random_id(), interface);
         self.lease_patiently(|state| state.lease(&sandbox.id, network, wanted, names.clone()))
@@ -123,6 +131,11 @@ impl Inner {
         let fail = |step| move |source| Error::Link { sandbox: sandbox.id.clone(), step, source };
         let mut create = Vec::new();
         for endpoint in endpoints {
+            let known = Arc::clone(&self.state().entry(&endpoint.network)?.network);
+            if let Some(options) = &known.parent {
+                create.push(self.member_link(&known, options, endpoint, namespace)?);
+                continue;
+            }
             let (bridge_index, options) = self.bridge_of(&endpoint.network)?;
             create.push(link::create_veth(&VethPair {
                 name: &endpoint.host_interface(),
@@ -134,7 +147,7 @@ impl Inner {
             }));
         }
         let created = self.host.route().transact(&create, Acknowledge::Each);
-        created.map_err(fail("create the veth pairs"))?;
+        created.map_err(fail("create the links"))?;
         self.configure(sandbox, endpoints, namespace)
     }
 
@@ -187,7 +200,7 @@ impl Inner {
         let clock = &self.ports.clock;
         let deadline = clock.monotonic() + SETTLE_LIMIT;
         let mut wait = SETTLE_LOOK;
-        for endpoint in endpoints {
+        for endpoint in endpoints.iter().filter(|endpoint| !endpoint.on_parent) {
             let name = endpoint.host_interface();
             let (_, options) = self.bridge_of(&endpoint.network)?;
             loop {
@@ -252,8 +265,8 @@ impl Inner {
         namespace: &mut Namespace,
     ) -> Result<(), Error> {
         let gateways = [
-            sandbox.gateway(true).and_then(|one| Some((one, IpAddr::V4(one.gateway?)))),
-            sandbox.gateway(false).and_then(|one| Some((one, IpAddr::V6(one.ipv6_gateway?)))),
+            sandbox.gateway(true).map(|one| (one, true, one.gateway.map(IpAddr::V4))),
+            sandbox.gateway(false).map(|one| (one, false, one.ipv6_gateway.map(IpAddr::V6))),
         ];
         if gateways.iter().all(Option::is_none) {
             return Ok(());
@@ -263,9 +276,12 @@ impl Inner {
         let messages: Vec<Message> = gateways
             .into_iter()
             .flatten()
-            .filter_map(|(endpoint, gateway)| {
+            .filter_map(|(endpoint, ipv4, gateway)| {
                 let found = links.iter().find(|link| link.name == endpoint.interface)?;
-                Some(route::set_default_route(found.index, gateway))
+                Some(match gateway {
+                    Some(gateway) => route::set_default_route(found.index, gateway),
+                    None => route::set_default_route_by_link(found.index, ipv4),
+                })
             })
             .collect();
         namespace
@@ -290,7 +306,8 @@ impl Inner {
         live.sandbox.endpoints.push(endpoint.clone());
         let joined = self.join(live, &endpoint);
         if let Err(error) = joined {
-            let undone = [self.unwire(id, &[&endpoint]), self.store.write_sandbox(&before)];
+            let undone =
+                [self.unwire(&live.sandbox, &[&endpoint]), self.store.write_sandbox(&before)];
             for left in undone.into_iter().filter_map(Result::err) {
                 let left = shoal_model::error::Chain(&left).to_string();
                 tracing::warn!(sandbox = %id, error = left, "left behind by a failed connection");

@@ -12,6 +12,7 @@ use super::host::set_sysctl;
 use crate::error::Error;
 use crate::ipam::{Pool as Supply, choose};
 use crate::network::{BridgeOptions, Driver, Network, NetworkSpec, Pool, PoolSpec};
+use crate::parent::ParentOptions;
 use crate::sandbox::SandboxId;
 use crate::subnet::Subnet;
 
@@ -26,12 +27,17 @@ impl Inner {
         for (name, driver) in PREDEFINED {
             let position = stored.iter().position(|network| network.spec.name == name);
             let known = position.map(|position| stored.swap_remove(position));
+            if driver == Driver::Bridge && !self.settings.default_network {
+                continue;
+            }
             let network = match driver {
                 Driver::Bridge => self.default_bridge(known.as_ref())?,
-                Driver::Host | Driver::Null => known.clone().unwrap_or_else(|| {
-                    let spec = NetworkSpec { driver, ipv4: true, ..NetworkSpec::bridge(name) };
-                    self.new_network(spec, Vec::new(), None)
-                }),
+                Driver::Host | Driver::Null | Driver::Macvlan | Driver::Ipvlan => {
+                    known.clone().unwrap_or_else(|| {
+                        let spec = NetworkSpec { driver, ipv4: true, ..NetworkSpec::bridge(name) };
+                        self.new_network(spec, Vec::new(), None)
+                    })
+                }
             };
             if known.as_ref() != Some(&network) {
                 self.store.write_network(&network)?;
@@ -42,6 +48,19 @@ impl Inner {
             self.state().add_network(network);
         }
         Ok(())
+    }
+
+    /// Removes what an earlier daemon made of a default network that is now disabled.
+    pub(super) fn drop_disabled_default(&self) -> Result<(), Error> {
+        if self.settings.default_network {
+            return Ok(());
+        }
+        let stored = self.store.networks()?;
+        let Some(left) = stored.into_iter().find(|network| network.spec.name == "bridge") else {
+            return Ok(());
+        };
+        self.remove_bridge(&left)?;
+        self.store.remove_network(&left.id)
     }
 
     /// Network `bridge`: settings first, then as it was, then the bridge that is there, then a pool.
@@ -88,20 +107,32 @@ impl Inner {
         bridge: Option<BridgeOptions>,
     ) -> Network {
         let id = NetworkId::from_bytes(bytes32(&*self.ports.random));
-        Network { id, created: self.ports.clock.now(), spec, pools, bridge }
+        Network { id, created: self.ports.clock.now(), spec, pools, bridge, parent: None }
     }
 
     pub(super) fn create_network(&self, spec: NetworkSpec) -> Result<Arc<Network>, Error> {
         check_name(&spec.name)?;
-        if spec.driver != Driver::Bridge {
+        if !spec.driver.has_endpoints() {
             return Err(Error::UnknownDriver { driver: spec.driver.as_str().to_owned() });
         }
         let pools = self.complete_pools(&spec)?;
         let mut network = self.new_network(spec, pools, None);
-        let name = format!("br-{}", network.id.short());
-        network.bridge =
-            Some(BridgeOptions::parse(&network.spec.options, name, self.settings.mtu)?);
-        self.insert_checked(&network)?;
+        let options = &network.spec.options;
+        if network.spec.driver == Driver::Bridge {
+            let name = format!("br-{}", network.id.short());
+            network.bridge = Some(BridgeOptions::parse(options, name, self.settings.mtu)?);
+        } else {
+            let dummy = format!("dm-{}", network.id.short());
+            network.parent = Some(ParentOptions::parse(network.spec.driver, options, dummy)?);
+        }
+        if let Err(error) = self.make_parent(&mut network) {
+            self.log_leftover(&network, [self.remove_unshared_parent(&network)]);
+            return Err(error);
+        }
+        if let Err(error) = self.insert_checked(&network) {
+            self.log_leftover(&network, [self.remove_unshared_parent(&network)]);
+            return Err(error);
+        }
         let made = self
             .store
             .write_network(&network)
@@ -144,7 +175,10 @@ impl Inner {
 
     /// Makes rules and bridge. Rules come first: the bridge is never without its isolation.
     fn realize(&self, network: &Network) -> Result<(), Error> {
-        self.host.apply_rules(|| self.desired_rules())?;
+        self.apply_rules()?;
+        if self.settings.forwarding {
+            set_sysctl("ipv4/ip_forward", "1")?;
+        }
         if self.settings.forwarding && network.pool(false).is_some() {
             set_sysctl("ipv6/conf/all/forwarding", "1")?;
         }
@@ -157,9 +191,25 @@ impl Inner {
         self.state().networks.remove(&network.id);
         let undone = [
             self.remove_bridge(network),
+            self.remove_unshared_parent(network),
             self.host.apply_rules(|| self.desired_rules()).map(drop),
             self.store.remove_network(&network.id),
         ];
+        self.log_leftover(network, undone);
+    }
+
+    /// Removes a parent that was made with the network, unless another network lies on it meanwhile.
+    fn remove_unshared_parent(&self, network: &Network) -> Result<(), Error> {
+        let Some(own) = &network.parent else { return Ok(()) };
+        let shared = {
+            let state = self.state();
+            let mut others = state.networks.values().filter_map(|one| one.network.parent.as_ref());
+            others.any(|other| other.parent == own.parent)
+        };
+        if shared { Ok(()) } else { self.remove_parent(network) }
+    }
+
+    fn log_leftover<const N: usize>(&self, network: &Network, undone: [Result<(), Error>; N]) {
         for error in undone.into_iter().filter_map(Result::err) {
             let error = shoal_model::error::Chain(&error).to_string();
             tracing::warn!(network = network.spec.name, error, "left behind by a failed creation");
@@ -194,6 +244,7 @@ impl Inner {
         // The file goes last: a network that was not wholly removed comes back with the next start.
         let removed = self
             .remove_bridge(&network)
+            .and_then(|()| self.remove_unshared_parent(&network))
             .and_then(|()| self.host.apply_rules(|| self.desired_rules()).map(drop))
             .and_then(|()| self.store.remove_network(id));
         if removed.is_err() {
@@ -215,6 +266,7 @@ impl Inner {
         };
         let mut results: Vec<_> =
             networks.iter().map(|network| self.remove_bridge(network)).collect();
+        results.push(self.withdraw_admission());
         results.push(self.host.drop_rules());
         Error::collect(results.into_iter().filter_map(Result::err).collect())
     }
@@ -230,8 +282,10 @@ impl Inner {
                 return Err(Error::InvalidSubnet { network: name.clone(), subnet, why });
             }
             let ours = |used: &&Subnet| self.is_ours(**used);
+            // A network on a link of the host usually has that link's subnet.
+            let apart = spec.driver == Driver::Bridge;
             if let Some(route) =
-                used.iter().filter(|used| !ours(used)).find(|used| used.overlaps(subnet))
+                used.iter().filter(|used| apart && !ours(used)).find(|used| used.overlaps(subnet))
             {
                 let with = format!("`{route}`, which the host routes elsewhere");
                 return Err(Error::Overlap { network: name.clone(), subnet, with });

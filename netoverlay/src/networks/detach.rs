@@ -5,6 +5,8 @@ use std::sync::Arc;
 use shoal_model::NetworkId;
 
 use super::Inner;
+use super::publish::leading;
+use super::relay::Relay;
 use super::state::{Live, Slot};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -29,7 +31,8 @@ impl Inner {
     pub(super) fn tear_down(&self, live: &mut Live) -> Result<(), Error> {
         let id = live.sandbox.id.clone();
         let errors: Vec<Error> = [
-            self.withdraw(&live.sandbox.ports),
+            self.withdraw(&leading(&live.sandbox)),
+            self.remove_member_links(&live.sandbox, &live.sandbox.endpoints),
             namespace::unpin(&live.sandbox.path)
                 .map_err(|source| Error::Namespace { sandbox: id.clone(), source }),
         ]
@@ -39,6 +42,7 @@ impl Inner {
         Error::collect(errors)?;
         // From here on a restart sweeps the veth pairs, which no record names.
         self.store.remove_sandbox(&id)?;
+        std::mem::take(&mut live.relays).into_values().for_each(Relay::stop);
         live.reserved.clear();
         if !live.sandbox.endpoints.is_empty() {
             let mut state = self.state();
@@ -52,16 +56,19 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the veth pairs of endpoints; absent ones are fine.
-    pub(super) fn unwire(&self, id: &SandboxId, endpoints: &[&Endpoint]) -> Result<(), Error> {
-        let failures = endpoints.iter().filter_map(|endpoint| {
+    /// Removes the links of endpoints; absent ones are fine.
+    pub(super) fn unwire(&self, sandbox: &Sandbox, endpoints: &[&Endpoint]) -> Result<(), Error> {
+        let pairs = endpoints.iter().filter(|endpoint| !endpoint.on_parent);
+        let failures = pairs.filter_map(|endpoint| {
             self.host.remove_link(&endpoint.host_interface()).err().map(|source| Error::Link {
-                sandbox: id.clone(),
+                sandbox: sandbox.id.clone(),
                 step: "remove a veth pair",
                 source,
             })
         });
-        Error::collect(failures.collect())
+        let mut failures: Vec<Error> = failures.collect();
+        failures.extend(self.remove_member_links(sandbox, endpoints.iter().copied()).err());
+        Error::collect(failures)
     }
 
     pub(super) fn disconnect(
@@ -80,7 +87,7 @@ impl Inner {
                 known.map_or_else(|| network.to_string(), |one| one.network.spec.name.clone());
             return Err(Error::NotJoined { sandbox: id.clone(), network });
         };
-        self.unwire(id, &[&live.sandbox.endpoints[position]])?;
+        self.unwire(&live.sandbox, &[&live.sandbox.endpoints[position]])?;
         let endpoint = live.sandbox.endpoints.remove(position);
         let rest = self.after_leaving(live);
         self.state().release(&endpoint);

@@ -9,9 +9,12 @@ use crate::error::Error;
 use crate::kernel::link::{self, Link};
 use crate::kernel::nft::Table;
 use crate::kernel::socket::{Acknowledge, Protocol, Socket};
-use crate::kernel::{route, sysctl};
+use crate::kernel::{conntrack, route, sysctl};
 use crate::network::Network;
+use crate::plan::connections::is_stale;
 use crate::plan::diff::{Change, diff};
+use crate::plan::networks::Loopback6;
+use crate::plan::ports::{Protocol as Transport, PublishedPort};
 use crate::plan::ruleset::Ruleset;
 use crate::subnet::Subnet;
 
@@ -20,6 +23,7 @@ use crate::subnet::Subnet;
 pub(super) struct Host {
     route: Mutex<Socket>,
     table: Mutex<Table>,
+    connections: Mutex<Socket>,
 }
 
 impl Host {
@@ -27,6 +31,7 @@ impl Host {
         Ok(Self {
             route: Mutex::new(Socket::open(Protocol::Route).map_err(Error::OpenHost)?),
             table: Mutex::new(Table::open(table)?),
+            connections: Mutex::new(Socket::open(Protocol::Netfilter).map_err(Error::OpenHost)?),
         })
     }
 
@@ -34,7 +39,7 @@ impl Host {
         self.route.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,16 +52,38 @@ impl Host {
         Ok(self.table().commit(changes)?)
     }
 
-    /// Makes the table equal to what `desired` computes; answers how many changes that took.
+    /// Makes the table equal to what `desired` computes (`None`: no table); answers how many changes that took.
     ///
     /// It is computed under the table's lock: single changes of others come before it and are in it, or
     /// come after it.
-    pub(super) fn apply_rules(&self, desired: impl FnOnce() -> Ruleset) -> Result<usize, Error> {
+    pub(super) fn apply_rules(
+        &self,
+        desired: impl FnOnce() -> Option<Ruleset>,
+    ) -> Result<usize, Error> {
         let mut table = self.table();
-        let desired = desired();
-        let changes = diff(table.read()?.as_ref(), &desired);
+        let changes = match (desired(), table.read()?) {
+            (Some(desired), current) => diff(current.as_ref(), &desired),
+            (None, Some(_)) => vec![Change::DeleteTable],
+            (None, None) => Vec::new(),
+        };
         table.commit(&changes)?;
         Ok(changes.len())
+    }
+
+    /// Forgets tracked datagrams that were led elsewhere before `ports` came or went.
+    pub(super) fn forget_connections(&self, ports: &[PublishedPort]) -> Result<(), Error> {
+        let mut socket = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for ipv4 in [true, false] {
+            let of_family = |port: &&PublishedPort| {
+                port.protocol == Transport::Udp && port.host.is_ipv4() == ipv4
+            };
+            if ports.iter().any(|port| of_family(&port)) {
+                let forgotten = conntrack::forget(&mut socket, ipv4, |one| is_stale(one, ports));
+                let count = forgotten.map_err(Error::Connections)?;
+                tracing::debug!(count, "tracked datagrams forgotten");
+            }
+        }
+        Ok(())
     }
 
     /// Removes the table; absent is fine.
@@ -148,6 +175,14 @@ impl Host {
             messages.push(link::set_up(found.index));
         }
         socket.transact(&messages, Acknowledge::Each).map_err(fail("configure"))?;
+        if network.pool(false).is_some() && loopback6() == Loopback6::Rewritten {
+            match socket.transact(&[route::add_loopback6(found.index)], Acknowledge::Each) {
+                Err(error) if error.errno() != Some(libc::EEXIST) => {
+                    return Err(fail("route [::1] over")(error));
+                }
+                _ => {}
+            }
+        }
         Ok(Some(found.index))
     }
 
@@ -195,5 +230,15 @@ pub(super) fn set_sysctl(key: &str, value: &str) -> Result<(), Error> {
     match sysctl::set(key, value) {
         Ok(_) => Ok(()),
         Err(source) => Err(Error::Sysctl { key: key.to_owned(), source }),
+    }
+}
+
+/// How `[::1]` works in the calling thread's namespace: anybody may change the parameter at any time.
+pub(super) fn loopback6() -> Loopback6 {
+    let filtered = sysctl::get("bridge/bridge-nf-call-ip6tables");
+    if filtered.is_ok_and(|value| value.is_some_and(|value| value != "0")) {
+        Loopback6::Relayed
+    } else {
+        Loopback6::Rewritten
     }
 }

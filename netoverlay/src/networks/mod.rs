@@ -4,19 +4,23 @@
 //! sandbox follow each other ([`state::Slot`]); others only meet at the short lock of the state and at
 //! the host's sockets. No job holds the state's lock while it talks to the kernel.
 
+mod admit;
 mod attach;
 mod bury;
 mod define;
 mod detach;
 mod host;
+mod parents;
 mod publish;
+mod relay;
 mod restore;
 mod spare;
 mod state;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_base::random::{SharedRandom, bytes32};
@@ -32,7 +36,7 @@ use crate::endpoint::EndpointRequest;
 use crate::error::Error;
 use crate::kernel::watch::Watch;
 use crate::network::{Network, NetworkSpec};
-use crate::plan::networks::ruleset;
+use crate::plan::networks::{Surroundings, ruleset};
 use crate::plan::ports::PublishedPort;
 use crate::plan::ruleset::Ruleset;
 use crate::sandbox::{Sandbox, SandboxId, SandboxRequest};
@@ -67,6 +71,12 @@ struct Inner {
     spares: Arc<Spares>,
     buried: Buried,
     state: Mutex<State>,
+    /// Another program's table drops forwarded packets and has our accept.
+    admitting: AtomicBool,
+    /// The daemon ends and leaves nothing in others' tables.
+    left: AtomicBool,
+    /// What was reported about other programs' tables: once each.
+    reported: Mutex<BTreeSet<String>>,
 }
 
 impl Networks {
@@ -81,7 +91,19 @@ impl Networks {
             let host = Host::open(&settings.table)?;
             let spares = Arc::default();
             let (buried, state) = Default::default();
-            let inner = Inner { settings, ports, store, host, spares, buried, state };
+            let (admitting, left, reported) = Default::default();
+            let inner = Inner {
+                settings,
+                ports,
+                store,
+                host,
+                spares,
+                buried,
+                state,
+                admitting,
+                left,
+                reported,
+            };
             inner.load_networks()?;
             Ok::<_, Error>(inner)
         })
@@ -206,6 +228,20 @@ impl Networks {
         self.run("repair networks", |inner| inner.repair()).await
     }
 
+    /// For the daemon's end: takes our rules out of other programs' tables when no sandbox lives that would
+    /// be cut off by that. Everything else stays for the next start. Nothing may be called after it but
+    /// [`Networks::clear`].
+    ///
+    /// # Errors
+    /// What stayed behind.
+    pub async fn leave(&self) -> Result<(), Error> {
+        self.run("leave networks", |inner| {
+            let lives = !inner.state().slots.is_empty();
+            if lives { Ok(()) } else { inner.leave() }
+        })
+        .await
+    }
+
     /// Removes the rules and all bridges, for a daemon that will not come back. Definitions stay.
     ///
     /// # Errors
@@ -266,9 +302,17 @@ impl Inner {
         Ok(slot)
     }
 
-    fn desired_rules(&self) -> Ruleset {
+    /// `None`: without any bridge there is nothing to rule.
+    fn desired_rules(&self) -> Option<Ruleset> {
         let state = self.state();
         let ports: Vec<PublishedPort> = state.published.keys().copied().collect();
-        ruleset(&state.views(), &ports)
+        let views = state.views();
+        let admit = self.admitting.load(Ordering::SeqCst).then_some(self.settings.mark);
+        (!views.is_empty())
+            .then(|| ruleset(&views, &ports, Surroundings { loopback: host::loopback6(), admit }))
+    }
+
+    fn has_bridges(&self) -> bool {
+        !self.state().views().is_empty()
     }
 }

@@ -1,14 +1,16 @@
 //! Published ports: reserved by bound sockets, rewritten by map elements.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use super::Inner;
+use super::relay::Relay;
 use super::state::Live;
+use super::{Inner, Ports};
 use crate::error::Error;
 use crate::kernel::port::reserve;
-use crate::plan::ports::{self, PublishedPort};
-use crate::sandbox::{PortRequest, Sandbox, SandboxId};
+use crate::plan::ports::{self, Protocol, PublishedPort};
+use crate::sandbox::{PortRequest, Sandbox};
 
 /// Attempts to find a port that is free for both families.
 const RANDOM_ATTEMPTS: usize = 32;
@@ -37,24 +39,29 @@ impl Inner {
         sandbox: &Sandbox,
         request: &PortRequest,
     ) -> Result<Vec<(IpAddr, IpAddr)>, Error> {
-        let ipv4 = sandbox.gateway(true);
-        let ipv6 = sandbox.gateway(false);
-        let default = ipv4.and_then(|endpoint| {
+        let default = sandbox.gateway(true).and_then(|endpoint| {
             let state = self.state();
             let entry = state.networks.get(&endpoint.network)?;
             entry.network.bridge.as_ref()?.publish_on
         });
-        let target4 = ipv4.and_then(|endpoint| endpoint.ipv4).map(|lease| lease.address);
-        let target6 = ipv6.and_then(|endpoint| endpoint.ipv6).map(|lease| lease.address);
+        let [target4, target6] = [true, false].map(|ipv4| self.target(sandbox, ipv4));
         let Some(host) = request.host_ip else {
             let host4 = default.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
             let any6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            // A container without IPv6 is relayed to, where the host has IPv6 and any address is meant.
+            let relayed = || {
+                let meant = default.is_none_or(|default| default.is_unspecified());
+                target4.filter(|_| request.protocol != Protocol::Sctp && meant && host_has_ipv6())
+            };
             let ipv4 = target4.map(|target| (host4, target));
-            return Ok(ipv4.into_iter().chain(target6.map(|target| (any6, target))).collect());
+            let ipv6 = target6.or_else(relayed).map(|target| (any6, target));
+            return Ok(ipv4.into_iter().chain(ipv6).collect());
         };
+        let relayable = !host.is_ipv4() && request.protocol != Protocol::Sctp;
         let (same, other) = if host.is_ipv4() { (target4, target6) } else { (target6, target4) };
         match (same, other) {
             (Some(target), _) => Ok(vec![(host, target)]),
+            (None, Some(target)) if relayable => Ok(vec![(host, target)]),
             (None, Some(_)) => {
                 Err(Error::NoTarget { host, container_port: request.container_port })
             }
@@ -63,9 +70,37 @@ impl Inner {
     }
 
     /// Makes reserved ports lead to the sandbox.
-    pub(super) fn publish(&self, id: &SandboxId, published: &[PublishedPort]) -> Result<(), Error> {
-        self.state().published.extend(published.iter().map(|port| (*port, id.clone())));
-        self.host.change_rules(&ports::publish(published))
+    pub(super) fn publish(&self, sandbox: &Sandbox) -> Result<(), Error> {
+        let published = leading(sandbox);
+        self.state().published.extend(published.iter().map(|port| (*port, sandbox.id.clone())));
+        self.host.change_rules(&ports::publish(&published))?;
+        self.host.forget_connections(&published)
+    }
+
+    /// Starts taking connections of the ports that the kernel cannot rewrite.
+    pub(super) fn start_relays(&self, live: &mut Live) -> Result<(), Error> {
+        let Live { sandbox, reserved, relays } = live;
+        for (published, socket) in sandbox.ports.iter().zip(&*reserved) {
+            self.start_relay(published, socket, relays)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_relay(
+        &self,
+        published: &PublishedPort,
+        reserved: &OwnedFd,
+        relays: &mut BTreeMap<(Protocol, SocketAddr), Relay>,
+    ) -> Result<(), Error> {
+        if !published.is_relayed() {
+            return Ok(());
+        }
+        let (protocol, address) = (published.protocol, published.host);
+        let Ports { tasks, clock, .. } = &self.ports;
+        let relay = Relay::start(published, reserved, tasks, clock)
+            .map_err(|source| Error::Port { protocol, address, source })?;
+        relays.insert((protocol, address), relay);
+        Ok(())
     }
 
     /// Takes published ports back; when the kernel's maps are not as expected, makes the whole table anew.
@@ -84,37 +119,61 @@ impl Inner {
                 self.host.apply_rules(|| self.desired_rules()).map(drop)
             }
             other => other,
-        }
+        }?;
+        self.host.forget_connections(published)
     }
 
     /// Makes the ports of a sandbox lead to the endpoints that now have the default routes. A port whose
     /// family is gone is kept reserved and leads nowhere.
     pub(super) fn republish(&self, live: &mut Live) -> Result<(), Error> {
-        let before = live.sandbox.ports.clone();
-        for port in &mut live.sandbox.ports {
-            let ipv4 = port.host.is_ipv4();
-            let endpoint = live.sandbox.endpoints.iter().find(|endpoint| {
-                let lease = if ipv4 { endpoint.ipv4 } else { endpoint.ipv6 };
-                lease.is_some_and(|lease| lease.address == port.container.ip())
-            });
-            if endpoint.is_some() {
+        let before: Vec<PublishedPort> = {
+            let state = self.state();
+            let own = live.sandbox.ports.iter();
+            // A port is in the kernel with the address that it led to before.
+            own.filter(|port| state.published.contains_key(port)).copied().collect()
+        };
+        for index in 0..live.sandbox.ports.len() {
+            let port = live.sandbox.ports[index];
+            if leads(&live.sandbox, &port) {
                 continue;
             }
-            let Some(next) = gateway_address(&live.sandbox.endpoints, ipv4) else { continue };
-            port.container.set_ip(next);
+            let [ipv4, ipv6] = [true, false].map(|ipv4| self.target(&live.sandbox, ipv4));
+            let next = if port.host.is_ipv4() { ipv4 } else { ipv6.or(ipv4) };
+            let Some(next) = next else { continue };
+            live.sandbox.ports[index].container.set_ip(next);
+            if let Some(relay) = live.relays.get(&(port.protocol, port.host)) {
+                relay.lead_to(live.sandbox.ports[index].container);
+            }
         }
-        if before == live.sandbox.ports {
+        if before == leading(&live.sandbox) {
             return Ok(());
         }
         self.withdraw(&before)?;
-        self.publish(&live.sandbox.id, &live.sandbox.ports)
+        self.publish(&live.sandbox)
+    }
+
+    /// The address of a sandbox to which ports lead: of the endpoint with the default route, if that is on
+    /// a bridge.
+    fn target(&self, sandbox: &Sandbox, ipv4: bool) -> Option<IpAddr> {
+        let endpoint = sandbox.gateway(ipv4)?;
+        let lease = if ipv4 { endpoint.ipv4 } else { endpoint.ipv6 };
+        let state = self.state();
+        let on_bridge = state.networks.get(&endpoint.network)?.network.bridge.is_some();
+        lease.filter(|_| on_bridge).map(|lease| lease.address)
     }
 }
 
-fn gateway_address(endpoints: &[crate::endpoint::Endpoint], ipv4: bool) -> Option<IpAddr> {
-    let chosen = crate::sandbox::gateway_of(endpoints, ipv4)?;
-    let lease = if ipv4 { chosen.ipv4 } else { chosen.ipv6 };
-    lease.map(|lease| lease.address)
+/// Whether a port's container address still belongs to the sandbox.
+fn leads(sandbox: &Sandbox, port: &PublishedPort) -> bool {
+    let leases =
+        sandbox.endpoints.iter().flat_map(|endpoint| endpoint.ipv4.iter().chain(&endpoint.ipv6));
+    leases.into_iter().any(|lease| lease.address == port.container.ip())
+}
+
+/// The ports that lead somewhere: those of a network that was left stay reserved, but the address they led
+/// to may become another sandbox's.
+pub(super) fn leading(sandbox: &Sandbox) -> Vec<PublishedPort> {
+    sandbox.ports.iter().filter(|port| leads(sandbox, port)).copied().collect()
 }
 
 fn reserve_one(
@@ -160,14 +219,21 @@ fn reserve_at(
     let mut reserved = Vec::new();
     for (host, target) in targets {
         let address = SocketAddr::new(*host, chosen);
-        let (socket, bound) = reserve(protocol, address).map_err(|source| Error::Port {
-            protocol,
-            address,
-            source,
+        let (socket, bound) = reserve(protocol, address).map_err(|source| {
+            if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) {
+                Error::NoProtocol { protocol, address, source }
+            } else {
+                Error::Port { protocol, address, source }
+            }
         })?;
         chosen = bound.port();
         let container = SocketAddr::new(*target, request.container_port);
         reserved.push((PublishedPort { protocol, host: bound, container }, socket));
     }
     Ok(reserved)
+}
+
+/// Whether the host has IPv6 at all.
+fn host_has_ipv6() -> bool {
+    std::fs::read("/proc/thread-self/net/if_inet6").is_ok_and(|links| !links.is_empty())
 }

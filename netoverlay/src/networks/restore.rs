@@ -8,10 +8,11 @@ use rustix::net::sockopt;
 
 use super::Inner;
 use super::host::set_sysctl;
+use super::publish::leading;
 use super::state::{Live, Slot};
 use crate::endpoint::{Endpoint, host_interface};
 use crate::error::Error;
-use crate::kernel::link::Link;
+use crate::kernel::link::{self, Link};
 use crate::kernel::{namespace, port};
 use crate::sandbox::{Sandbox, SandboxId};
 
@@ -37,6 +38,7 @@ impl Inner {
             };
             restored.insert(id, result);
         }
+        self.drop_disabled_default()?;
         // Rules come first: they already hold the ports of what was taken over.
         self.repair()?;
         self.check_endpoints(&mut restored)?;
@@ -70,6 +72,7 @@ impl Inner {
         }
         let mut given = by_address(descriptors);
         let mut reserved = Vec::new();
+        let mut relays = BTreeMap::new();
         for published in &record.ports {
             let kept = given.remove(&(published.protocol as u32, published.host));
             // The port leads to the container whoever holds the socket: a failure is only reported.
@@ -78,22 +81,30 @@ impl Inner {
                 Ok,
             );
             match socket {
-                Ok(socket) => reserved.push(socket),
+                Ok(socket) => {
+                    if let Err(error) = self.start_relay(published, &socket, &mut relays) {
+                        let error = shoal_model::error::Chain(&error).to_string();
+                        tracing::warn!(error, "published port not relayed");
+                    }
+                    reserved.push(socket);
+                }
                 Err(error) => {
                     let error = error.to_string();
                     tracing::warn!(port = %published.host, error, "published port not reserved");
                 }
             }
-            state.published.insert(*published, record.id.clone());
         }
-        let slot = Slot::of(Live { sandbox: record.clone(), reserved });
+        for published in leading(&record) {
+            state.published.insert(published, record.id.clone());
+        }
+        let slot = Slot::of(Live { sandbox: record.clone(), reserved, relays });
         state.slots.insert(record.id.clone(), slot);
         Ok(record)
     }
 
     fn remove_leftover(&self, record: Sandbox) {
         let id = record.id.clone();
-        if let Err(error) = self.tear_down(&mut Live { sandbox: record, reserved: Vec::new() }) {
+        if let Err(error) = self.tear_down(&mut Live::new(record)) {
             let error = shoal_model::error::Chain(&error).to_string();
             tracing::warn!(sandbox = %id, error, "leftover sandbox not wholly removed");
         }
@@ -118,10 +129,19 @@ impl Inner {
 
     fn check_sandbox(&self, sandbox: &Sandbox, links: &BTreeSet<&str>) -> Result<(), Error> {
         let mut namespace = self.open_namespace(sandbox)?;
-        let (there, missing): (Vec<&Endpoint>, Vec<&Endpoint>) = sandbox
-            .endpoints
-            .iter()
-            .partition(|endpoint| links.contains(endpoint.host_interface().as_str()));
+        let inside = link::list(namespace.route()).map_err(|source| Error::Link {
+            sandbox: sandbox.id.clone(),
+            step: "list the links",
+            source,
+        })?;
+        let (there, missing): (Vec<&Endpoint>, Vec<&Endpoint>) =
+            sandbox.endpoints.iter().partition(|endpoint| {
+                if endpoint.on_parent {
+                    inside.iter().any(|link| link.name == endpoint.interface)
+                } else {
+                    links.contains(endpoint.host_interface().as_str())
+                }
+            });
         self.wire(sandbox, &missing, &mut namespace)?;
         self.configure(sandbox, &there, &mut namespace)?;
         self.set_routes(sandbox, &mut namespace)?;
@@ -157,9 +177,16 @@ impl Inner {
         self.remove_links(&indexes)
     }
 
+    /// Makes our rules as they must be, in our table and in others'.
+    pub(super) fn apply_rules(&self) -> Result<usize, Error> {
+        let others = self.look_at_others()?;
+        let own = self.host.apply_rules(|| self.desired_rules())?;
+        Ok(own + self.admit(&others)?)
+    }
+
     pub(super) fn repair(&self) -> Result<usize, Error> {
-        let changes = self.host.apply_rules(|| self.desired_rules())?;
-        if self.settings.forwarding {
+        let changes = self.apply_rules()?;
+        if self.settings.forwarding && self.has_bridges() {
             set_sysctl("ipv4/ip_forward", "1")?;
         }
         let networks: Vec<_> = {
@@ -169,6 +196,13 @@ impl Inner {
         for network in networks {
             if self.settings.forwarding && network.pool(false).is_some() {
                 set_sysctl("ipv6/conf/all/forwarding", "1")?;
+            }
+            if let Some(options) = &network.parent {
+                // A link that the host lost concerns this network's members only.
+                if let Err(error) = self.ensure_parent(options, &network.spec.name) {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::warn!(network = network.spec.name, error, "parent link not made");
+                }
             }
             let index = self.host.ensure_bridge(&network)?;
             if let Ok(entry) = self.state().entry(&network.id) {

@@ -1,19 +1,21 @@
 //! What is known in memory: networks with their leases, and sandboxes. No I/O.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_model::NetworkId;
 
+use super::relay::Relay;
 use crate::endpoint::{Endpoint, EndpointRequest, MacAddress};
 use crate::error::Error;
 use crate::ipam::Addresses;
-use crate::network::Network;
+use crate::network::{Driver, Network};
+use crate::parent::ParentOptions;
 use crate::plan::networks::BridgeView;
-use crate::plan::ports::PublishedPort;
+use crate::plan::ports::{Protocol, PublishedPort};
 use crate::sandbox::{Sandbox, SandboxId};
 
 /// A sandbox with what this process holds for it.
@@ -22,6 +24,14 @@ pub(super) struct Live {
     pub(super) sandbox: Sandbox,
     /// One bound socket per published port, in the order of [`Sandbox::ports`].
     pub(super) reserved: Vec<OwnedFd>,
+    /// What takes connections of ports that the kernel cannot rewrite.
+    pub(super) relays: BTreeMap<(Protocol, SocketAddr), Relay>,
+}
+
+impl Live {
+    pub(super) fn new(sandbox: Sandbox) -> Self {
+        Self { sandbox, reserved: Vec::new(), relays: BTreeMap::new() }
+    }
 }
 
 /// The place of a sandbox: operations on one sandbox follow each other.
@@ -153,8 +163,11 @@ impl State {
             }
         }
         let [ipv4, ipv6] = leased;
+        let shares_mac = network.spec.driver == Driver::Ipvlan;
+        let routes_by_link = network.parent.as_ref().is_some_and(ParentOptions::routes_by_link);
         let gateway = |is_ipv4| {
-            let pool = network.pool(is_ipv4).filter(|_| !network.spec.internal);
+            let leads_outside = !network.spec.internal && !routes_by_link;
+            let pool = network.pool(is_ipv4).filter(|_| leads_outside);
             pool.map(|pool| pool.gateway)
         };
         let derived = match (ipv4.map(|lease| lease.address), ipv6.map(|lease| lease.address)) {
@@ -177,9 +190,11 @@ impl State {
                 IpAddr::V6(address) => Some(address),
                 IpAddr::V4(_) => None,
             }),
-            mac: request.mac.unwrap_or(derived),
+            mac: if shares_mac { MacAddress([0; 6]) } else { request.mac.unwrap_or(derived) },
             interface,
             gateway_priority: request.gateway_priority,
+            on_parent: network.parent.is_some(),
+            routes_by_link: routes_by_link && !network.spec.internal,
         })
     }
 

@@ -9,6 +9,7 @@ use shoal_base::tasks::TaskKind;
 
 use super::Inner;
 use crate::error::Error;
+use crate::kernel::nft::Touched;
 use crate::kernel::socket::Socket;
 use crate::kernel::watch::Watch;
 
@@ -23,13 +24,16 @@ pub(super) fn keep(inner: &Arc<Inner>, socket: Socket) -> Result<(), Error> {
     let clock = inner.ports.clock.clone();
     inner.ports.tasks.spawn(TaskKind::NetworkRepair, async move {
         loop {
-            if let Err(error) = watch.changed(&own).await {
-                let error = shoal_model::error::Chain(&error).to_string();
-                tracing::error!(error, "changes of nftables are no longer watched");
-                return;
-            }
+            let touched = match watch.changed(&own).await {
+                Ok(touched) => touched,
+                Err(error) => {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::error!(error, "changes of nftables are no longer watched");
+                    return;
+                }
+            };
             clock.sleep(SETTLE).await;
-            if !repair(&weak).await {
+            if !repair(&weak, touched).await {
                 return;
             }
         }
@@ -38,9 +42,13 @@ pub(super) fn keep(inner: &Arc<Inner>, socket: Socket) -> Result<(), Error> {
 }
 
 /// `false`: the networks are gone.
-async fn repair(weak: &Weak<Inner>) -> bool {
+async fn repair(weak: &Weak<Inner>, touched: Touched) -> bool {
     let Some(inner) = weak.upgrade() else { return false };
-    let repaired = blocking::run("repair rules", move || inner.repair()).await;
+    let repaired = blocking::run("repair rules", move || match touched {
+        Touched::Own => inner.repair(),
+        Touched::Foreign => inner.repair_admission(),
+    })
+    .await;
     match repaired {
         Ok(Ok(0)) => {}
         Ok(Ok(changes)) => tracing::info!(changes, "rules changed by another program restored"),

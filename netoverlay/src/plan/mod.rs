@@ -1,6 +1,8 @@
 //! Pure: the desired kernel state of a view of networks, and what separates the kernel from it.
 
+pub mod connections;
 pub mod diff;
+pub mod foreign;
 pub mod networks;
 pub mod ports;
 pub mod ruleset;

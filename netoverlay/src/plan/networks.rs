@@ -11,6 +11,9 @@
 //!   the isolation between networks, and from neighbours with a route. Out of an internal network
 //!   nothing comes.
 //!
+//! Where other programs drop forwarded packets by default, `admit-begin` marks what they are to accept
+//! ([`super::foreign`]), and `admit-end` clears the mark.
+//!
 //! Networks are found by interface name in four maps, so that the cost of a packet does not grow with
 //! their number, and a network comes and goes by its own chains and elements.
 
@@ -25,11 +28,38 @@ use crate::subnet::Subnet;
 
 const PRIORITY_RAW: i32 = -300;
 const PRIORITY_DESTINATION_NAT: i32 = -100;
+/// Before everybody's filters.
+const PRIORITY_ADMIT: i32 = -10;
 const PRIORITY_FILTER: i32 = 0;
+/// Behind everybody's filters; firewalld's are at 10.
+const PRIORITY_FORGET: i32 = 20;
 const PRIORITY_SOURCE_NAT: i32 = 100;
 
 /// Name of the chain that rewrites published ports.
 const PUBLISH: &str = "publish";
+/// Name of the map of networks whose packets other programs are to accept.
+const ADMIT: &str = "admit";
+/// Name of the chain that marks them.
+const ADMITTED: &str = "admitted";
+
+/// How a published port of `[::1]` reaches its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loopback6 {
+    /// The kernel rewrites it, as 127.0.0.1; each bridge has a local route for `::1`.
+    Rewritten,
+    /// Where bridged packets pass the IPv6 filters, the answer has its loopback address back before the
+    /// kernel's check that none comes in from outside, and is dropped: the daemon relays.
+    Relayed,
+}
+
+/// What the rules must know of the rest of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The way of `[::1]`.
+    pub loopback: Loopback6,
+    /// The mark of what other programs' tables are to accept; `None`: they drop nothing.
+    pub admit: Option<u32>,
+}
 
 /// What the rules must know of a bridge network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +80,17 @@ pub struct BridgeView {
 pub fn ruleset<'a>(
     bridges: impl IntoIterator<Item = &'a BridgeView>,
     published: impl IntoIterator<Item = &'a PublishedPort>,
+    surroundings: Surroundings,
 ) -> Ruleset {
-    let mut ruleset = base();
+    let mut ruleset = base(surroundings.loopback);
+    if let Some(mark) = surroundings.admit {
+        add_admission(&mut ruleset, mark);
+    }
     for bridge in bridges {
         add_bridge(&mut ruleset, bridge);
+        admit(&mut ruleset, bridge);
     }
-    for port in published {
-        let (map, key, data) = ports::element(port);
+    for (map, key, data) in published.into_iter().filter_map(ports::element) {
         if let Some(map) = ruleset.maps.get_mut(map) {
             map.elements.insert(key, data);
         }
@@ -64,7 +98,7 @@ pub fn ruleset<'a>(
     ruleset
 }
 
-fn base() -> Ruleset {
+fn base(loopback6: Loopback6) -> Ruleset {
     let mut maps: BTreeMap<String, Map> = ports::maps();
     for name in ["forward-from", "forward-to", "nat-from", "nat-to"] {
         maps.insert(name.to_owned(), Map::jumps_by_interface());
@@ -76,14 +110,19 @@ fn base() -> Ruleset {
         };
         Rule(vec![Expression::VerdictMap(vec![field], map.to_owned())])
     };
-    let loopback = |side| {
+    let loopback = |side, subnet| {
         let name = "lo".to_owned();
         Rule(vec![
             Expression::Interface(Interface::Input, Is::Not, name),
-            Expression::Address(side, loopback4()),
+            Expression::Address(side, subnet),
             Expression::Drop,
         ])
     };
+    let mut publish_rules = ports::rules();
+    if loopback6 == Loopback6::Relayed {
+        let own = Expression::Address(Side::Destination, self::loopback6());
+        publish_rules.insert(0, Rule(vec![own, Expression::Return]));
+    }
     let publish = || Rule(vec![Expression::DestinationLocal, Expression::Jump(PUBLISH.to_owned())]);
     let chain =
         |kind, hook, priority, rules| Chain { base: Some(Base { kind, hook, priority }), rules };
@@ -94,7 +133,12 @@ fn base() -> Ruleset {
                 ChainKind::Filter,
                 Hook::Prerouting,
                 PRIORITY_RAW,
-                vec![loopback(Side::Destination), loopback(Side::Source)],
+                [loopback4(), self::loopback6()]
+                    .into_iter()
+                    .flat_map(|subnet| {
+                        [Side::Destination, Side::Source].map(|side| loopback(side, subnet))
+                    })
+                    .collect(),
             ),
         ),
         (
@@ -129,9 +173,31 @@ fn base() -> Ruleset {
                 ],
             ),
         ),
-        (PUBLISH, Chain { base: None, rules: ports::rules() }),
+        (PUBLISH, Chain { base: None, rules: publish_rules }),
     ];
     Ruleset { chains: chains.map(|(name, chain)| (name.to_owned(), chain)).into(), maps }
+}
+
+/// Marks, for the length of the forward hook, what our networks forward: what goes into one of them (where
+/// `forward` drops what must not), and what comes from one unless it leaves by a bridge of somebody else.
+fn add_admission(ruleset: &mut Ruleset, mark: u32) {
+    ruleset.maps.insert(ADMIT.to_owned(), Map::jumps_by_interface());
+    let look_up = |field| Expression::VerdictMap(vec![field], ADMIT.to_owned());
+    let at = |priority| Base { kind: ChainKind::Filter, hook: Hook::Forward, priority };
+    let rule = |expressions: &[Expression]| Rule(expressions.to_vec());
+    let begin = vec![
+        rule(&[look_up(Field::OutputName)]),
+        rule(&[Expression::LeavesByBridge, Expression::Return]),
+        rule(&[look_up(Field::InputName)]),
+    ];
+    let chains = [
+        ("admit-begin", Some(at(PRIORITY_ADMIT)), begin),
+        (ADMITTED, None, vec![rule(&[Expression::SetMark(mark)])]),
+        ("admit-end", Some(at(PRIORITY_FORGET)), vec![rule(&[Expression::ClearMark(mark)])]),
+    ];
+    for (name, base, rules) in chains {
+        ruleset.chains.insert(name.to_owned(), Chain { base, rules });
+    }
 }
 
 fn loopback4() -> Subnet {
@@ -155,6 +221,12 @@ fn add_bridge(ruleset: &mut Ruleset, bridge: &BridgeView) {
         if let Some(map) = ruleset.maps.get_mut(map) {
             map.elements.insert(interface_key(&bridge.bridge), Data::Jump(chain));
         }
+    }
+}
+
+fn admit(ruleset: &mut Ruleset, bridge: &BridgeView) {
+    if let Some(map) = ruleset.maps.get_mut(ADMIT) {
+        map.elements.insert(interface_key(&bridge.bridge), Data::Jump(ADMITTED.to_owned()));
     }
 }
 
@@ -223,6 +295,11 @@ mod tests {
     use crate::plan::diff::{Current, CurrentChain, CurrentMap, diff};
     use crate::plan::ports::Protocol;
 
+    const BESIDE_FIREWALLS: Surroundings =
+        Surroundings { loopback: Loopback6::Relayed, admit: Some(0x0100_0000) };
+    const BESIDE_NOBODY: Surroundings =
+        Surroundings { loopback: Loopback6::Rewritten, admit: None };
+
     fn view() -> Vec<BridgeView> {
         vec![
             BridgeView {
@@ -258,6 +335,10 @@ mod tests {
     #[test]
     fn ruleset_of_two_networks() {
         expect![[r#"
+            map admit { ifname : verdict
+              br-closed : jump admitted
+              shoal0 : jump admitted
+            }
             map forward-from { ifname : verdict
               br-closed : jump forward-from-br-closed
               shoal0 : jump forward-from-shoal0
@@ -284,6 +365,17 @@ mod tests {
             }
             map ports6-any { inet_proto . inet_service : ipv6_addr . inet_service
               tcp . 8080 : fd00:9::2 . 80
+            }
+            chain admit-begin { type filter hook forward priority -10
+              oifname vmap @admit
+              meta oifkind "bridge" return
+              iifname vmap @admit
+            }
+            chain admit-end { type filter hook forward priority 20
+              meta mark set meta mark & 0xfeffffff
+            }
+            chain admitted {
+              meta mark set meta mark | 0x01000000
             }
             chain forward { type filter hook forward priority 0
               iifname vmap @forward-from
@@ -333,6 +425,7 @@ mod tests {
               ip saddr 172.17.0.0/16 ct status dnat masquerade
             }
             chain publish {
+              ip6 daddr ::1/128 return
               meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @ports4
               meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4-any
               meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6
@@ -341,9 +434,11 @@ mod tests {
             chain raw-prerouting { type filter hook prerouting priority -300
               iifname != "lo" ip daddr 127.0.0.0/8 drop
               iifname != "lo" ip saddr 127.0.0.0/8 drop
+              iifname != "lo" ip6 daddr ::1/128 drop
+              iifname != "lo" ip6 saddr ::1/128 drop
             }
         "#]]
-        .assert_eq(&ruleset(&view(), &published()).to_string());
+        .assert_eq(&ruleset(&view(), &published(), BESIDE_FIREWALLS).to_string());
     }
 
     /// What the kernel shows after `ruleset` was applied.
@@ -371,15 +466,15 @@ mod tests {
 
     #[test]
     fn an_applied_ruleset_needs_no_change() {
-        let ruleset = ruleset(&view(), &published());
+        let ruleset = ruleset(&view(), &published(), BESIDE_FIREWALLS);
         assert_eq!(diff(Some(&applied(&ruleset)), &ruleset), []);
     }
 
     #[test]
     fn a_removed_network_takes_only_its_own_things_away() {
         use crate::plan::diff::Change;
-        let before = applied(&ruleset(&view(), []));
-        let after = ruleset(&view()[..1], []);
+        let before = applied(&ruleset(&view(), [], BESIDE_NOBODY));
+        let after = ruleset(&view()[..1], [], BESIDE_NOBODY);
         let names = ["forward-from", "forward-to", "nat-from", "nat-to"];
         let remove = names.map(|map| Change::RemoveElements {
             map: map.to_owned(),
@@ -396,7 +491,7 @@ mod tests {
     #[test]
     fn a_foreign_rule_in_a_chain_makes_it_anew() {
         use crate::plan::diff::Change;
-        let ruleset = ruleset(&view(), []);
+        let ruleset = ruleset(&view(), [], BESIDE_NOBODY);
         let mut current = applied(&ruleset);
         current.chains.get_mut("nat-output").unwrap().rules.push(None);
         assert_eq!(

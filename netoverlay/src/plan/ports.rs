@@ -54,7 +54,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// A port of the host that leads to a port of an endpoint, of the same family.
+/// A port of the host that leads to a port of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// Transport protocol.
@@ -63,6 +63,23 @@ pub struct PublishedPort {
     pub host: SocketAddr,
     /// Address of the endpoint and its port.
     pub container: SocketAddr,
+}
+
+impl PublishedPort {
+    /// Whether host and container have addresses of different families: nftables cannot rewrite one into
+    /// the other.
+    pub fn crosses_families(&self) -> bool {
+        self.host.is_ipv4() != self.container.is_ipv4()
+    }
+
+    /// Whether the daemon listens on it: what crosses families, and what `[::1]` may reach.
+    pub fn is_relayed(&self) -> bool {
+        let loopback = matches!(
+            self.host.ip(),
+            IpAddr::V6(address) if address.is_unspecified() || address.is_loopback()
+        );
+        self.protocol != Protocol::Sctp && (loopback || self.crosses_families())
+    }
 }
 
 /// The four maps, empty.
@@ -97,8 +114,11 @@ pub(super) fn rules() -> Vec<Rule> {
     ]
 }
 
-/// Map, key and data of a published port.
-pub(super) fn element(port: &PublishedPort) -> (&'static str, Vec<u8>, Data) {
+/// Map, key and data of a published port; `None`: the kernel cannot rewrite it.
+pub(super) fn element(port: &PublishedPort) -> Option<(&'static str, Vec<u8>, Data)> {
+    if port.crosses_families() {
+        return None;
+    }
     let map = match (port.host.is_ipv4(), port.host.ip().is_unspecified()) {
         (true, true) => "ports4-any",
         (true, false) => "ports4",
@@ -114,7 +134,7 @@ pub(super) fn element(port: &PublishedPort) -> (&'static str, Vec<u8>, Data) {
     let mut data = Vec::new();
     push_address(&mut data, port.container.ip());
     push_port(&mut data, port.container.port());
-    (map, key, Data::Bytes(data))
+    Some((map, key, Data::Bytes(data)))
 }
 
 fn push_address(bytes: &mut Vec<u8>, address: IpAddr) {
@@ -132,8 +152,7 @@ fn push_port(bytes: &mut Vec<u8>, port: u16) {
 /// The changes that publish ports, without looking at the rest of the table.
 pub fn publish(ports: &[PublishedPort]) -> Vec<Change> {
     let mut by_map = BTreeMap::<_, Vec<_>>::new();
-    for port in ports {
-        let (map, key, data) = element(port);
+    for (map, key, data) in ports.iter().filter_map(element) {
         by_map.entry(map).or_default().push((key, data));
     }
     let change = |(map, elements): (&str, _)| Change::AddElements { map: map.to_owned(), elements };
@@ -143,8 +162,7 @@ pub fn publish(ports: &[PublishedPort]) -> Vec<Change> {
 /// The changes that take published ports back.
 pub fn withdraw(ports: &[PublishedPort]) -> Vec<Change> {
     let mut by_map = BTreeMap::<_, Vec<_>>::new();
-    for port in ports {
-        let (map, key, _) = element(port);
+    for (map, key, _) in ports.iter().filter_map(element) {
         by_map.entry(map).or_default().push(key);
     }
     let change = |(map, keys): (&str, _)| Change::RemoveElements { map: map.to_owned(), keys };

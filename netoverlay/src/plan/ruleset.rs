@@ -204,6 +204,12 @@ pub enum Expression {
     Established,
     /// Its connection's destination was rewritten.
     DestinationRewritten,
+    /// It leaves by a bridge, whosever.
+    LeavesByBridge,
+    /// Sets these bits of the packet's mark.
+    SetMark(u32),
+    /// Clears these bits of the packet's mark.
+    ClearMark(u32),
     /// Takes the verdict of a map; goes on with the next rule when the key is not in it.
     VerdictMap(Vec<Field>, String),
     /// Rewrites the destination to address and port of a map; next rule when the key is not in it.
@@ -214,6 +220,8 @@ pub enum Expression {
     Accept,
     /// Final.
     Drop,
+    /// Ends this chain and goes on where it was jumped to.
+    Return,
     /// Goes through another chain, and comes back.
     Jump(String),
 }
@@ -294,6 +302,9 @@ impl fmt::Display for Expression {
             }
             Self::DestinationLocal => f.write_str("fib daddr type local"),
             Self::Established => f.write_str("ct state established,related"),
+            Self::LeavesByBridge => f.write_str("meta oifkind \"bridge\""),
+            Self::SetMark(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
+            Self::ClearMark(bits) => write!(f, "meta mark set meta mark & {:#010x}", !bits),
             Self::DestinationRewritten => f.write_str("ct status dnat"),
             Self::VerdictMap(fields, map) => write!(f, "{} vmap @{map}", field_names(fields)),
             Self::RewriteDestination(family, fields, map) => {
@@ -303,6 +314,7 @@ impl fmt::Display for Expression {
             Self::Masquerade => f.write_str("masquerade"),
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("drop"),
+            Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
         }
     }

@@ -16,7 +16,7 @@ use shoal_base::random::SystemRandom;
 use shoal_base::tasks::Tasks;
 use shoal_base::{SystemClock, SystemDisk};
 use shoal_netoverlay::kernel::namespace::Namespace;
-use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
+use shoal_netoverlay::sandbox::{PortRequest, Sandbox, SandboxId, SandboxRequest};
 use shoal_netoverlay::{Networks, Ports, Settings};
 
 /// The host's address on the link to the neighbour.
@@ -137,6 +137,20 @@ pub async fn attach(networks: &Networks, name: &str, joins: &[&str]) -> Sandbox 
     networks.attach(request).await.unwrap()
 }
 
+/// A sandbox with published ports.
+pub async fn attach_with_ports(
+    networks: &Networks,
+    name: &str,
+    joins: &[&str],
+    ports: &[PortRequest],
+) -> Result<Sandbox, shoal_netoverlay::Error> {
+    let endpoints = joins
+        .iter()
+        .map(|join| (networks.resolve(join).unwrap().id.clone(), Default::default()))
+        .collect();
+    networks.attach(SandboxRequest { id: id(name), endpoints, ports: ports.to_vec() }).await
+}
+
 /// Runs a command line on the host; it must succeed.
 #[track_caller]
 pub fn sh(line: &str) -> String {
@@ -221,13 +235,22 @@ pub fn ask(namespace: &Path, address: &str) -> Result<String, String> {
     Namespace::open(namespace).unwrap().run(|| connect(address)).unwrap()
 }
 
+/// The same, with more time for the answer.
+pub fn ask_patiently(namespace: &Path, address: &str, limit: Duration) -> Result<String, String> {
+    let address: SocketAddr = address.parse().unwrap();
+    Namespace::open(namespace).unwrap().run(|| connect_within(address, limit)).unwrap()
+}
+
 /// The same from the host.
 pub fn ask_on_host(address: &str) -> Result<String, String> {
     connect(address.parse().unwrap())
 }
 
 fn connect(address: SocketAddr) -> Result<String, String> {
-    let limit = Duration::from_millis(700);
+    connect_within(address, Duration::from_millis(700))
+}
+
+fn connect_within(address: SocketAddr, limit: Duration) -> Result<String, String> {
     let mut stream =
         TcpStream::connect_timeout(&address, limit).map_err(|error| error.kind().to_string())?;
     stream.set_read_timeout(Some(limit)).unwrap();

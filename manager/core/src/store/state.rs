@@ -313,6 +313,7 @@ impl State {
             Change::TaskStatus { task, status } => {
                 let old = self.tables.tasks.get(task).filter(|task| !rules::is_late(task, &status));
                 let Some(old) = old else { return Ok(Outcome::Late(task)) };
+                let status = status.following(&old.status);
                 let new = Arc::new(Task { status, ..Task::clone(old) });
                 Event::Task(put(Some(old), new, stamp))
             }

@@ -7,15 +7,15 @@ const HEADER_LEN: usize = 4;
 
 /// A growing list of attributes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(in crate::kernel) struct Writer(Vec<u8>);
 
 impl Writer {
     /// Behind the family header of nf_tables.
-    pub(super) fn with_header(header: [u8; 4]) -> Self {
+    pub(in crate::kernel) fn with_header(header: [u8; 4]) -> Self {
         Self(header.to_vec())
     }
 
-    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+    pub(in crate::kernel) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         let length = u16::try_from(HEADER_LEN + value.len()).expect("attributes stay below 64 kB");
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
@@ -24,16 +24,20 @@ impl Writer {
         self
     }
 
-    pub(super) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
+    pub(in crate::kernel) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
         self.bytes(kind, &[value.as_bytes(), &[0]].concat())
     }
 
     /// A number in network order, as nf_tables wants all its numbers.
-    pub(super) fn number(&mut self, kind: u16, value: u32) -> &mut Self {
+    pub(in crate::kernel) fn number(&mut self, kind: u16, value: u32) -> &mut Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    pub(super) fn nested(&mut self, kind: u16, write: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(in crate::kernel) fn nested(
+        &mut self,
+        kind: u16,
+        write: impl FnOnce(&mut Self),
+    ) -> &mut Self {
         let start = self.0.len();
         self.0.extend([0; HEADER_LEN]);
         write(self);
@@ -45,15 +49,15 @@ impl Writer {
     }
 
     /// Attributes that were written apart.
-    pub(super) fn raw_nested(&mut self, kind: u16, attributes: &[u8]) -> &mut Self {
+    pub(in crate::kernel) fn raw_nested(&mut self, kind: u16, attributes: &[u8]) -> &mut Self {
         self.bytes(kind | NESTED, attributes)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::kernel) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(in crate::kernel) fn finish(self) -> Vec<u8> {
         self.0
     }
 
@@ -63,7 +67,7 @@ impl Writer {
 }
 
 /// The attributes of a message, type and value. Ends at the first that does not fit.
-pub(super) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::kernel) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let header = bytes.get(..HEADER_LEN)?;
         let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
@@ -75,18 +79,18 @@ pub(super) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// The first attribute of a type.
-pub(super) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(in crate::kernel) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     read(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
 /// An attribute that is text.
-pub(super) fn text(bytes: &[u8], kind: u16) -> Option<String> {
+pub(in crate::kernel) fn text(bytes: &[u8], kind: u16) -> Option<String> {
     let value = find(bytes, kind)?;
     let value = value.strip_suffix(&[0]).unwrap_or(value);
     String::from_utf8(value.to_vec()).ok()
 }
 
 /// An attribute that is a number in network order.
-pub(super) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
+pub(in crate::kernel) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
     find(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
 }

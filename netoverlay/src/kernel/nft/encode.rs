@@ -24,7 +24,7 @@ pub(super) fn transaction(table: &str, changes: &[Change]) -> Vec<Message> {
     messages
 }
 
-fn bracket(kind: u16) -> Message {
+pub(super) fn bracket(kind: u16) -> Message {
     let [high, low] = SUBSYSTEM.to_be_bytes();
     Message { kind, flags: 0, payload: vec![0, 0, high, low] }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::attributes::Writer;
 use super::names::{
-    ACCEPT, DROP, FIRST_REGISTER, JUMP, VERDICT_REGISTER,
+    ACCEPT, DROP, FIRST_REGISTER, JUMP, RETURN, VERDICT_REGISTER,
     attribute::{
         DATA_VALUE, DATA_VERDICT, EXPRESSION_DATA, EXPRESSION_NAME, LIST_ELEMENT, VERDICT_CHAIN,
         VERDICT_CODE,
@@ -17,7 +17,9 @@ use crate::subnet::Subnet;
 
 const META_INPUT_NAME: u32 = 6;
 const META_OUTPUT_NAME: u32 = 7;
+const META_MARK: u32 = 3;
 const META_FAMILY: u32 = 15;
+const META_OUTPUT_KIND: u32 = 27;
 const META_PROTOCOL: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
@@ -69,9 +71,16 @@ fn write_expression(expression: &Expression, out: &mut Writer) {
             lookup(map, FIRST_REGISTER, out);
             rewrite_destination(*family, out);
         }
+        Expression::LeavesByBridge => {
+            meta(META_OUTPUT_KIND, FIRST_REGISTER, out);
+            compare(EQUAL, &interface_key("bridge"), out);
+        }
+        Expression::SetMark(bits) => change_mark(!bits, *bits, out),
+        Expression::ClearMark(bits) => change_mark(!bits, 0, out),
         Expression::Masquerade => one(out, "masq", |_| ()),
         Expression::Accept => verdict(ACCEPT, None, out),
         Expression::Drop => verdict(DROP, None, out),
+        Expression::Return => verdict(RETURN, None, out),
         Expression::Jump(chain) => verdict(JUMP, Some(chain), out),
     }
 }
@@ -104,16 +113,48 @@ fn compare(operator: u32, value: &[u8], out: &mut Writer) {
 }
 
 fn mask(mask: &[u8], out: &mut Writer) {
-    let length = u32::try_from(mask.len()).expect("an address is short");
+    bitwise(mask, &vec![0; mask.len()], out);
+}
+
+/// `(register & mask) ^ bits`.
+fn bitwise(mask: &[u8], bits: &[u8], out: &mut Writer) {
+    let length = u32::try_from(mask.len()).expect("a mask is short");
     one(out, "bitwise", |data| {
         data.number(1, FIRST_REGISTER).number(2, FIRST_REGISTER).number(3, length);
         data.nested(4, |wrapped| {
             wrapped.bytes(DATA_VALUE, mask);
         });
         data.nested(5, |wrapped| {
-            wrapped.bytes(DATA_VALUE, &vec![0; mask.len()]);
+            wrapped.bytes(DATA_VALUE, bits);
         });
     });
+}
+
+/// Takes the mark through `mask`, sets `bits`, and writes it back.
+fn change_mark(mask: u32, bits: u32, out: &mut Writer) {
+    meta(META_MARK, FIRST_REGISTER, out);
+    bitwise(&mask.to_ne_bytes(), &bits.to_ne_bytes(), out);
+    one(out, "meta", |data| {
+        data.number(3, FIRST_REGISTER).number(2, META_MARK);
+    });
+}
+
+/// Accepts packets that have all bits of `mark`.
+pub(super) fn write_marked(mark: u32, out: &mut Writer) {
+    meta(META_MARK, FIRST_REGISTER, out);
+    self::mask(&mark.to_ne_bytes(), out);
+    compare(EQUAL, &mark.to_ne_bytes(), out);
+    verdict(ACCEPT, None, out);
+}
+
+/// The same in the words of iptables: `-m mark --mark MARK/MARK -j ACCEPT`.
+pub(super) fn write_marked_for_iptables(mark: u32, out: &mut Writer) {
+    // struct xt_mark_mtinfo1: mark, mask, invert; padded to eight bytes.
+    let info = [&mark.to_ne_bytes()[..], &mark.to_ne_bytes(), &[0; 8]].concat();
+    one(out, "match", |data| {
+        data.text(1, "mark").number(2, 1).bytes(3, &info);
+    });
+    verdict(ACCEPT, None, out);
 }
 
 fn test_family(family: Family, out: &mut Writer) {

@@ -1,11 +1,12 @@
 //! nf_tables over netlink: transactions on one table of family `inet`, and reading it back.
 //!
-//! Only the table that was named is ever touched. Every call is one transaction of the kernel: it takes
+//! Only the table that was named is ever touched, but for one tagged rule in tables of others ([`foreign`]). Every call is one transaction of the kernel: it takes
 //! place as a whole or not at all.
 
-mod attributes;
+pub(super) mod attributes;
 mod encode;
 mod expression;
+pub mod foreign;
 mod names;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,15 @@ pub enum Error {
         #[source]
         source: socket::Error,
     },
+    /// A table of another program.
+    #[error("failed to {step} the nftables tables of other programs")]
+    Foreign {
+        /// What was being done.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: socket::Error,
+    },
     /// A dump.
     #[error("failed to read the nftables table `inet {table}`")]
     Read {
@@ -53,7 +63,9 @@ impl Error {
     /// The kernel's error number, when it gave one.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Commit { source, .. } | Self::Read { source, .. } => source.errno(),
+            Self::Commit { source, .. }
+            | Self::Read { source, .. }
+            | Self::Foreign { source, .. } => source.errno(),
             Self::Open(source) => source.raw_os_error(),
         }
     }
@@ -129,7 +141,7 @@ impl Table {
         for reply in self.dump(message::GET_RULE, Some(attribute::RULE_TABLE))? {
             let chain = read::text(body(&reply), attribute::RULE_CHAIN);
             if let Some(chain) = chain.and_then(|name| current.chains.get_mut(&name)) {
-                chain.rules.push(parse_mark(body(&reply)));
+                chain.rules.push(parse_comment(body(&reply)));
             }
         }
         for reply in self.dump(message::GET_SET, Some(attribute::SET_TABLE))? {
@@ -174,11 +186,25 @@ impl Table {
     }
 }
 
-/// Whether a notification is about an object of a table, in any family.
-pub(super) fn touches(reply: &Reply, table: &str) -> bool {
+/// What a notification is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touched {
+    /// Tables, chains or rules of other programs.
+    Foreign,
+    /// An object of the table, in any family.
+    Own,
+}
+
+/// Whether a notification is about an object of `table`, or about rules of others.
+pub(super) fn touched(reply: &Reply, table: &str) -> Option<Touched> {
+    if reply.kind >> 8 != names::SUBSYSTEM {
+        return None;
+    }
     // The first attribute of all objects is the name of their table.
-    reply.kind >> 8 == names::SUBSYSTEM
-        && read::text(body(reply), attribute::TABLE_NAME).as_deref() == Some(table)
+    if read::text(body(reply), attribute::TABLE_NAME).as_deref() == Some(table) {
+        return Some(Touched::Own);
+    }
+    (reply.kind & 0xff <= message::DEL_RULE).then_some(Touched::Foreign)
 }
 
 /// The attributes behind the family header.
@@ -198,7 +224,7 @@ fn parse_chain(bytes: &[u8]) -> CurrentChain {
     CurrentChain { base, rules: Vec::new() }
 }
 
-fn parse_mark(bytes: &[u8]) -> Option<String> {
+fn parse_comment(bytes: &[u8]) -> Option<String> {
     let data = read::find(bytes, attribute::RULE_USER_DATA)?;
     let [COMMENT, length, text @ ..] = data else { return None };
     let text = text.get(..usize::from(*length))?.strip_suffix(&[0])?;

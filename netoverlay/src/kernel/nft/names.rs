@@ -38,6 +38,7 @@ pub(super) mod attribute {
     pub(in super::super) const HOOK_PRIORITY: u16 = 2;
     pub(in super::super) const RULE_TABLE: u16 = 1;
     pub(in super::super) const RULE_CHAIN: u16 = 2;
+    pub(in super::super) const RULE_HANDLE: u16 = 3;
     pub(in super::super) const RULE_EXPRESSIONS: u16 = 4;
     pub(in super::super) const RULE_USER_DATA: u16 = 7;
     pub(in super::super) const LIST_ELEMENT: u16 = 1;
@@ -70,6 +71,7 @@ pub(super) const FLAG_MAP: u32 = 8;
 pub(super) const ACCEPT: u32 = 1;
 pub(super) const DROP: u32 = 0;
 pub(super) const JUMP: u32 = 0u32.wrapping_sub(3);
+pub(super) const RETURN: u32 = 0u32.wrapping_sub(5);
 
 /// The register that holds verdicts.
 pub(super) const VERDICT_REGISTER: u32 = 0;

@@ -1,0 +1,253 @@
+//! Several hosts on one machine: a network namespace, roots and a `shoald` each, joined by a fabric bridge.
+//!
+//! Everything about a lab is in its directory and in the kernel, nothing only in memory: a lab that one process
+//! made can be driven and removed by another. Names of namespaces and cgroups begin with the lab's name.
+
+mod fabric;
+mod faults;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::command::{command, eventually, stdout};
+use crate::host::{answers, bin_dir};
+use crate::leaks;
+
+/// So many hosts fit into the fabric's subnet with room to spare.
+const HOSTS_MAX: u8 = 100;
+/// A daemon must answer within this time after its start.
+const START: Duration = Duration::from_secs(20);
+
+/// A lab. Dropping it leaves it as it is: call [`Lab::down`], or hold it in a [`Guard`].
+#[derive(Debug, Clone)]
+pub struct Lab {
+    name: String,
+    directory: PathBuf,
+    hosts: u8,
+}
+
+/// Removes its lab when dropped.
+#[derive(Debug)]
+pub struct Guard(pub Lab);
+
+impl std::ops::Deref for Guard {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.0
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.down() {
+            eprintln!("the lab was not removed: {error:#}");
+        }
+    }
+}
+
+impl Lab {
+    /// Makes `hosts` hosts, numbered from 1, and starts their daemons with `flags`.
+    ///
+    /// # Errors
+    /// When there is such a lab already, or a host does not start; nothing is left then.
+    pub fn up(name: &str, directory: &Path, hosts: u8, flags: &[&str]) -> anyhow::Result<Self> {
+        ensure!((1..=HOSTS_MAX).contains(&hosts), "a lab has 1 to {HOSTS_MAX} hosts");
+        ensure!(
+            !directory.join("hosts").exists(),
+            "there is a lab already in {}: take it down first",
+            directory.display()
+        );
+        std::fs::create_dir_all(directory)?;
+        std::fs::write(directory.join("flags"), flags.join("\n"))?;
+        std::fs::write(directory.join("hosts"), format!("{name}\n{hosts}\n"))?;
+        let lab = Self { name: name.to_owned(), directory: directory.to_owned(), hosts };
+        if let Err(error) = lab.build() {
+            lab.down().context("and the half-made lab was not removed")?;
+            return Err(error);
+        }
+        Ok(lab)
+    }
+
+    fn build(&self) -> anyhow::Result<()> {
+        fabric::create(&self.name)?;
+        for host in self.numbers() {
+            fabric::plug(&self.name, host)?;
+            std::fs::create_dir_all(self.path(host))?;
+        }
+        for host in self.numbers() {
+            self.spawn(host)?;
+        }
+        self.numbers().try_for_each(|host| self.await_start(host))
+    }
+
+    /// The lab that was made in `directory`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(directory.join("hosts")).with_context(|| {
+            format!("there is no lab in {}: `cargo xtask lab up 3`", directory.display())
+        })?;
+        let mut lines = text.lines();
+        let name = lines.next().unwrap_or_default().to_owned();
+        let hosts =
+            lines.next().unwrap_or_default().parse().context("the lab's file is damaged")?;
+        Ok(Self { name, directory: directory.to_owned(), hosts })
+    }
+
+    /// Numbers of the hosts.
+    pub fn numbers(&self) -> impl Iterator<Item = u8> + use<> {
+        1..=self.hosts
+    }
+
+    fn check(&self, host: u8) -> anyhow::Result<()> {
+        ensure!((1..=self.hosts).contains(&host), "there is no host {host}: 1 to {}", self.hosts);
+        Ok(())
+    }
+
+    /// Address of a host in the fabric.
+    pub fn address(&self, host: u8) -> String {
+        fabric::address(host)
+    }
+
+    /// Network namespace of a host; also its cgroup parent.
+    pub fn netns(&self, host: u8) -> String {
+        fabric::netns(&self.name, host)
+    }
+
+    /// Directory of a host: `data`, `run`, `shoald.log`.
+    pub fn path(&self, host: u8) -> PathBuf {
+        self.directory.join(format!("h{host}"))
+    }
+
+    /// API socket of a host.
+    pub fn socket(&self, host: u8) -> PathBuf {
+        self.path(host).join("shoal.sock")
+    }
+
+    /// Process id of the daemon of a host; `None` while it does not run.
+    pub fn pid(&self, host: u8) -> Option<u32> {
+        let text = std::fs::read_to_string(self.path(host).join("shoald.pid")).ok()?;
+        let pid: u32 = text.trim().parse().ok()?;
+        // The number may be another process's by now.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let path = self.path(host).display().to_string();
+        String::from_utf8_lossy(&line).contains(&path).then_some(pid)
+    }
+
+    /// The last lines of a daemon's log.
+    pub fn log(&self, host: u8) -> String {
+        let text = std::fs::read_to_string(self.path(host).join("shoald.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    fn spawn(&self, host: u8) -> anyhow::Result<()> {
+        let root = self.path(host);
+        let log =
+            std::fs::File::options().create(true).append(true).open(root.join("shoald.log"))?;
+        let flags = std::fs::read_to_string(self.directory.join("flags")).unwrap_or_default();
+        // A host name of its own, as every host has.
+        command("nsenter")
+            .arg(format!("--net=/run/netns/{}", self.netns(host)))
+            .args(["--", "unshare", "--uts", "--", "busybox", "sh", "-c"])
+            .args(["hostname \"$0\" && exec \"$@\"", &format!("h{host}")])
+            .arg(bin_dir()?.join("shoald"))
+            .args(["--data-root", &root.join("data").display().to_string()])
+            .args(["--exec-root", &root.join("run").display().to_string()])
+            .args(["--host", &format!("unix://{}", self.socket(host).display())])
+            .args(["--pidfile", &root.join("shoald.pid").display().to_string()])
+            .args(["--config-file", &root.join("daemon.json").display().to_string()])
+            .args(["--cgroup-parent", &format!("/{}", self.netns(host))])
+            .args(flags.lines())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start shoald of host {host}"))?;
+        Ok(())
+    }
+
+    fn await_start(&self, host: u8) -> anyhow::Result<()> {
+        let socket = self.socket(host);
+        eventually(&format!("the daemon of host {host}"), START, || answers(&socket))
+            .with_context(|| self.log(host))
+    }
+
+    /// Starts the daemon of a host again and waits until it answers.
+    ///
+    /// # Errors
+    /// When it runs already, or does not start.
+    pub fn start(&self, host: u8) -> anyhow::Result<()> {
+        self.check(host)?;
+        ensure!(self.pid(host).is_none(), "the daemon of host {host} runs already");
+        self.spawn(host)?;
+        self.await_start(host)
+    }
+
+    /// A `docker` command for a host.
+    pub fn docker(&self, host: u8) -> Command {
+        self.client(host, Path::new("docker"))
+    }
+
+    /// A client program for a host.
+    pub fn client(&self, host: u8, program: &Path) -> Command {
+        let mut client = command(program);
+        client
+            .env("DOCKER_HOST", format!("unix://{}", self.socket(host).display()))
+            .env("DOCKER_CONFIG", self.directory.join("client"))
+            .env("DOCKER_CLI_HINTS", "false")
+            .env("NO_COLOR", "1");
+        client
+    }
+
+    /// Runs `docker` on a host and gives its output without the last line feed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run(&self, host: u8, arguments: &[&str]) -> anyhow::Result<String> {
+        Ok(stdout(self.docker(host).args(arguments))?.trim_end().to_owned())
+    }
+
+    /// A command in the network namespace of a host.
+    pub fn inside(&self, host: u8) -> Command {
+        let mut inside = command("nsenter");
+        inside.arg(format!("--net=/run/netns/{}", self.netns(host))).arg("--");
+        inside
+    }
+
+    /// Ends the daemons with all containers and removes everything. Attempts every step.
+    ///
+    /// # Errors
+    /// When something is left; the message lists it.
+    pub fn down(&self) -> anyhow::Result<()> {
+        let mut left = Vec::new();
+        for host in self.numbers() {
+            // Paused daemons and frozen containers can be killed, too.
+            leaks::clear(&self.netns(host), &self.path(host));
+            let found = leaks::of_host(&self.netns(host), &self.path(host), Duration::from_secs(5));
+            // Files go with the directory, and `eth0` with the namespace.
+            let stays =
+                |line: &String| !line.starts_with("file ") && !line.contains(fabric::UPLINK);
+            left.extend(found.into_iter().filter(stays));
+            if let Err(error) = fabric::unplug(&self.name, host) {
+                left.push(format!("{error:#}"));
+            }
+        }
+        if let Err(error) = fabric::remove(&self.name) {
+            left.push(format!("{error:#}"));
+        }
+        if left.is_empty() {
+            std::fs::remove_dir_all(&self.directory)
+                .with_context(|| format!("cannot remove {}", self.directory.display()))?;
+            return Ok(());
+        }
+        bail!("left behind by the lab:\n  {}", left.join("\n  "))
+    }
+}

@@ -1,0 +1,298 @@
+//! What the leader has to look at, and the transaction that comes of looking.
+//!
+//! Events only say *what* is to be looked at; the plan is made from the store alone. So a missed event or a lost
+//! agenda costs nothing but time: [`Agenda::everything`] finds all of it again. The cost of a round is that of
+//! the places that changed, not of the services or nodes that they belong to.
+//!
+//! Pure: the loop that owns the agenda waits, reads and commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use shoal_model::Timestamp;
+use shoal_model::cluster::service::ServiceMode;
+use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskId, TaskState};
+
+use super::{Board, Place, Plan, Scope, needs_whole, plan};
+use crate::ids::Ids;
+use crate::store::{Diff, Event, ObjectRef, Rejected, State, Txn};
+use crate::{enforcer, init, reaper, restart};
+
+/// One thing to look at. One transaction each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Item {
+    /// Tasks that may not stay, or are given up; wakes the services concerned.
+    Node(NodeId),
+    /// A service, as far as the agenda says.
+    Service(ServiceId),
+    /// A task that belongs to no service.
+    Stray(TaskId),
+}
+
+/// What to look at at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Node(NodeId),
+    Service(ServiceId, Option<Place>),
+}
+
+/// What the leader has to look at, now and later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Agenda {
+    nodes: BTreeSet<NodeId>,
+    services: BTreeMap<ServiceId, Scope>,
+    strays: BTreeSet<TaskId>,
+    wakes: BTreeSet<(Timestamp, Wake)>,
+}
+
+impl Agenda {
+    /// Everything: for a leader that begins, and now and then.
+    pub fn everything(state: &State) -> Self {
+        let all = init::everything(state);
+        Self {
+            nodes: all.nodes,
+            services: all.services.into_iter().map(|service| (service, Scope::Whole)).collect(),
+            strays: all.strays,
+            wakes: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of a change.
+    pub fn note(&mut self, state: &State, event: &Event) {
+        match event {
+            Event::Task(diff) => self.note_task(state, diff),
+            Event::Node(diff) => self.note_node(diff),
+            Event::Service(diff) => self.note_service(diff),
+            Event::Cluster(_) | Event::Network(_) | Event::Secret(_) | Event::Config(_) => {}
+        }
+    }
+
+    /// Whether there is nothing to look at now.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.services.is_empty() && self.strays.is_empty()
+    }
+
+    /// When there will be something to look at although nothing happens.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// Puts on the agenda what is due.
+    pub fn wake(&mut self, now: Timestamp) {
+        while let Some(&(at, wake)) = self.wakes.first().filter(|(at, _)| *at <= now) {
+            self.wakes.remove(&(at, wake));
+            match wake {
+                Wake::Node(node) => {
+                    self.nodes.insert(node);
+                }
+                Wake::Service(service, Some(place)) => self.add_place(service, place),
+                Wake::Service(service, None) => {
+                    self.services.insert(service, Scope::Whole);
+                }
+            }
+        }
+    }
+
+    /// The next thing to look at: nodes first, since they put services on the agenda.
+    pub fn first(&self) -> Option<Item> {
+        let node = self.nodes.first().map(|node| Item::Node(*node));
+        let service = || self.services.keys().next().map(|service| Item::Service(*service));
+        node.or_else(service).or_else(|| self.strays.first().map(|task| Item::Stray(*task)))
+    }
+
+    /// Looks at one thing and takes it off the agenda. What comes of it must be committed, or the thing put back with
+    /// [`Agenda::put_back`].
+    ///
+    /// # Errors
+    /// When the store would refuse the plan: a defect of a planner.
+    pub fn look(
+        &mut self,
+        state: &State,
+        item: Item,
+        now: Timestamp,
+        ids: &mut dyn Ids,
+    ) -> Result<Txn, Rejected> {
+        let mut txn = Txn::new(state, now);
+        match item {
+            Item::Node(node) => {
+                self.nodes.remove(&node);
+                self.look_at_node(state, node, now, ids, &mut txn)?;
+            }
+            Item::Service(id) => {
+                let scope = self.services.remove(&id).unwrap_or(Scope::Whole);
+                if let Some(service) = state.service(id) {
+                    let plan = plan_service(state, service, scope, now, ids);
+                    self.commit_plan(&mut txn, id, plan)?;
+                }
+            }
+            Item::Stray(task) => {
+                self.strays.remove(&task);
+                let change = state.task(task).and_then(|task| reaper::reap_stray(state, task));
+                txn.change_all(change)?;
+            }
+        }
+        Ok(txn)
+    }
+
+    /// Puts a thing back whose plan was not committed. It will be looked at whole.
+    pub fn put_back(&mut self, item: Item) {
+        match item {
+            Item::Node(node) => {
+                self.nodes.insert(node);
+            }
+            Item::Service(service) => {
+                self.services.insert(service, Scope::Whole);
+            }
+            Item::Stray(task) => {
+                self.strays.insert(task);
+            }
+        }
+    }
+
+    fn commit_plan(&mut self, txn: &mut Txn, id: ServiceId, plan: Plan) -> Result<(), Rejected> {
+        let wakes = plan.wakes.into_iter();
+        self.wakes.extend(wakes.map(|(at, place)| (at, Wake::Service(id, place))));
+        if !plan.changes.is_empty() {
+            // The plan was made for this spec.
+            txn.expect(ObjectRef::Service(id));
+        }
+        txn.change_all(plan.changes)
+    }
+
+    /// Gives up or evicts tasks; what else follows from the node's state is the services' business.
+    fn look_at_node(
+        &mut self,
+        state: &State,
+        id: NodeId,
+        now: Timestamp,
+        ids: &mut dyn Ids,
+        txn: &mut Txn,
+    ) -> Result<(), Rejected> {
+        for task in state.tasks_on_node(id) {
+            match (task.service, Place::of(task)) {
+                (Some(service), Some(place)) => self.add_place(service, place),
+                _ => {
+                    self.strays.insert(task.id);
+                }
+            }
+        }
+        for service in state.services() {
+            if matches!(service.spec.mode, ServiceMode::Global | ServiceMode::GlobalJob) {
+                self.add_place(service.id, Place::Node(id));
+            }
+        }
+        if let Some(due) = reaper::orphans_due(state, id).filter(|due| *due > now) {
+            self.wakes.insert((due, Wake::Node(id)));
+        }
+        txn.change_all(reaper::orphan(state, id, now))?;
+        let mut misplaced = BTreeMap::<(ServiceId, Place), Vec<Arc<Task>>>::new();
+        for task in enforcer::misplaced(state, id) {
+            if let (Some(service), Some(place)) = (task.service, Place::of(&task)) {
+                misplaced.entry((service, place)).or_default().push(task);
+            }
+        }
+        for ((service, place), tasks) in misplaced {
+            let Some(service) = state.service(service).filter(|service| !service.removing) else {
+                continue;
+            };
+            let members = tasks_at(state, service.id, place);
+            let mut board = Board::new(Arc::clone(service), members, state, now, ids);
+            for task in tasks {
+                restart::evict(&mut board, place, &task);
+            }
+            self.commit_plan(txn, service.id, board.finish())?;
+        }
+        Ok(())
+    }
+
+    fn note_task(&mut self, state: &State, diff: &Diff<Task>) {
+        let Some(task) = diff.latest() else { return };
+        if let (Some(old), Some(new)) = (&diff.old, &diff.new)
+            && old.desired == new.desired
+            && !is_turn(old.status.state, new.status.state)
+        {
+            return;
+        }
+        match (task.service, Place::of(task)) {
+            (Some(service), Some(place)) if state.service(service).is_some() => {
+                self.add_place(service, place);
+            }
+            _ if diff.new.is_some() => {
+                self.strays.insert(task.id);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_node(&mut self, diff: &Diff<Node>) {
+        let Some(node) = diff.latest() else { return };
+        let is_same = matches!((&diff.old, &diff.new), (Some(old), Some(new))
+            if old.spec == new.spec
+                && old.role == new.role
+                && old.status == new.status
+                && old.description == new.description);
+        if !is_same {
+            self.nodes.insert(node.id);
+        }
+    }
+
+    fn note_service(&mut self, diff: &Diff<Service>) {
+        let Some(new) = &diff.new else { return };
+        let is_same = diff.old.as_ref().is_some_and(|old| {
+            old.spec_version == new.spec_version
+                && old.update == new.update
+                && old.job == new.job
+                && old.removing == new.removing
+        });
+        if !is_same {
+            self.services.insert(new.id, Scope::Whole);
+        }
+    }
+
+    fn add_place(&mut self, service: ServiceId, place: Place) {
+        let scope = self.services.entry(service).or_insert(Scope::Places(BTreeSet::new()));
+        if let Scope::Places(places) = scope {
+            places.insert(place);
+        }
+    }
+}
+
+/// Whether a step of a task's observed state can lead to a decision: it began to run, ended, or got a node (whose
+/// state counts from then on).
+fn is_turn(old: TaskState, new: TaskState) -> bool {
+    let stage = |state: TaskState| {
+        (state >= TaskState::Assigned, state >= TaskState::Running, state.is_terminal())
+    };
+    stage(old) != stage(new) || (new.is_terminal() && old != new)
+}
+
+fn tasks_at(state: &State, service: ServiceId, place: Place) -> Vec<Arc<Task>> {
+    match place {
+        Place::Slot(slot) => state.tasks_in_slot(service, slot).cloned().collect(),
+        Place::Node(node) => state
+            .tasks_on_node(node)
+            .filter(|task| task.service == Some(service) && Place::of(task) == Some(place))
+            .cloned()
+            .collect(),
+    }
+}
+
+/// Plans a service, or as much of it as the scope says where that is enough.
+pub fn plan_service(
+    state: &State,
+    service: &Arc<Service>,
+    scope: Scope,
+    now: Timestamp,
+    ids: &mut dyn Ids,
+) -> Plan {
+    let scope = if needs_whole(service) { Scope::Whole } else { scope };
+    let tasks: Vec<Arc<Task>> = match &scope {
+        Scope::Whole => state.tasks_of_service(service.id).cloned().collect(),
+        Scope::Places(places) => {
+            places.iter().flat_map(|place| tasks_at(state, service.id, *place)).collect()
+        }
+    };
+    let mut board = Board::new(Arc::clone(service), tasks, state, now, ids);
+    plan(&mut board, &scope);
+    board.finish()
+}

@@ -1,0 +1,316 @@
+//! One service and its tasks while a plan is made: read once, changed in memory, written out as changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use shoal_model::Timestamp;
+use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::task::{RestartHistory, TaskStatus};
+use shoal_model::cluster::{
+    Annotations, Meta, Node, NodeId, Service, Task, TaskId, TaskSpec, TaskState, Version,
+};
+
+use super::Place;
+use crate::ids::Ids;
+use crate::store::{Change, State};
+
+/// What was decided for a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be committed together.
+    pub changes: Vec<Change>,
+    /// When to plan again although nothing happens: the whole service (`None`) or a place of it.
+    pub wakes: BTreeSet<(Timestamp, Option<Place>)>,
+}
+
+/// A new task.
+#[derive(Debug, Clone)]
+pub struct Creation {
+    /// Where.
+    pub place: Place,
+    /// What it runs; `None`: the service's present spec.
+    pub spec: Option<(Arc<TaskSpec>, Version)>,
+    /// How far it shall go at first.
+    pub desired: TaskState,
+    /// What it inherits.
+    pub history: RestartHistory,
+}
+
+/// A service and its tasks (or those of some of its places) while a plan is made.
+pub struct Board<'a> {
+    now: Timestamp,
+    service: Arc<Service>,
+    service_changed: bool,
+    service_removed: bool,
+    state: &'a State,
+    ids: &'a mut dyn Ids,
+    annotations: Arc<Annotations>,
+    tasks: BTreeMap<TaskId, Arc<Task>>,
+    places: BTreeMap<Place, Vec<TaskId>>,
+    /// Tasks that change, and whether they are new.
+    changed: BTreeMap<TaskId, bool>,
+    removed: Vec<TaskId>,
+    wakes: BTreeSet<(Timestamp, Option<Place>)>,
+}
+
+impl std::fmt::Debug for Board<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Board")
+            .field("service", &self.service.id)
+            .field("tasks", &self.tasks.len())
+            .field("changed", &self.changed.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Board<'a> {
+    /// Lays out a service with its tasks: all of them, or all of each place that will be planned.
+    pub fn new(
+        service: Arc<Service>,
+        tasks: impl IntoIterator<Item = Arc<Task>>,
+        state: &'a State,
+        now: Timestamp,
+        ids: &'a mut dyn Ids,
+    ) -> Self {
+        let tasks: BTreeMap<_, _> = tasks.into_iter().map(|task| (task.id, task)).collect();
+        let mut places = BTreeMap::<Place, Vec<TaskId>>::new();
+        for task in tasks.values() {
+            if let Some(place) = Place::of(task) {
+                places.entry(place).or_default().push(task.id);
+            }
+        }
+        for members in places.values_mut() {
+            members.sort_by_cached_key(|id| (tasks[id].meta.created, ancestors(&tasks, *id), *id));
+        }
+        let annotations = tasks
+            .values()
+            .rev()
+            .find(|task| *task.annotations == service.spec.annotations)
+            .map_or_else(
+                || Arc::new(service.spec.annotations.clone()),
+                |task| Arc::clone(&task.annotations),
+            );
+        Self {
+            now,
+            service,
+            service_changed: false,
+            service_removed: false,
+            state,
+            ids,
+            annotations,
+            tasks,
+            places,
+            changed: BTreeMap::new(),
+            removed: Vec::new(),
+            wakes: BTreeSet::new(),
+        }
+    }
+
+    /// The time of the plan.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The view that the board was laid out from.
+    pub fn state(&self) -> &'a State {
+        self.state
+    }
+
+    /// The service, as changed so far.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// A node; `None`: it was removed.
+    pub fn node(&self, id: NodeId) -> Option<&'a Node> {
+        self.state.node(id).map(AsRef::as_ref)
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+        self.state.nodes().map(AsRef::as_ref)
+    }
+
+    /// Whether no task is left.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The places that have tasks, in order.
+    pub fn places(&self) -> Vec<Place> {
+        self.places.keys().copied().collect()
+    }
+
+    /// The tasks of a place, oldest first.
+    pub fn tasks_in(&self, place: Place) -> impl DoubleEndedIterator<Item = &Arc<Task>> {
+        self.places.get(&place).into_iter().flatten().map(|id| &self.tasks[id])
+    }
+
+    /// The tasks of a place that shall run or complete, oldest first.
+    pub fn wanted_in(&self, place: Place) -> Vec<Arc<Task>> {
+        self.tasks_in(place).filter(|task| is_wanted(task)).cloned().collect()
+    }
+
+    /// The youngest task of a place that is not to be removed.
+    pub fn newest(&self, place: Place) -> Option<&Arc<Task>> {
+        self.tasks_in(place).rev().find(|task| task.desired != TaskState::Remove)
+    }
+
+    /// Whether nothing of a task can be running: it ended, never had a node, or its node is gone or down.
+    pub fn is_stopped(&self, task: &Task) -> bool {
+        task.status.state.is_terminal()
+            || task.status.state < TaskState::Assigned
+            || task.node.and_then(|node| self.node(node)).is_none_or(is_lost)
+    }
+
+    /// Whether tasks of a place that were told to stop have not stopped yet.
+    pub fn is_stopping(&self, place: Place) -> bool {
+        self.tasks_in(place).any(|task| !is_wanted(task) && !self.is_stopped(task))
+    }
+
+    /// Whether a task of the place shall run in this one's stead.
+    pub fn has_successor(&self, place: Place, task: TaskId) -> bool {
+        self.tasks_in(place)
+            .any(|other| is_wanted(other) && other.history.predecessor == Some(task))
+    }
+
+    /// Moves a task's desired state forward. Backward is no change.
+    pub fn set_desired(&mut self, task: TaskId, desired: TaskState) {
+        if let Some(task) = self.tasks.get_mut(&task)
+            && task.desired < desired
+        {
+            let now = self.now;
+            let task = Arc::make_mut(task);
+            // As the store will write it: an advance of the task starts its deadlines anew.
+            (task.desired, task.meta.updated) = (desired, now);
+            self.changed.entry(task.id).or_insert(false);
+        }
+    }
+
+    /// Tells all tasks of a place to stop or to go.
+    pub fn retire_place(&mut self, place: Place, desired: TaskState) {
+        for task in self.places.get(&place).cloned().unwrap_or_default() {
+            self.set_desired(task, desired);
+        }
+    }
+
+    /// Iteration of a job; `None`: the service is none.
+    pub fn iteration(&self) -> Option<Version> {
+        let job = self.service.job.unwrap_or_default();
+        self.service.spec.mode.is_job().then_some(job.iteration)
+    }
+
+    /// Makes a task.
+    pub fn create(&mut self, creation: Creation) -> TaskId {
+        let (slot, node) = creation.place.coordinates();
+        let (spec, spec_version) = creation
+            .spec
+            .unwrap_or_else(|| (Arc::clone(&self.service.spec.task), self.service.spec_version));
+        let id = self.ids.task();
+        let task = Task {
+            id,
+            meta: Meta { version: Version(0), created: self.now, updated: self.now },
+            spec,
+            spec_version,
+            service: Some(self.service.id),
+            slot,
+            node,
+            annotations: Arc::clone(&self.annotations),
+            desired: creation.desired,
+            status: TaskStatus {
+                at: self.now,
+                message: "created".to_owned(),
+                ..TaskStatus::default()
+            },
+            networks: Vec::new(),
+            endpoint: None,
+            generic: Vec::new(),
+            job_iteration: self.iteration(),
+            history: creation.history,
+            runs: 0,
+        };
+        self.tasks.insert(id, Arc::new(task));
+        self.places.entry(creation.place).or_default().push(id);
+        self.changed.insert(id, true);
+        id
+    }
+
+    /// Deletes a task.
+    pub fn remove(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        let place = Place::of(&task);
+        if let Some((place, members)) = place.and_then(|at| Some((at, self.places.get_mut(&at)?))) {
+            members.retain(|member| *member != id);
+            if members.is_empty() {
+                self.places.remove(&place);
+            }
+        }
+        // What the store has not seen need not be deleted there.
+        if self.changed.remove(&id) != Some(true) {
+            self.removed.push(id);
+        }
+    }
+
+    /// Changes the service.
+    pub fn change_service(&mut self, change: impl FnOnce(&mut Service)) {
+        let before = Arc::clone(&self.service);
+        change(Arc::make_mut(&mut self.service));
+        self.service_changed |= before != self.service;
+    }
+
+    /// Removes the service itself.
+    pub fn remove_service(&mut self) {
+        self.service_removed = true;
+    }
+
+    /// Asks for another plan at a time: of one place, or of all.
+    pub fn wake(&mut self, at: Timestamp, place: Option<Place>) {
+        self.wakes.insert((at, place));
+    }
+
+    /// What was decided: the service first, what is deleted, then tasks by place and age. A service is
+    /// removed last.
+    pub fn finish(self) -> Plan {
+        let mut changes = Vec::with_capacity(self.changed.len() + 1);
+        let id = self.service.id;
+        if self.service_changed && !self.service_removed {
+            changes.push(Change::PutService(self.service));
+        }
+        changes.extend(self.removed.iter().map(|id| Change::RemoveTask(*id)));
+        for id in self.places.values().flatten() {
+            let task = &self.tasks[id];
+            match self.changed.get(id) {
+                Some(true) => changes.push(Change::PutTask(Arc::clone(task))),
+                Some(false) => {
+                    changes.push(Change::TaskDesired { task: *id, desired: task.desired });
+                }
+                None => {}
+            }
+        }
+        if self.service_removed {
+            changes.push(Change::RemoveService(id));
+        }
+        Plan { changes, wakes: self.wakes }
+    }
+}
+
+/// How many tasks of the board a task descends from; breaks ties of tasks made at the same time.
+fn ancestors(tasks: &BTreeMap<TaskId, Arc<Task>>, id: TaskId) -> usize {
+    let parents = std::iter::successors(Some(id), |id| tasks.get(id)?.history.predecessor);
+    parents.take_while(|id| tasks.contains_key(id)).take(tasks.len()).count()
+}
+
+/// Whether a task shall run or complete.
+pub fn is_wanted(task: &Task) -> bool {
+    task.desired <= TaskState::Complete
+}
+
+/// Whether tasks on a node must be taken for dead.
+pub fn is_lost(node: &Node) -> bool {
+    matches!(node.status.state, NodeState::Down | NodeState::Disconnected)
+}
+
+/// Whether a node takes new tasks.
+pub fn is_open(node: &Node) -> bool {
+    node.status.state == NodeState::Ready && node.spec.availability == Availability::Active
+}

@@ -1,0 +1,91 @@
+//! Objects for the tests of this crate.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use shoal_model::cluster::node::{
+    NodeCertificate, NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus, Platform,
+};
+use shoal_model::cluster::service::{Service, ServiceSpec};
+use shoal_model::cluster::task::{RestartHistory, Slot, TaskStatus};
+use shoal_model::cluster::{
+    Annotations, Meta, Node, NodeId, NodeSpec, ServiceId, Task, TaskId, TaskSpec, TaskState,
+    Version,
+};
+
+/// Sixteen bytes that end in `number`.
+pub(crate) fn bytes(number: u64) -> [u8; 16] {
+    u128::from(number).to_be_bytes()
+}
+
+/// A node that is ready, with 4 CPUs and 8 GiB.
+pub(crate) fn node(number: u64) -> Node {
+    let plugins = [("Network", "overlay"), ("Network", "bridge"), ("Volume", "local")];
+    Node {
+        id: NodeId::from_bytes(bytes(number)),
+        meta: Meta::default(),
+        spec: NodeSpec::default(),
+        role: NodeRole::Worker,
+        description: Some(NodeDescription {
+            hostname: format!("n{number}"),
+            platform: Platform { architecture: "x86_64".to_owned(), os: "linux".to_owned() },
+            resources: NodeResources {
+                nano_cpus: 4_000_000_000,
+                memory: 8 << 30,
+                generic: Vec::new(),
+            },
+            plugins: plugins
+                .map(|(kind, name)| (kind.to_owned(), name.to_owned()))
+                .into_iter()
+                .collect::<BTreeSet<_>>(),
+            ..NodeDescription::default()
+        }),
+        status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
+        certificate: NodeCertificate::default(),
+        manager: None,
+        mesh_index: None,
+        data_path: None,
+        failures: Vec::new(),
+    }
+}
+
+/// A service of one replica.
+pub(crate) fn service(number: u64, name: &str) -> Service {
+    Service {
+        id: ServiceId::from_bytes(bytes(number)),
+        meta: Meta::default(),
+        spec: ServiceSpec {
+            annotations: Annotations { name: name.to_owned(), ..Annotations::default() },
+            ..ServiceSpec::default()
+        },
+        spec_version: Version(1),
+        previous: None,
+        endpoint: None,
+        endpoint_error: String::new(),
+        update: None,
+        job: None,
+        removing: false,
+    }
+}
+
+/// A pending task of a service.
+pub(crate) fn task(number: u64, service: u64, slot: u64) -> Task {
+    Task {
+        id: TaskId::from_bytes(bytes(number)),
+        meta: Meta::default(),
+        spec: Arc::new(TaskSpec::default()),
+        spec_version: Version(1),
+        service: Some(ServiceId::from_bytes(bytes(service))),
+        slot: Slot(slot),
+        node: None,
+        annotations: Arc::new(Annotations::default()),
+        desired: TaskState::Running,
+        status: TaskStatus { state: TaskState::Pending, ..TaskStatus::default() },
+        networks: Vec::new(),
+        endpoint: None,
+        generic: Vec::new(),
+        job_iteration: None,
+        history: RestartHistory::default(),
+        runs: 0,
+    }
+}

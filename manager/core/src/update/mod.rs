@@ -1,0 +1,47 @@
+//! Updates and rollbacks of services.
+//!
+//! [`revise`] and [`roll_back`] are what a user does to a spec; [`step`] is what the leader does about it. A step looks at the store
+//! alone and begins what may begin now, so that it goes on under any leader, from any state.
+//!
+//! Source: swarmkit `manager/orchestrator/update/updater.go`, `manager/controlapi/service.go UpdateService`,
+//! `manager/orchestrator/task.go IsTaskDirty`. Differs: a change that changes nothing is none, progress is in the
+//! store, an update that does not get on has failed, the old task may take all of its grace period.
+
+mod assess;
+mod spec;
+mod step;
+
+pub use spec::{NoPreviousSpec, revise, roll_back};
+pub use step::{DEFAULT_DEADLINE, step};
+
+use shoal_model::cluster::Task;
+
+use crate::enforcer;
+use crate::orchestrator::Board;
+
+/// Whether a task runs something else than its service's spec asks for now.
+pub fn is_dirty(board: &Board<'_>, task: &Task) -> bool {
+    let service = board.service();
+    if task.spec_version == service.spec_version {
+        return false;
+    }
+    let wanted = service.spec.endpoint.as_ref();
+    let endpoint_differs = task.endpoint.as_ref().is_some_and(|endpoint| match wanted {
+        Some(wanted) => endpoint.spec != *wanted,
+        None => endpoint.spec != Default::default(),
+    });
+    if endpoint_differs {
+        return true;
+    }
+    if task.spec == service.spec.task {
+        return false;
+    }
+    if task.spec.placement == service.spec.task.placement {
+        return true;
+    }
+    // Where only the placement differs a task may stay where it is, if it might be placed there now.
+    let mut spec = (*task.spec).clone();
+    spec.placement.clone_from(&service.spec.task.placement);
+    let node = task.node.and_then(|node| board.node(node));
+    spec != *service.spec.task || !node.is_some_and(|node| enforcer::suits(&spec, node))
+}

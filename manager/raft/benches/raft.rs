@@ -1,0 +1,254 @@
+//! Speed of consensus: three members in one process over loopback, logs on disk. Prints figure, budget, ratio.
+//!
+//! `cargo bench -p shoal-manager-raft [-- writes|failover|handover|restart]`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench stops at the first surprise and prints what it measured"
+)]
+
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../tests/cluster/support.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use shoal_base::random::SystemRandom;
+use shoal_base::{Clock, SystemClock, SystemDisk};
+use shoal_manager_raft::{
+    Key, KeyId, Keyring, Member, Raft, RaftId, SnapshotView, Start, StateMachine, TcpConnector,
+};
+use shoal_model::cluster::NodeId;
+use shoal_model::cluster::manager::RaftConfig;
+
+use support::{Lab, Node, leader_of};
+
+const CLIENTS: usize = 16;
+const ENTRY: usize = 300;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    runtime.block_on(async {
+        println!("| what | figure | budget | ratio |\n|---|---|---|---|");
+        if runs("writes") {
+            writes().await;
+        }
+        if runs("handover") {
+            hand_over().await;
+        }
+        if runs("failover") {
+            fail_over().await;
+        }
+        if runs("restart") {
+            restart().await;
+        }
+    });
+}
+
+fn row(what: &str, figure: f64, budget: f64, unit: &str) {
+    let ratio = figure / budget;
+    println!("| {what} | {figure:.1} {unit} | {budget} {unit} | {ratio:.2} |");
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
+    times.sort_unstable();
+    times
+}
+
+async fn stop(nodes: Vec<Node>) {
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// Single writes of 16 clients in turn.
+async fn writes() {
+    let mut lab = Lab::new(3).await;
+    let nodes = lab.cluster().await;
+    for (name, length) in [("warm-up", 1), ("", 10)] {
+        let begun = SystemClock.monotonic();
+        let until = begun + Duration::from_secs(length);
+        let clients = (0..CLIENTS).map(|_| async {
+            let mut times = Vec::new();
+            while SystemClock.monotonic() < until {
+                let begun = SystemClock.monotonic();
+                nodes[0].raft.propose(vec![b'x'; ENTRY].into()).await.unwrap();
+                times.push(SystemClock.monotonic() - begun);
+            }
+            times
+        });
+        let times = sorted(futures_util::future::join_all(clients).await.concat());
+        let took = (SystemClock.monotonic() - begun).as_secs_f64();
+        if name.is_empty() {
+            let count = u32::try_from(times.len()).unwrap();
+            row("single writes per second, 16 clients", f64::from(count) / took, 5000.0, "/s");
+            row("  of these, median", millis(times[times.len() / 2]), 10.0, "ms");
+            row("  of these, p99", millis(times[times.len() * 99 / 100]), 10.0, "ms");
+        }
+    }
+    assert!(nodes[0].raft.status().leads(), "no election under load");
+    stop(nodes).await;
+}
+
+async fn hand_over() {
+    let mut lab = Lab::new(3).await;
+    let nodes = lab.cluster().await;
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let leader = leader_of(&nodes.iter().collect::<Vec<_>>()).await;
+        nodes[leader].until("all reachable", |status| status.quorum_margin == Some(1)).await;
+        let begun = SystemClock.monotonic();
+        let to = nodes[leader].raft.transfer_leadership(None).await.unwrap();
+        let new = nodes.iter().find(|node| node.raft.member().id == to).unwrap();
+        new.write("after").await;
+        times.push(SystemClock.monotonic() - begun);
+    }
+    let times = sorted(times);
+    row("hand-over to next write, median of 20", millis(times[10]), 200.0, "ms");
+    row("  of these, worst", millis(times[19]), 200.0, "ms");
+    stop(nodes).await;
+}
+
+async fn fail_over() {
+    let mut lab = Lab::new(3).await;
+    let mut nodes = lab.cluster().await;
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let leader = leader_of(&nodes.iter().collect::<Vec<_>>()).await;
+        nodes[leader].write("before").await;
+        let begun = SystemClock.monotonic();
+        let stopped = nodes.remove(leader);
+        let number = usize::try_from(stopped.raft.member().id.0).unwrap();
+        stopped.stop().await;
+        // A client that tries one after the other.
+        'written: loop {
+            for node in &nodes {
+                if node.raft.propose(Bytes::from_static(b"after")).await.is_ok() {
+                    break 'written;
+                }
+            }
+            SystemClock.sleep(Duration::from_millis(5)).await;
+        }
+        times.push(SystemClock.monotonic() - begun);
+        nodes.push(lab.start(number).await);
+    }
+    let times = sorted(times);
+    row("leader stops to next write, median of 20", millis(times[10]), 1500.0, "ms");
+    row("  of these, worst", millis(times[19]), 3000.0, "ms");
+    stop(nodes).await;
+}
+
+/// 100,000 objects of 300 bytes.
+#[derive(Clone, Default)]
+struct Objects {
+    objects: BTreeMap<u32, Bytes>,
+    applied: u64,
+}
+
+impl SnapshotView for Objects {
+    fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
+        writer.write_all(&self.applied.to_le_bytes())?;
+        for (id, object) in &self.objects {
+            writer.write_all(&id.to_le_bytes())?;
+            writer.write_all(object)?;
+        }
+        Ok(())
+    }
+}
+
+impl StateMachine for Objects {
+    fn apply(&mut self, index: u64, entry: &Bytes) -> Bytes {
+        let id = u32::from_le_bytes(*entry.first_chunk().unwrap());
+        self.objects.insert(id, entry.slice(4..));
+        self.applied = index;
+        Bytes::new()
+    }
+
+    fn snapshot(&self) -> Box<dyn SnapshotView> {
+        Box::new(self.clone())
+    }
+
+    fn restore(&mut self, reader: &mut dyn Read) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        let bytes = Bytes::from(bytes);
+        self.applied = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+        let count = (bytes.len() - 8) / (ENTRY + 4);
+        let object = |at: usize| {
+            let at = 8 + at * (ENTRY + 4);
+            let id = u32::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+            (id, bytes.slice(at + 4..at + 4 + ENTRY))
+        };
+        self.objects = (0..count).map(object).collect();
+        Ok(())
+    }
+
+    fn applied(&self) -> u64 {
+        self.applied
+    }
+}
+
+async fn start(directory: &Path) -> Raft {
+    let keyring = Keyring::new(KeyId(1), &Key::from_bytes([7; 32]), Arc::new(SystemRandom));
+    Raft::start(Start {
+        member: Member {
+            id: RaftId(1),
+            node: NodeId::from_bytes([1; 16]),
+            address: "127.0.0.1:1".to_owned(),
+        },
+        config: RaftConfig::default(),
+        directory: directory.to_owned(),
+        sealer: Arc::new(keyring),
+        connector: Arc::new(TcpConnector),
+        machine: Box::<Objects>::default(),
+        disk: Arc::new(SystemDisk),
+        clock: Arc::new(SystemClock),
+    })
+    .await
+    .unwrap()
+}
+
+/// A restart after a million entries, snapshots at the default interval.
+async fn restart() {
+    const ENTRIES: u32 = 1_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let raft = start(dir.path()).await;
+    raft.bootstrap().await.unwrap();
+    let mut watch = raft.watch();
+    watch.wait_for(|status| status.leads()).await.unwrap();
+    let begun = SystemClock.monotonic();
+    let raft_ref = &raft;
+    futures_util::stream::iter(0..ENTRIES)
+        .map(|number| async move {
+            let mut entry = (number % 100_000).to_le_bytes().to_vec();
+            entry.resize(4 + ENTRY, b'x');
+            raft_ref.propose(entry.into()).await.unwrap();
+        })
+        .buffer_unordered(1024)
+        .count()
+        .await;
+    let took = (SystemClock.monotonic() - begun).as_secs_f64();
+    row("one member, 1024 writes at a time", f64::from(ENTRIES) / took, 5000.0, "/s");
+    raft.shutdown().await;
+    drop(raft);
+    let begun = SystemClock.monotonic();
+    let raft = start(dir.path()).await;
+    let took = SystemClock.monotonic() - begun;
+    assert!(raft.applied() >= Some(u64::from(ENTRIES)), "{:?}", raft.status());
+    row("restart: 100,000 objects, 1 M entries", millis(took), 3000.0, "ms");
+    raft.shutdown().await;
+}

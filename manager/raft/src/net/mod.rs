@@ -1,0 +1,4 @@
+//! Calls between members, over tonic.
+
+pub(crate) mod client;
+pub(crate) mod server;

@@ -1,0 +1,187 @@
+//! The called side: a tonic service for the manager's server.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use openraft::raft::TransferLeaderRequest;
+use shoal_proto::raft as pb;
+use shoal_proto::raft::raft_server::{Raft as RaftCalls, RaftServer};
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::client::wrong_target;
+use crate::RaftId;
+use crate::handle::Core;
+use crate::settings::limits;
+use crate::snapshot::machine::Snapshot;
+use crate::snapshot::store::{SnapshotFile, SnapshotStore, discard};
+use crate::types::{SnapshotMeta, Vote};
+use crate::wire::{self, Malformed};
+
+/// The service to add to a tonic router.
+pub type Service = RaftServer<Server>;
+
+/// Handles the calls of other members.
+pub struct Server {
+    core: Core,
+    id: RaftId,
+    snapshots: SnapshotStore,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn service(core: Core, id: RaftId, snapshots: SnapshotStore) -> Service {
+    RaftServer::new(Server { core, id, snapshots })
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES)
+}
+
+fn invalid(error: Malformed) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("consensus has stopped: {error}"))
+}
+
+impl Server {
+    fn check(&self, to: u64) -> Result<(), Status> {
+        if to == self.id.0 { Ok(()) } else { Err(wrong_target(to, self.id)) }
+    }
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<pb::AppendResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl RaftCalls for Server {
+    type AppendStream = Answers;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let id = self.id;
+        // A request that cannot be read ends the stream: the leader begins another.
+        let requests = request.into_inner().scan((), move |(), request| {
+            let request = request.ok().filter(|request| request.to == id.0);
+            std::future::ready(request.and_then(|request| wire::to_append_request(request).ok()))
+        });
+        let answers = self.core.stream_append(requests).map(|answer| match answer {
+            Ok(result) => Ok(wire::append_response(&result)),
+            Err(fatal) => Err(stopped(fatal)),
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.to)?;
+        let request = wire::to_vote_request(request).map_err(invalid)?;
+        let response = self.core.vote(request).await.map_err(stopped)?;
+        Ok(Response::new(wire::vote_response(&response)))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.to)?;
+        let request = wire::to_vote_request(request).map_err(invalid)?;
+        let response = self.core.pre_vote(request).await.map_err(stopped)?;
+        Ok(Response::new(wire::vote_response(&response)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<pb::SnapshotPart>>,
+    ) -> Result<Response<pb::SnapshotResponse>, Status> {
+        let mut parts = request.into_inner();
+        let (vote, meta) = self.header(&mut parts).await?;
+        let file = self.receive(&meta, &mut parts).await?;
+        let snapshot = Snapshot { meta, snapshot: file.clone() };
+        let installed = self.core.install_full_snapshot(vote, snapshot).await;
+        // Refused, or adopted under another name: then there is nothing left to remove.
+        discard(&file.path);
+        let response = installed.map_err(stopped)?;
+        Ok(Response::new(pb::SnapshotResponse { vote: Some(wire::vote(&response.vote)) }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.to)?;
+        let from = wire::to_vote(request.from).map_err(invalid)?;
+        let last = request.last.map(wire::to_log_id);
+        let request = TransferLeaderRequest::new(from, request.successor, last);
+        let answer = self.core.handle_transfer_leader(request).await.map_err(stopped)?;
+        let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::TransferLeaderResponse { refusal }))
+    }
+}
+
+impl Server {
+    async fn header(
+        &self,
+        parts: &mut Streaming<pb::SnapshotPart>,
+    ) -> Result<(Vote, SnapshotMeta), Status> {
+        let first = parts.message().await?.and_then(|part| part.part);
+        let Some(pb::snapshot_part::Part::Header(header)) = first else {
+            return Err(invalid(Malformed { field: "header" }));
+        };
+        self.check(header.to)?;
+        let meta = header.meta.ok_or(Malformed { field: "meta" }).and_then(wire::to_snapshot_meta);
+        Ok((wire::to_vote(header.vote).map_err(invalid)?, meta.map_err(invalid)?))
+    }
+
+    /// Writes the state that follows the header to a file.
+    async fn receive(
+        &self,
+        meta: &SnapshotMeta,
+        parts: &mut Streaming<pb::SnapshotPart>,
+    ) -> Result<SnapshotFile, Status> {
+        let (blocks, mut receiver) = mpsc::channel::<bytes::Bytes>(2);
+        let (store, meta) = (self.snapshots.clone(), meta.clone());
+        let writing = shoal_base::blocking::run("receive raft snapshot", move || {
+            store.receive(&meta, &mut || receiver.blocking_recv())
+        });
+        let reading = async move {
+            loop {
+                match parts.message().await?.and_then(|part| part.part) {
+                    Some(pb::snapshot_part::Part::Data(block)) => {
+                        // Its writer failed, and says why.
+                        if blocks.send(block).await.is_err() {
+                            return Ok(None);
+                        }
+                    }
+                    Some(pb::snapshot_part::Part::End(end)) => return Ok(Some(end.size)),
+                    _ => return Err(Status::data_loss("the raft snapshot was cut off")),
+                }
+            }
+        };
+        let (expected, written) = tokio::join!(reading, writing);
+        let failed = |error: &dyn std::error::Error| Status::internal(error.to_string());
+        let (file, size) =
+            written.map_err(|lost| failed(&lost))?.map_err(|error| failed(&error))?;
+        match expected {
+            Ok(Some(expected)) if expected == size => Ok(file),
+            Ok(_) => {
+                discard(&file.path);
+                Err(Status::data_loss("the raft snapshot has another size"))
+            }
+            Err(status) => {
+                discard(&file.path);
+                Err(status)
+            }
+        }
+    }
+}

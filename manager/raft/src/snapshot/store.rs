@@ -1,0 +1,290 @@
+//! The directory of raft snapshots: the newest, older ones that are kept, those that arrive.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Error;
+use super::file::{Content, Reader, Writer};
+use crate::seal::OpenError;
+use crate::types::SnapshotMeta;
+use crate::{KeyId, Sealer, SnapshotView, StateMachine};
+
+const SUFFIX: &str = ".snapshot";
+const TEMPORARY: &str = ".tmp";
+const SET_ASIDE: &str = ".damaged";
+
+/// A complete snapshot file.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotFile {
+    pub(crate) path: PathBuf,
+    pub(crate) meta: SnapshotMeta,
+    key: KeyId,
+}
+
+/// The directory. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    sealer: Arc<dyn Sealer>,
+    current: Mutex<Option<SnapshotFile>>,
+    keep_old: AtomicU64,
+    temporaries: AtomicU64,
+}
+
+impl SnapshotStore {
+    /// Opens a directory, made when absent: finds the newest snapshot that is whole. One is needed when
+    /// the log was purged. Blocks while it reads.
+    ///
+    /// # Errors
+    /// When none fits, or the key of the newest is not known.
+    pub(crate) fn open(
+        directory: &Path,
+        sealer: Arc<dyn Sealer>,
+        purged: Option<u64>,
+    ) -> Result<Self, Error> {
+        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        remove_temporaries(directory)?;
+        let current = newest(directory, sealer.as_ref(), purged)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                directory: directory.to_owned(),
+                sealer,
+                current: Mutex::new(current),
+                keep_old: AtomicU64::new(0),
+                temporaries: AtomicU64::new(0),
+            }),
+        })
+    }
+
+    /// How many snapshots are kept besides the newest.
+    pub(crate) fn keep_old(&self, count: u64) {
+        self.shared.keep_old.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn current(&self) -> Option<SnapshotFile> {
+        self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The key of the newest snapshot. Older ones are not read again, except when that one is damaged.
+    pub(crate) fn keys_in_use(&self) -> BTreeSet<KeyId> {
+        self.current().into_iter().map(|file| file.key).collect()
+    }
+
+    /// Writes a state and makes it the newest snapshot. Blocks.
+    pub(crate) fn write(
+        &self,
+        meta: &SnapshotMeta,
+        view: &dyn SnapshotView,
+    ) -> Result<SnapshotFile, Error> {
+        let (path, file) = self.temporary(meta, |writer, path| {
+            view.write(writer).map_err(Error::io("write the state to", path))
+        })?;
+        self.adopt(&SnapshotFile { path, ..file })
+    }
+
+    /// Writes blocks that arrive; the file is temporary until it is adopted. Blocks.
+    pub(crate) fn receive(
+        &self,
+        meta: &SnapshotMeta,
+        blocks: &mut dyn FnMut() -> Option<bytes::Bytes>,
+    ) -> Result<(SnapshotFile, u64), Error> {
+        let mut size = 0;
+        let (_, file) = self.temporary(meta, |writer, path| {
+            while let Some(block) = blocks() {
+                size += block.len() as u64;
+                let written = std::io::Write::write_all(writer, &block);
+                written.map_err(Error::io("write", path))?;
+            }
+            Ok(())
+        })?;
+        Ok((file, size))
+    }
+
+    fn temporary(
+        &self,
+        meta: &SnapshotMeta,
+        fill: impl FnOnce(&mut Writer<'_>, &Path) -> Result<(), Error>,
+    ) -> Result<(PathBuf, SnapshotFile), Error> {
+        let shared = &self.shared;
+        let number = shared.temporaries.fetch_add(1, Ordering::Relaxed);
+        let path = shared.directory.join(format!("{number}{TEMPORARY}"));
+        let key = shared.sealer.current();
+        let written = Writer::create(&path, shared.sealer.as_ref(), meta).and_then(|mut writer| {
+            fill(&mut writer, &path)?;
+            writer.finish()
+        });
+        if let Err(error) = written {
+            discard(&path);
+            return Err(error);
+        }
+        let file = SnapshotFile { path: path.clone(), meta: meta.clone(), key };
+        Ok((path, file))
+    }
+
+    /// Gives a file its name and makes it the newest; older ones go.
+    pub(crate) fn adopt(&self, file: &SnapshotFile) -> Result<SnapshotFile, Error> {
+        let directory = &self.shared.directory;
+        let path = directory.join(name(&file.meta));
+        if path != file.path {
+            std::fs::rename(&file.path, &path).map_err(Error::io("rename", &file.path))?;
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.map_err(Error::io("sync", directory))?;
+        }
+        let adopted = SnapshotFile { path, ..file.clone() };
+        {
+            let mut current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let newer = current.as_ref().is_none_or(|old| {
+                old.meta.last_log_id.map(|id| id.index())
+                    <= file.meta.last_log_id.map(|id| id.index())
+            });
+            if newer {
+                *current = Some(adopted.clone());
+            }
+        }
+        self.prune()?;
+        Ok(adopted)
+    }
+
+    fn prune(&self) -> Result<(), Error> {
+        let keep = self.shared.keep_old.load(Ordering::Relaxed).saturating_add(1);
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        for path in list(&self.shared.directory)?.into_iter().rev().skip(keep) {
+            discard(&path);
+        }
+        Ok(())
+    }
+
+    /// Brings a machine to a snapshot's state. Blocks.
+    pub(crate) fn restore(
+        &self,
+        file: &SnapshotFile,
+        machine: &mut dyn StateMachine,
+    ) -> Result<(), Error> {
+        let mut reader = Reader::open(&file.path, self.shared.sealer.as_ref())?;
+        let mut content = Content::new(&mut reader);
+        let restored = machine.restore(&mut content).and_then(|()| {
+            // The end of the file says whether all of it was there.
+            std::io::copy(&mut content, &mut std::io::sink()).map(drop)
+        });
+        restored.map_err(Error::io("restore the state from", &file.path))
+    }
+
+    /// Reads a file block by block into `take`, until that returns `false`. Blocks. Gives the size.
+    pub(crate) fn read(
+        &self,
+        file: &SnapshotFile,
+        take: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<u64, Error> {
+        let mut reader = Reader::open(&file.path, self.shared.sealer.as_ref())?;
+        let mut size = 0;
+        while let Some(block) = reader.block()? {
+            size += block.len() as u64;
+            if !take(block) {
+                break;
+            }
+        }
+        Ok(size)
+    }
+}
+
+/// Removes a file that is no longer needed; the next start tries again.
+pub(crate) fn discard(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "failed to remove a raft snapshot");
+    }
+}
+
+/// Sorts by index.
+fn name(meta: &SnapshotMeta) -> String {
+    let (index, term, leader) = meta.last_log_id.map_or((0, 0, 0), |id| {
+        let leader = id.committed_leader_id();
+        (id.index(), leader.term, leader.node_id)
+    });
+    format!("{index:020}-{term}-{leader:016x}{SUFFIX}")
+}
+
+/// Snapshots of a directory, oldest first.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Io { action: "list", path: directory.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.to_str().is_some_and(|path| path.ends_with(SUFFIX)) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn remove_temporaries(directory: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Io { action: "list", path: directory.to_owned(), source };
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.to_str().is_some_and(|path| path.ends_with(TEMPORARY)) {
+            discard(&path);
+        }
+    }
+    Ok(())
+}
+
+/// The newest whole snapshot. Damaged ones are set aside once a whole one is found that will do.
+fn newest(
+    directory: &Path,
+    sealer: &dyn Sealer,
+    purged: Option<u64>,
+) -> Result<Option<SnapshotFile>, Error> {
+    let mut damaged = Vec::new();
+    for path in list(directory)?.into_iter().rev() {
+        match check(&path, sealer) {
+            Ok(file) if file.meta.last_log_id.map(|id| id.index()) >= purged => {
+                set_aside(&damaged);
+                return Ok(Some(file));
+            }
+            Ok(_) => break,
+            Err(error @ (Error::Damaged { .. } | Error::Sealed { .. })) => {
+                if let Error::Sealed { source: OpenError::UnknownKey { .. }, .. } = &error {
+                    return Err(error);
+                }
+                damaged.push((path, error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match (purged, damaged.is_empty()) {
+        (None, _) => {
+            // The log begins at its beginning: nothing is lost.
+            set_aside(&damaged);
+            Ok(None)
+        }
+        (Some(purged), true) => Err(Error::Missing { purged }),
+        (Some(_), false) => Err(damaged.swap_remove(0).1),
+    }
+}
+
+fn set_aside(damaged: &[(PathBuf, Error)]) {
+    for (path, error) in damaged {
+        let mut aside = path.clone().into_os_string();
+        aside.push(SET_ASIDE);
+        let renamed = std::fs::rename(path, &aside);
+        tracing::error!(path = %path.display(), %error, ?renamed, "set a damaged raft snapshot aside");
+    }
+}
+
+/// Reads a whole file.
+fn check(path: &Path, sealer: &dyn Sealer) -> Result<SnapshotFile, Error> {
+    let mut reader = Reader::open(path, sealer)?;
+    let (key, meta) = (reader.key(), reader.meta().clone());
+    while reader.block()?.is_some() {}
+    Ok(SnapshotFile { path: path.to_owned(), meta, key })
+}

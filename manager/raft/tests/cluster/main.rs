@@ -1,0 +1,6 @@
+//! Members over real connections.
+
+mod basics;
+mod changes;
+mod faults;
+mod support;

@@ -1,0 +1,43 @@
+//! What tests of the authority share.
+
+use shoal_base::random::SystemRandom;
+use shoal_model::Timestamp;
+use shoal_model::cluster::node::{IssueState, NodeCertificate, NodeRole, NodeStatus};
+use shoal_model::cluster::{Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec};
+
+use super::configure;
+
+/// 2026-11-21T00:00:00Z.
+pub(crate) const NOW: Timestamp = Timestamp::from_parts(1_795_219_200, 0);
+
+pub(crate) fn cluster() -> Cluster {
+    Cluster {
+        id: ClusterId::from_bytes([1; 16]),
+        meta: Meta::default(),
+        spec: ClusterSpec::default(),
+        root: configure::initial(NOW, &SystemRandom).unwrap(),
+        default_address_pool: Vec::new(),
+        subnet_size: 24,
+        data_path_port: 4789,
+        unlock_key: Vec::new(),
+        unlock_key_version: 0,
+        revoked: Vec::new(),
+        feature_level: 1,
+    }
+}
+
+pub(crate) fn node(number: u8, role: NodeRole) -> Node {
+    Node {
+        id: NodeId::from_bytes([number; 16]),
+        meta: Meta::default(),
+        spec: NodeSpec { role, ..NodeSpec::default() },
+        role,
+        description: None,
+        status: NodeStatus::default(),
+        certificate: NodeCertificate { state: IssueState::Issued, role, ..Default::default() },
+        manager: None,
+        mesh_index: None,
+        data_path: None,
+        failures: Vec::new(),
+    }
+}
