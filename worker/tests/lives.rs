@@ -1,5 +1,7 @@
 //! Whole lives of workers against a manager over real gRPC.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not test functions")]
+
 mod common;
 
 use std::sync::Arc;

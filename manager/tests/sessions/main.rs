@@ -1,5 +1,7 @@
 //! Real workers with a fake executor against real dispatchers, over gRPC on loopback.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not test functions")]
+
 #[allow(dead_code, unreachable_pub, reason = "shared with the worker's own tests")]
 #[path = "../../../worker/tests/common/executor.rs"]
 mod executor;
