@@ -110,9 +110,16 @@ fn waiting(rotation: &RootRotation, node: &Node) -> Option<Waiting> {
 pub fn finished(root: &RootCa, random: &dyn Random) -> RootCa {
     let Some(rotation) = &root.rotation else { return root.clone() };
     let digest = root::digest(rotation.certificate.as_bytes());
+    // It was made or checked when the turn began.
+    let (issuer_subject, issuer_public_key) = pem::certificates(rotation.certificate.as_bytes())
+        .ok()
+        .and_then(|certificates| peer::name_and_key(certificates.first()?).ok())
+        .unwrap_or_default();
     RootCa {
         certificate: rotation.certificate.clone(),
         key: rotation.key.clone(),
+        issuer_subject,
+        issuer_public_key,
         digest: root::digest_text(rotation.certificate.as_bytes()),
         join_tokens: JoinTokens {
             worker: JoinToken::generate(digest, random).to_string(),
