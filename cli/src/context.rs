@@ -80,7 +80,7 @@ impl Context {
             let mut options = std::fs::OpenOptions::new();
             let mut file = options.write(true).create_new(true).mode(0o600).open(&new)?;
             let text = serde_json::to_string(content).map_err(std::io::Error::other)?;
-            file.write_all(crate::value::indent(&text, "").replace("    ", "\t").as_bytes())?;
+            file.write_all(shoal_gotemplate::indent(&text, "").replace("    ", "\t").as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&new, &path)
         };

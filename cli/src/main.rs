@@ -14,9 +14,7 @@ mod reference;
 mod stream;
 mod sys;
 mod table;
-mod template;
 mod units;
-mod value;
 
 use args::parse::{Refusal, parse, scan};
 use args::{BOOL, Command, Flag, STR, flag, help, short};

@@ -1,5 +1,7 @@
 //! Numbers and times as people read them. Pure.
 
+use shoal_gotemplate::text::significant;
+
 /// A size in decimal units with four significant digits: `1.024kB`.
 pub(crate) fn human_size(bytes: f64) -> String {
     size_with(bytes, 4, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"])
@@ -23,30 +25,6 @@ fn size_with(bytes: f64, digits: usize, base: f64, units: &[&str]) -> String {
         unit += 1;
     }
     format!("{}{}", significant(size, digits), units[unit])
-}
-
-/// Go's `%.<digits>g`.
-pub(crate) fn significant(value: f64, digits: usize) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return "0".to_owned();
-    }
-    let scientific = format!("{:.*e}", digits.saturating_sub(1), value);
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let power: i32 = exponent.parse().unwrap_or(0);
-    let limit = i32::try_from(digits).unwrap_or(i32::MAX);
-    let trim = |text: &str| {
-        if text.contains('.') {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        } else {
-            text.to_owned()
-        }
-    };
-    if power < -4 || power >= limit {
-        let sign = if power < 0 { '-' } else { '+' };
-        return format!("{}e{sign}{:02}", trim(mantissa), power.abs());
-    }
-    let places = usize::try_from(limit - 1 - power).unwrap_or(0);
-    trim(&format!("{value:.places$}"))
 }
 
 /// A duration, roughly: `About a minute`, `3 hours`, `2 weeks`.

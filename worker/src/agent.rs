@@ -5,6 +5,7 @@
 
 mod operation;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,6 +99,9 @@ impl Classified for Error {
 pub struct View {
     /// `None`: no manager is reachable.
     pub session: Option<SessionId>,
+    /// The last manager that was asked says that this node is no member; `None`: it did not. What follows is the owner's
+    /// business: tasks run on.
+    pub refused: Option<String>,
     /// What the last manager said; `None`: none yet.
     pub about: Option<Arc<About>>,
 }
@@ -256,15 +260,21 @@ impl Agent {
         match message {
             Inbound::Session(session, about) => {
                 let is_new = self.view.borrow().session != Some(session);
-                self.view
-                    .send_replace(View { session: Some(session), about: Some(Arc::from(about)) });
+                self.view.send_replace(View {
+                    session: Some(session),
+                    refused: None,
+                    about: Some(Arc::from(about)),
+                });
                 if is_new {
                     self.to_report.extend(self.lives.keys());
                 }
             }
             Inbound::Assignments(update) => self.update(update),
-            Inbound::Lost => {
-                self.view.send_modify(|view| view.session = None);
+            Inbound::Lost { refused } => {
+                self.view.send_modify(|view| {
+                    view.session = None;
+                    view.refused = refused;
+                });
                 self.connected = false;
                 self.step_all(&Event::CutOff);
             }
@@ -338,19 +348,21 @@ impl Agent {
             // Only what the complete set does not know; nothing is removed on the word of local state.
             Outcome::Leftovers(found) if self.connected => {
                 for id in found {
-                    if !self.lives.contains_key(&id) {
-                        tracing::info!(task = %id, "clearing away what no manager assigned");
-                        let state = TaskState::Starting;
-                        let status = TaskStatus { state, ..TaskStatus::default() };
-                        let memory = Memory { status, ..Memory::default() };
-                        let lifecycle = Lifecycle::new(memory, TaskState::Remove, Rules::default());
-                        self.lives.insert(id, Life { lifecycle, assigned: None });
-                        self.step(id, Event::Unassigned);
-                    }
+                    self.clear_leftover(id);
                 }
             }
             Outcome::Leftovers(_) => {}
         }
+    }
+
+    fn clear_leftover(&mut self, id: TaskId) {
+        let Entry::Vacant(place) = self.lives.entry(id) else { return };
+        tracing::info!(task = %id, "clearing away what no manager assigned");
+        let status = TaskStatus { state: TaskState::Starting, ..TaskStatus::default() };
+        let memory = Memory { status, ..Memory::default() };
+        let lifecycle = Lifecycle::new(memory, TaskState::Remove, Rules::default());
+        place.insert(Life { lifecycle, assigned: None });
+        self.step(id, Event::Unassigned);
     }
 
     fn tick(&mut self) {

@@ -12,7 +12,7 @@ use shoal_model::cluster::task::{ConfigReference, ContainerStatus, SecretReferen
 use shoal_model::cluster::{ClusterNetwork, Config, Secret, Task, TaskId};
 use shoal_model::error::Failure;
 
-/// Everything that a task needs to be made ready.
+/// Everything that a task needs to be made ready. Templates are expanded.
 #[derive(Debug, Clone)]
 pub struct Work {
     /// The task.
@@ -21,6 +21,8 @@ pub struct Work {
     pub secrets: Vec<(SecretReference, Arc<Secret>)>,
     /// Its configs, in the order of its spec.
     pub configs: Vec<(ConfigReference, Arc<Config>)>,
+    /// Which of the configs hold data of secrets, by index: they are kept as secrets are.
+    pub sensitive_configs: Vec<usize>,
     /// The networks that it joins.
     pub networks: Vec<Arc<ClusterNetwork>>,
 }

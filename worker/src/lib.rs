@@ -11,6 +11,7 @@ pub mod managers;
 pub mod reports;
 pub mod session;
 pub mod storage;
+pub mod template;
 
 #[cfg(test)]
 mod testing;

@@ -21,6 +21,7 @@ use shoal_proto::dispatcher::{
     UpdateDescriptionRequest, UpdateStatusesRequest,
 };
 use tokio::sync::{Notify, mpsc};
+use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::assignments::{self, Delta, Part, Set};
@@ -35,6 +36,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const DESCRIBE_PERIOD: Duration = Duration::from_secs(20);
 /// Statuses that come within this time travel together.
 const REPORT_DELAY: Duration = Duration::from_millis(20);
+/// Before statuses that were not taken are sent again.
+const REPORT_AGAIN: Duration = Duration::from_millis(500);
 /// Before assignments that did not fit are asked for again.
 const AGAIN_DELAY: Duration = Duration::from_millis(200);
 /// Of one message; managers split at a fraction of it.
@@ -54,8 +57,11 @@ pub enum Inbound {
     Session(SessionId, Box<About>),
     /// Assignments changed.
     Assignments(Update),
-    /// The session is over.
-    Lost,
+    /// The session is over, or could not begin.
+    Lost {
+        /// The manager says that this node is no member; `None`: anything else.
+        refused: Option<String>,
+    },
 }
 
 /// What a manager says of itself and this node.
@@ -120,8 +126,8 @@ enum Error {
         #[source]
         source: Box<tonic::Status>,
     },
-    #[error("the call `{call}` was not answered within {CALL_TIMEOUT:?}")]
-    Timeout { call: &'static str },
+    #[error("the call `{call}` was not answered within {patience:?}")]
+    Timeout { call: &'static str, patience: Duration },
     #[error("the manager ended the stream `{call}`")]
     Ended { call: &'static str },
     #[error("failed to read what the manager sent")]
@@ -133,6 +139,23 @@ enum Error {
     Describe { message: String },
     #[error("the agent has stopped")]
     Stopped,
+}
+
+impl Error {
+    fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Call { source, .. } if source.code() == Code::PermissionDenied => {
+                Some(source.message().to_owned())
+            }
+            Self::Call { .. }
+            | Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Ended { .. }
+            | Self::Read { .. }
+            | Self::Describe { .. }
+            | Self::Stopped => None,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -166,8 +189,9 @@ impl Client {
                 self.clock.sleep(wait).await;
                 continue;
             };
-            let Err(error) = self.one(&address, &mut previous).await;
-            if matches!(error, Error::Stopped) || self.inbound.send(Inbound::Lost).await.is_err() {
+            let Err(error) = Box::pin(self.one(&address, &mut previous)).await;
+            let lost = Inbound::Lost { refused: error.refusal() };
+            if matches!(error, Error::Stopped) || self.inbound.send(lost).await.is_err() {
                 return;
             }
             let wait = self.managers.failed(&*self.random);
@@ -320,7 +344,9 @@ impl Talk {
             };
             let request = HeartbeatRequest { session: self.id(), applied: Vec::new(), leaving };
             let mut client = self.client.clone();
-            let answer = timed(&self.clock, CALL, client.heartbeat(request)).await?;
+            // A connection that is dead without saying so is noticed before the node counts as down.
+            let patience = period.min(CALL_TIMEOUT);
+            let answer = within(&self.clock, patience, CALL, client.heartbeat(request)).await?;
             let answer = answer.map_err(failed(CALL))?.into_inner();
             period = Duration::from_millis(answer.period_ms.max(1));
         }
@@ -343,7 +369,19 @@ impl Talk {
             let request = UpdateStatusesRequest { session: self.id(), updates: updates.collect() };
             let mut client = self.client.clone();
             let answer = timed(&self.clock, CALL, client.update_statuses(request)).await?;
-            answer.map_err(failed(CALL))?;
+            match answer {
+                Ok(_) => {}
+                // No leader at the moment; were the manager gone, the heartbeat would notice.
+                Err(status) if status.code() == Code::Unavailable => {
+                    tracing::debug!(
+                        error = status.message(),
+                        "statuses are not taken; trying again"
+                    );
+                    self.clock.sleep(REPORT_AGAIN).await;
+                    continue;
+                }
+                Err(status) => return Err(failed(CALL)(status)),
+            }
             self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(&batch);
         }
     }
@@ -389,10 +427,19 @@ async fn timed<T>(
     call: &'static str,
     future: impl Future<Output = T>,
 ) -> Result<T, Error> {
+    within(clock, CALL_TIMEOUT, call, future).await
+}
+
+async fn within<T>(
+    clock: &SharedClock,
+    patience: Duration,
+    call: &'static str,
+    future: impl Future<Output = T>,
+) -> Result<T, Error> {
     tokio::select! {
         biased;
         answer = future => Ok(answer),
-        () = clock.sleep(CALL_TIMEOUT) => Err(Error::Timeout { call }),
+        () = clock.sleep(patience) => Err(Error::Timeout { call, patience }),
     }
 }
 

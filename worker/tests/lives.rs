@@ -1,5 +1,7 @@
 //! Whole lives of workers against a manager over real gRPC.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not test functions")]
+
 mod common;
 
 use std::sync::Arc;
@@ -236,6 +238,7 @@ async fn lost_local_state_stops_nothing_that_a_complete_set_holds() {
     lab.manager.revive();
     until("the leftover's removal", || lab.executor.count() == 1).await;
     assert_eq!(lab.executor.running(), containers[..1]);
+    assert!(lab.executor.log().contains(&"shutdown(10s) 2".to_owned()), "{:?}", lab.executor.log());
     let started: Vec<_> =
         lab.executor.log().into_iter().filter(|l| l.starts_with("start")).collect();
     assert_eq!(started, ["start 1", "start 2"]);

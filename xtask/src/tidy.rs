@@ -41,10 +41,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shoal-manager-raft",
         ],
     ),
-    ("shoal-worker", &["shoal-model", "shoal-base", "shoal-proto", "shoal-identity"]),
+    (
+        "shoal-worker",
+        &["shoal-model", "shoal-base", "shoal-proto", "shoal-identity", "shoal-gotemplate"],
+    ),
+    ("shoal-gotemplate", &[]),
     ("shoal-api-wire", &[]),
     ("shoal-api", &["shoal-model", "shoal-base", "shoal-api-wire"]),
-    ("shoal-cli", &["shoal-api-wire"]),
+    ("shoal-cli", &["shoal-api-wire", "shoal-gotemplate"]),
     (
         "shoal-daemon",
         &[

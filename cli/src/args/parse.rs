@@ -1,5 +1,7 @@
 //! Command line → values of flags and positional arguments.
 
+pub(crate) use shoal_gotemplate::text::quote;
+
 use super::{Command, Count, Flag, Kind};
 
 /// What was given to a command.
@@ -195,26 +197,6 @@ fn set(flag: &'static Flag, value: String, args: &mut Args) -> Result<(), Refusa
         None => args.values.push((flag.long, vec![value])),
     }
     Ok(())
-}
-
-/// A string as Go's `%q` writes it.
-pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            control if u32::from(control) < 0x20 || control == '\u{7f}' => {
-                quoted.push_str(&format!("\\x{:02x}", u32::from(control)));
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 fn count(count: Count, called: &str, given: usize) -> Result<(), String> {

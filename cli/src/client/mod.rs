@@ -13,8 +13,8 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::value::Value;
 use host::Host;
+use shoal_gotemplate::value::Value;
 
 /// The newest API version that we speak.
 pub(crate) const NEWEST: &str = "1.55";

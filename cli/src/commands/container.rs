@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Failure, Result, io};
 use crate::opts::create;
 use crate::sys;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const STOP: &[Flag] = &[
     short('s', "signal", STR, "Signal to send"),

@@ -15,9 +15,9 @@ use crate::args::{Args, BOOL, Command, Count, Flag, action, short};
 use crate::client::{Client, Payload, Request};
 use crate::context::Context;
 use crate::error::{Failure, Result, io};
-use crate::value::Value;
 use crate::{sys, units};
 use paths::{Place, Source};
+use shoal_gotemplate::value::Value;
 
 const FLAGS: &[Flag] = &[
     short('a', "archive", BOOL, "Keep owners and groups"),

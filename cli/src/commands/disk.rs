@@ -9,7 +9,7 @@ use crate::error::{Failure, Result};
 use crate::sys;
 use crate::table::short_id;
 use crate::units::{self, human_size};
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const FLAGS: &[Flag] = &[
     flag("format", STR, "table, json, or a template"),

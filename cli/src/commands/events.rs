@@ -8,9 +8,9 @@ use crate::args::{Args, Command, Count, FILTER, Flag, STR, action, flag, short};
 use crate::client::Request;
 use crate::context::Context;
 use crate::error::{Failure, Result, io};
-use crate::template::{Missing, Template};
-use crate::value::Value;
 use crate::{sys, units};
+use shoal_gotemplate::value::Value;
+use shoal_gotemplate::{Missing, Template};
 
 const FLAGS: &[Flag] = &[
     short('f', "filter", FILTER, "Show what fits a condition (event=start)"),

@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::table::align;
-use crate::template::{Missing, Template};
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
+use shoal_gotemplate::{Missing, Template};
 
 /// A row: its columns by name, in the order in which they are declared.
 #[derive(Debug, Clone, Default)]

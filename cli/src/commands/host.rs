@@ -247,7 +247,7 @@ async fn ls(context: &mut Context, args: &Args) -> Result {
             )
             .put("DockerEndpoint", meta["Endpoints"]["docker"]["Host"].as_str().unwrap_or_default())
             .put("Error", "")
-            .put("Current", crate::value::Value::Bool(name == used))
+            .put("Current", shoal_gotemplate::value::Value::Bool(name == used))
     });
     let listing = Listing {
         table: "{{.Name}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}",

@@ -13,8 +13,8 @@ use crate::error::{Failure, Result, io};
 use crate::reference::Reference;
 use crate::stream::progress::{self, To};
 use crate::units::human_size;
-use crate::value::Value;
 use crate::{client, sys};
+use shoal_gotemplate::value::Value;
 
 const REMOVE: &[Flag] = &[
     short('f', "force", BOOL, "Remove it even if containers or other names use it"),

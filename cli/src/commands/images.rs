@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::reference::Reference;
 use crate::table::{ellipsis, short_id};
 use crate::units;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const FORMAT: Flag = flag("format", STR, "table, json, or a template, on the table's columns");
 const IMAGES: &[Flag] = &[

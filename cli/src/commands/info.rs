@@ -6,9 +6,9 @@ use crate::client::Request;
 use crate::config::auth;
 use crate::context::Context;
 use crate::error::{Failure, Result};
-use crate::template::{Missing, Template};
-use crate::value::Value;
 use crate::{sys, units};
+use shoal_gotemplate::value::Value;
+use shoal_gotemplate::{Missing, Template};
 
 const FLAGS: &[Flag] = &[short('f', "format", STR, "json, or a template")];
 

@@ -6,8 +6,8 @@ use crate::client::{Client, Request, url::segment};
 use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::sys;
-use crate::template::{Missing, Template};
-use crate::value::{Value, indent};
+use shoal_gotemplate::value::{Value, indent};
+use shoal_gotemplate::{Missing, Template};
 
 const FORMAT: Flag = short('f', "format", STR, "json, or a template on the object's JSON");
 const ANY: &[Flag] = &[

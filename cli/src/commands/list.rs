@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::table::{ellipsis, short_id};
 use crate::units;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const FLAGS: &[Flag] = &[
     short('a', "all", BOOL, "Show all containers, not only running ones"),

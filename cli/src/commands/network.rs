@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::opts::ipam;
 use crate::table::short_id;
-use crate::value::Value;
 use crate::{sys, units};
+use shoal_gotemplate::value::Value;
 
 const CREATE: &[Flag] = &[
     flag("attachable", BOOL, "Let containers join it by hand"),

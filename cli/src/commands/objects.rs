@@ -5,9 +5,9 @@ use std::io::BufRead as _;
 use crate::args::parse::quote;
 use crate::client::{Client, Request};
 use crate::error::{Failure, Result};
-use crate::template::{Missing, Template};
-use crate::value::{Value, indent};
 use crate::{sys, units};
+use shoal_gotemplate::value::{Value, indent};
+use shoal_gotemplate::{Missing, Template};
 
 /// Shows objects, each given as JSON; then fails with the errors of those that could not be read.
 pub(super) fn show(format: &str, found: &[String], errors: &[String]) -> Result {

@@ -7,7 +7,7 @@ use crate::client::{Client, Request};
 use crate::context::Context;
 use crate::error::Result;
 use crate::sys;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const CONTAINERS: &[Flag] = &[
     flag("filter", FILTER, "Remove what fits a condition (until=timestamp)"),

@@ -12,7 +12,7 @@ use crate::reference::Reference;
 use crate::stream::terminal;
 use crate::sys;
 use crate::table::ellipsis;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const SEARCH: &[Flag] = &[
     short('f', "filter", FILTER, "Show what fits a condition (key=value)"),

@@ -7,7 +7,7 @@ use crate::error::{Failure, Result, io};
 use crate::opts::{create, flags};
 use crate::stream::{keys, pump, signals::Signals, terminal};
 use crate::sys;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::new(

@@ -12,7 +12,7 @@ use crate::error::{Failure, Result};
 use crate::sys;
 use crate::table::short_id;
 use crate::units::{binary_size, human_size_3};
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const FLAGS: &[Flag] = &[
     short('a', "all", BOOL, "Show all containers, not only running ones"),

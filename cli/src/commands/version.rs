@@ -8,8 +8,8 @@ use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::sys;
 use crate::table::align_with;
-use crate::template::{Missing, Template};
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
+use shoal_gotemplate::{Missing, Template};
 
 const FLAGS: &[Flag] = &[short('f', "format", STR, "json, or a template")];
 

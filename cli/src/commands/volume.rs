@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::sys;
 use crate::units;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 const CREATE: &[Flag] = &[
     short('d', "driver", STR, "Driver of the volume").or("local"),

@@ -351,9 +351,10 @@ fn security(args: &Args, read: Read<'_>, host: &mut Map<String, Json>) -> Parsed
                 let why = crate::error::io_text(&error);
                 format!("opening seccomp profile ({value}) failed: open {value}: {why}")
             })?;
-            let profile: crate::value::Value = serde_json::from_str(&text).map_err(|error| {
-                format!("compacting json for seccomp profile ({value}) failed: {error}")
-            })?;
+            let profile: shoal_gotemplate::value::Value =
+                serde_json::from_str(&text).map_err(|error| {
+                    format!("compacting json for seccomp profile ({value}) failed: {error}")
+                })?;
             options.push(format!("seccomp={}", profile.json(false)));
         } else {
             options.push(option.clone());

@@ -7,7 +7,7 @@ use crate::client::Response;
 use crate::error::{Failure, Result};
 use crate::sys;
 use crate::units::human_size;
-use crate::value::Value;
+use shoal_gotemplate::value::Value;
 
 /// Where messages are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

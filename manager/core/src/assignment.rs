@@ -249,7 +249,7 @@ impl Tracker {
         if reference.count == 0 {
             self.references.remove(&key);
         }
-        changed.then(|| match now {
+        changed.then_some(match now {
             Some(Dependency::Secret(secret)) => Change::Secret(secret),
             Some(Dependency::Config(config)) => Change::Config(config),
             Some(Dependency::Network(network)) => Change::Network(network),

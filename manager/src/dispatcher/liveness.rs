@@ -13,15 +13,17 @@ use shoal_manager_core::store::{Rejected, State, Txn};
 use shoal_model::cluster::node::NodeState;
 use shoal_model::cluster::task::TaskStatus;
 use shoal_model::cluster::{ClusterSpec, Node, NodeId, SessionId, TaskState};
-use shoal_model::error::{Chain, Failure};
+use shoal_model::error::{Chain, ErrorKind, Failure};
 use shoal_proto::codec;
 use shoal_proto::dispatcher::beat::Kind;
+use shoal_proto::dispatcher::liveness_client::LivenessClient;
 use shoal_proto::dispatcher::{Beat, ReportRequest, ReportResponse};
 use tokio::sync::Notify;
 
 use super::hub::Hub;
 use super::monotonic;
 use crate::consensus::Leader;
+use crate::store::forward::{CALL_TIMEOUT, Channels};
 use crate::store::{self, Store};
 
 /// Beats that come within this time travel together.
@@ -37,6 +39,47 @@ pub trait ReachLeader: Debug + Send + Sync + 'static {
         leader: &Leader,
         request: ReportRequest,
     ) -> BoxFuture<'static, Result<ReportResponse, Failure>>;
+}
+
+/// Reaches the leader by gRPC.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    channels: Arc<dyn Channels>,
+    clock: SharedClock,
+}
+
+impl Remote {
+    /// Over connections of `channels`.
+    pub fn new(channels: Arc<dyn Channels>, clock: SharedClock) -> Self {
+        Self { channels, clock }
+    }
+}
+
+impl ReachLeader for Remote {
+    fn report(
+        &self,
+        leader: &Leader,
+        request: ReportRequest,
+    ) -> BoxFuture<'static, Result<ReportResponse, Failure>> {
+        let (channels, leader) = (Arc::clone(&self.channels), leader.clone());
+        let timeout = self.clock.sleep(CALL_TIMEOUT);
+        let unavailable = |message: String| Failure::new(ErrorKind::Unavailable, message);
+        Box::pin(async move {
+            let call = async {
+                let channel = channels.channel(&leader).await.map_err(|source| {
+                    unavailable(format!("failed to reach the leader: {source}"))
+                })?;
+                let answer = LivenessClient::new(channel).report(request).await;
+                answer.map(tonic::Response::into_inner).map_err(|status| {
+                    unavailable(format!("the leader refused a report: {}", status.message()))
+                })
+            };
+            tokio::select! {
+                answer = call => answer,
+                () = timeout => Err(unavailable(format!("`{}` did not answer", leader.address))),
+            }
+        })
+    }
 }
 
 /// Beats that wait for the leader: one per session, registrations before heartbeats.
@@ -147,22 +190,24 @@ pub(super) async fn lead(store: &Store, clock: &SharedClock, leading: &Leading) 
     let _clear = Clear(leading);
     loop {
         let (effects, next) = leading.due();
-        let write = effects.iter().any(|effect| !matches!(effect, Effect::End { .. }));
-        while write {
-            let written = store.update(|txn| apply(txn, &effects).map_err(store::Error::from));
-            match written.await {
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(error = %Chain(&error), "liveness of nodes is not written");
-                    clock.sleep(AGAIN).await;
-                }
-            }
+        if effects.iter().any(|effect| !matches!(effect, Effect::End { .. })) {
+            write(store, clock, &effects).await;
         }
         let wait = next.map(|next| clock.sleep(next));
         tokio::select! {
             () = leading.changed.notified() => {}
             () = async { match wait { Some(wait) => wait.await, None => std::future::pending().await } } => {}
         }
+    }
+}
+
+/// Commits decisions, trying until that succeeds or this manager does not lead any more.
+async fn write(store: &Store, clock: &SharedClock, effects: &[Effect]) {
+    loop {
+        let written = store.update(|txn| apply(txn, effects).map_err(store::Error::from));
+        let Err(error) = written.await else { return };
+        tracing::error!(error = %Chain(&error), "liveness of nodes is not written");
+        clock.sleep(AGAIN).await;
     }
 }
 
@@ -266,8 +311,8 @@ impl Reporter {
 
     async fn tell_leader(&self, events: &[Event]) -> Result<Vec<SessionId>, Failure> {
         let leader = self.store.leadership().borrow().leader.clone();
-        let leader = leader
-            .ok_or_else(|| Failure::new(shoal_model::ErrorKind::Unavailable, "no manager leads"))?;
+        let leader =
+            leader.ok_or_else(|| Failure::new(ErrorKind::Unavailable, "no manager leads"))?;
         let request = ReportRequest {
             beats: events.iter().filter_map(to_beat).collect(),
             statuses: Vec::new(),

@@ -16,8 +16,9 @@ use shoal_proto::dispatcher::assignment_change::Kind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::executor::{Executor, Work};
+use crate::executor::{Executor, Found, Work};
 use crate::lifecycle::{Event, Operation, Trouble};
+use crate::template;
 
 const OUTCOMES_MAX: usize = 256;
 /// Before leftovers are looked for again.
@@ -151,7 +152,7 @@ async fn perform(
     match operation {
         Operation::Find => Event::Found(executor.find(id).await.map_err(trouble)),
         Operation::Prepare => Event::Prepared(match work {
-            Some(Ok(work)) => executor.prepare(work).await.map_err(trouble),
+            Some(Ok(work)) => prepare(executor, work).await.map_err(trouble),
             Some(Err(trouble)) => Err(trouble),
             None => Err(Trouble {
                 message: "no manager has assigned the task".to_owned(),
@@ -166,6 +167,11 @@ async fn perform(
         }
         Operation::Remove => Event::Removed(executor.remove(id).await.map_err(trouble)),
     }
+}
+
+async fn prepare(executor: &dyn Executor, work: Work) -> Result<Found, Failure> {
+    let node = executor.describe().await?;
+    executor.prepare(template::expand(work, &node)?).await
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -183,6 +189,7 @@ pub(super) fn work(
         task: Arc::clone(task),
         secrets: Vec::new(),
         configs: Vec::new(),
+        sensitive_configs: Vec::new(),
         networks: Vec::new(),
     };
     for reference in &task.spec.secrets {

@@ -14,7 +14,7 @@ const DELAY_MAX: Duration = Duration::from_secs(5 * 60);
 const REMEMBERED: usize = 64;
 
 /// What a task's spec and service say, defaults applied.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// Between stop signal and kill.
     pub grace: Duration,
@@ -22,6 +22,13 @@ pub struct Rules {
     pub restart: RestartPolicy,
     /// Without managers for so long the task is stopped; `None`: it stays.
     pub stop_after: Option<Duration>,
+}
+
+impl Default for Rules {
+    /// Of a task of which nothing is known.
+    fn default() -> Self {
+        Self { grace: GRACE, restart: RestartPolicy::default(), stop_after: None }
+    }
 }
 
 impl Rules {

@@ -20,12 +20,12 @@ struct Container {
 }
 
 #[derive(Debug)]
-pub struct FakeExecutor {
+pub(crate) struct FakeExecutor {
     containers: watch::Sender<BTreeMap<TaskId, Container>>,
     log: Mutex<Vec<String>>,
     secrets: Mutex<Vec<Vec<u8>>>,
     /// New containers are not healthy at once.
-    pub slow: std::sync::atomic::AtomicBool,
+    pub(crate) slow: std::sync::atomic::AtomicBool,
 }
 
 impl Default for FakeExecutor {
@@ -41,32 +41,32 @@ impl Default for FakeExecutor {
 
 impl FakeExecutor {
     /// What was called, in order: `prepare 1`, `start 1`, …
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    pub fn secrets(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
         self.secrets.lock().unwrap().clone()
     }
 
     /// Ids of running containers.
-    pub fn running(&self) -> Vec<String> {
+    pub(crate) fn running(&self) -> Vec<String> {
         let containers = self.containers.borrow();
         let running = containers.values().filter(|container| container.stage == Stage::Running);
         running.map(|container| container.id.clone()).collect()
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.containers.borrow().len()
     }
 
     /// A container ends by itself.
-    pub fn end(&self, task: TaskId, exit_code: i32) {
+    pub(crate) fn end(&self, task: TaskId, exit_code: i32) {
         let end = End { exit_code, error: String::new() };
         self.change(task, |container| container.stage = Stage::Ended(end));
     }
 
-    pub fn heal(&self, task: TaskId) {
+    pub(crate) fn heal(&self, task: TaskId) {
         self.change(task, |container| container.healthy = true);
     }
 

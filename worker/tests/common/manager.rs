@@ -42,14 +42,14 @@ struct State {
 
 /// Clones are the same manager.
 #[derive(Clone)]
-pub struct FakeManager {
+pub(crate) struct FakeManager {
     state: Arc<Mutex<State>>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     tasks: Tasks,
 }
 
 impl FakeManager {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let manager = Self { state: Arc::default(), address, tasks: Tasks::new() };
@@ -60,7 +60,7 @@ impl FakeManager {
         manager
     }
 
-    pub fn seed(&self) -> String {
+    pub(crate) fn seed(&self) -> String {
         self.address.to_string()
     }
 
@@ -69,18 +69,18 @@ impl FakeManager {
     }
 
     /// Ends all sessions and answers nobody any more.
-    pub fn die(&self) {
+    pub(crate) fn die(&self) {
         let mut state = self.state();
         state.dead = true;
         state.sessions.clear();
         state.streams.clear();
     }
 
-    pub fn revive(&self) {
+    pub(crate) fn revive(&self) {
         self.state().dead = false;
     }
 
-    pub fn name_managers(&self, all: &[&Self]) {
+    pub(crate) fn name_managers(&self, all: &[&Self]) {
         let manager = |(number, manager): (u8, &&Self)| Manager {
             node: NodeId::from_bytes([number; 16]).to_bytes().to_vec().into(),
             address: manager.seed(),
@@ -88,18 +88,18 @@ impl FakeManager {
         self.state().managers = (1..).zip(all).map(manager).collect();
     }
 
-    pub fn assign(&self, assigned: &AssignedTask, status: TaskState) {
+    pub(crate) fn assign(&self, assigned: &AssignedTask, status: TaskState) {
         let status = TaskStatus { state: status, ..TaskStatus::default() };
         let key = Key::new(Kind::Task, assigned.task.id.to_bytes());
         self.put(key, codec::encode(assigned), codec::encode(&status));
     }
 
-    pub fn secret(&self, secret: &Secret) {
+    pub(crate) fn secret(&self, secret: &Secret) {
         let key = Key::new(Kind::Secret, secret.id.to_bytes());
         self.put(key, codec::encode(secret), Bytes::new());
     }
 
-    pub fn unassign(&self, task: TaskId) {
+    pub(crate) fn unassign(&self, task: TaskId) {
         self.put(Key::new(Kind::Task, task.to_bytes()), Bytes::new(), Bytes::new());
     }
 
@@ -116,38 +116,38 @@ impl FakeManager {
     }
 
     /// Sends a change whose digest is wrong, as if an earlier one had been lost.
-    pub fn lose_a_change(&self) {
+    pub(crate) fn lose_a_change(&self) {
         self.state().send(Vec::new(), vec![0; 24].into());
     }
 
-    pub fn status(&self, task: TaskId) -> Option<TaskState> {
+    pub(crate) fn status(&self, task: TaskId) -> Option<TaskState> {
         self.state().statuses.get(&task).map(|(status, _)| status.state)
     }
 
-    pub fn full_status(&self, task: TaskId) -> Option<(TaskStatus, u32)> {
+    pub(crate) fn full_status(&self, task: TaskId) -> Option<(TaskStatus, u32)> {
         self.state().statuses.get(&task).cloned()
     }
 
     /// All states that were reported of a task.
-    pub fn history(&self, task: TaskId) -> Vec<TaskState> {
+    pub(crate) fn history(&self, task: TaskId) -> Vec<TaskState> {
         let state = self.state();
         state.history.iter().filter(|(of, _)| *of == task).map(|(_, state)| *state).collect()
     }
 
-    pub fn streams_opened(&self) -> usize {
+    pub(crate) fn streams_opened(&self) -> usize {
         self.state().streams_opened
     }
 
-    pub fn beats(&self) -> usize {
+    pub(crate) fn beats(&self) -> usize {
         self.state().beats
     }
 
     /// Refuses so many batches of statuses.
-    pub fn refuse(&self, batches: usize) {
+    pub(crate) fn refuse(&self, batches: usize) {
         self.state().refused = batches;
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.die();
         self.tasks.shut_down().await;
     }

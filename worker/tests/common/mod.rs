@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-pub mod executor;
-pub mod manager;
+pub(crate) mod executor;
+pub(crate) mod manager;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use tonic::transport::{Channel, Endpoint};
 use executor::FakeExecutor;
 
 /// How much faster the worker's clock runs.
-pub const SPEED: u32 = 20;
+pub(crate) const SPEED: u32 = 20;
 
 #[derive(Debug)]
-pub struct FastClock;
+pub(crate) struct FastClock;
 
 impl Clock for FastClock {
     fn now(&self) -> Timestamp {
@@ -66,13 +66,13 @@ impl Sealer for Reverse {
 }
 
 /// A worker and what it runs on.
-pub struct Node {
-    pub worker: Worker,
-    pub tasks: Tasks,
+pub(crate) struct Node {
+    pub(crate) worker: Worker,
+    pub(crate) tasks: Tasks,
 }
 
 /// Starts a worker. Its containers live in `executor`, which outlives it.
-pub async fn start(
+pub(crate) async fn start(
     directory: &std::path::Path,
     executor: &Arc<FakeExecutor>,
     seeds: &[&str],
@@ -97,7 +97,7 @@ pub async fn start(
 
 /// Waits until a condition holds, or fails after ten seconds.
 #[track_caller]
-pub fn until<'a>(
+pub(crate) fn until<'a>(
     what: &'a str,
     condition: impl Fn() -> bool + 'a,
 ) -> impl Future<Output = ()> + 'a {
@@ -114,6 +114,6 @@ pub fn until<'a>(
 }
 
 /// Lets time pass in which something must not happen.
-pub async fn a_while() {
+pub(crate) async fn a_while() {
     SystemClock.sleep(Duration::from_millis(300)).await;
 }

@@ -2,8 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::args::parse::quote;
-use crate::units::significant;
+use crate::text::{query, quote, significant};
 use crate::value::Value;
 
 const NAMES: &[&str] = &[
@@ -86,7 +85,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "js" => {
             Value::Text(print(args).replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\""))
         }
-        "urlquery" => Value::Text(crate::client::url::encode(&print(args)).replace("%20", "+")),
+        "urlquery" => Value::Text(query(&print(args))),
         "json" => Value::Text(strip_hidden(&args[0]).json(false)),
         "split" => Value::List(text(0).split(text(1).as_str()).map(Value::from).collect()),
         "join" => {

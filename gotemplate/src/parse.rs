@@ -42,8 +42,8 @@ pub(super) enum Operand {
 }
 
 /// Parses all pieces.
-pub(super) fn nodes(pieces: &[Piece]) -> Result<Vec<Node>, String> {
-    let mut parser = Parser { pieces, next: 0 };
+pub(super) fn nodes(pieces: &[Piece], extra: &[&str]) -> Result<Vec<Node>, String> {
+    let mut parser = Parser { pieces, next: 0, extra };
     let (nodes, end) = parser.block()?;
     match end {
         End::Eof => Ok(nodes),
@@ -62,6 +62,8 @@ enum End {
 struct Parser<'a> {
     pieces: &'a [Piece],
     next: usize,
+    /// Functions beside the built-in ones.
+    extra: &'a [&'a str],
 }
 
 impl Parser<'_> {
@@ -82,7 +84,7 @@ impl Parser<'_> {
             };
             let rest = || {
                 let source = source[word.len()..].trim().to_owned();
-                pipeline(&tokens[1..], source, (at.0, at.1 + word.len() + 1))
+                pipeline(&tokens[1..], source, (at.0, at.1 + word.len() + 1), self.extra)
             };
             match word {
                 "end" => return Ok((nodes, End::Close)),
@@ -106,11 +108,11 @@ impl Parser<'_> {
                 "template" => {
                     let name = name_of(tokens, at)?;
                     let data = (tokens.len() > 2)
-                        .then(|| pipeline(&tokens[2..], source.clone(), at))
+                        .then(|| pipeline(&tokens[2..], source.clone(), at, self.extra))
                         .transpose()?;
                     nodes.push(Node::Call { name, data });
                 }
-                _ => nodes.push(Node::Print(pipeline(tokens, source.clone(), at)?)),
+                _ => nodes.push(Node::Print(pipeline(tokens, source.clone(), at, self.extra)?)),
             }
         }
         Ok((nodes, End::Eof))
@@ -129,7 +131,7 @@ impl Parser<'_> {
                     return Err(format!("template: :{}: unexpected token in else", at.0));
                 };
                 let source = source[inner.len()..].trim().to_owned();
-                vec![self.control(inner, pipeline(&tokens[1..], source, at)?)?]
+                vec![self.control(inner, pipeline(&tokens[1..], source, at, self.extra)?)?]
             }
             other => {
                 expect_end(&other)?;
@@ -159,7 +161,12 @@ fn expect_end(end: &End) -> Result<(), String> {
     }
 }
 
-fn pipeline(tokens: &[Token], source: String, at: (usize, usize)) -> Result<Action, String> {
+fn pipeline(
+    tokens: &[Token],
+    source: String,
+    at: (usize, usize),
+    extra: &[&str],
+) -> Result<Action, String> {
     let fail = |why: &str| format!("template: :{}: {why}", at.0);
     let mut action =
         Action { variables: Vec::new(), declares: false, commands: Vec::new(), source, at };
@@ -177,7 +184,7 @@ fn pipeline(tokens: &[Token], source: String, at: (usize, usize)) -> Result<Acti
         tokens = &tokens[position + 1..];
     }
     let mut next = 0;
-    action.commands = commands(tokens, &mut next, at)?;
+    action.commands = commands(tokens, &mut next, at, extra)?;
     if next < tokens.len() {
         return Err(fail("unexpected right paren"));
     }
@@ -191,6 +198,7 @@ fn commands(
     tokens: &[Token],
     next: &mut usize,
     at: (usize, usize),
+    extra: &[&str],
 ) -> Result<Vec<Vec<Operand>>, String> {
     let mut all = vec![Vec::new()];
     while let Some(token) = tokens.get(*next) {
@@ -216,14 +224,16 @@ fn commands(
                 "true" => Operand::Literal(Value::Bool(true)),
                 "false" => Operand::Literal(Value::Bool(false)),
                 "nil" => Operand::Literal(Value::Null),
-                name if funcs::exists(name) => Operand::Function(name.to_owned()),
+                name if funcs::exists(name) || extra.contains(&name) => {
+                    Operand::Function(name.to_owned())
+                }
                 name => {
-                    let name = crate::args::parse::quote(name);
+                    let name = crate::text::quote(name);
                     return Err(format!("template: :{}: function {name} not defined", at.0));
                 }
             }),
             Token::Open => {
-                let inner = commands(tokens, next, at)?;
+                let inner = commands(tokens, next, at, extra)?;
                 if tokens.get(*next) != Some(&Token::Close) {
                     return Err(format!("template: :{}: unclosed left paren", at.0));
                 }

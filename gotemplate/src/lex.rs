@@ -157,8 +157,7 @@ fn lex(action: &str) -> Result<Vec<Token>, String> {
                 let number = &left[..used];
                 let int = number.parse().map(Token::Int);
                 let float = || number.parse().map(Token::Float);
-                let bad =
-                    format!("bad number syntax: {}", super::super::args::parse::quote(number));
+                let bad = format!("bad number syntax: {}", crate::text::quote(number));
                 tokens.push(int.or_else(|_| float()).map_err(|_| bad)?);
             }
             c if is_word(c) => {

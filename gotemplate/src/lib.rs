@@ -1,4 +1,4 @@
-//! The part of Go's `text/template` that `--format` needs. Pure.
+//! The part of Go's `text/template` that docker's users write: `--format`, templated specs and secrets. Pure.
 //!
 //! Data are JSON values: struct fields and map keys are the same thing here, so a struct prints as
 //! `map[…]`, where Go prints `{…}`.
@@ -7,36 +7,86 @@ mod eval;
 mod funcs;
 mod lex;
 mod parse;
+pub mod text;
+pub mod value;
 
-use crate::value::Value;
+pub use value::{Value, indent};
 
 /// A parsed template.
 #[derive(Debug, Clone)]
-pub(crate) struct Template {
+pub struct Template {
     nodes: Vec<parse::Node>,
 }
 
 /// What is done with a field that the data do not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
+pub enum Missing {
     /// The template is refused: it names a column that does not exist.
     Field,
     /// The template is refused: objects of this kind have no such key.
     Key,
+    /// The template is refused, also for keys that are data; what has no value prints nothing.
+    Strict,
+}
+
+/// Functions beside Go's built-in ones and docker's.
+pub trait Functions {
+    /// Their names.
+    fn names(&self) -> &[&str];
+    /// Calls one of them.
+    ///
+    /// # Errors
+    /// Why the call fails.
+    fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, String>;
+}
+
+/// No further functions.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFunctions;
+
+impl Functions for NoFunctions {
+    fn names(&self) -> &[&str] {
+        &[]
+    }
+
+    fn call(&self, name: &str, _: &[Value]) -> Result<Value, String> {
+        Err(format!("function {} not defined", text::quote(name)))
+    }
 }
 
 impl Template {
     /// # Errors
     /// The text of Go's parser, as far as ours tells the same errors apart.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_with(text, &NoFunctions)
+    }
+
+    /// Parses a template that may name further functions.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_with(text: &str, functions: &dyn Functions) -> Result<Self, String> {
         let tokens = lex::tokens(text)?;
-        parse::nodes(&tokens).map(|nodes| Self { nodes })
+        parse::nodes(&tokens, functions.names()).map(|nodes| Self { nodes })
     }
 
     /// # Errors
     /// When a field is missing or a function does not fit its arguments.
-    pub(crate) fn render(&self, data: &Value, missing: Missing) -> Result<String, String> {
-        eval::render(&self.nodes, data, missing)
+    pub fn render(&self, data: &Value, missing: Missing) -> Result<String, String> {
+        self.render_with(data, missing, &NoFunctions)
+    }
+
+    /// Renders a template that was parsed with the same functions.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_with(
+        &self,
+        data: &Value,
+        missing: Missing,
+        functions: &dyn Functions,
+    ) -> Result<String, String> {
+        eval::render(&self.nodes, data, missing, functions)
     }
 }
 

@@ -6,7 +6,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) enum Value {
+#[allow(missing_docs, reason = "as in JSON")]
+pub enum Value {
     #[default]
     Null,
     Bool(bool),
@@ -21,16 +22,17 @@ static NULL: Value = Value::Null;
 
 impl Value {
     /// The value at a key, `Null` when there is none.
-    pub(crate) fn at(&self, key: &str) -> &Self {
+    pub fn at(&self, key: &str) -> &Self {
         self.find(key).unwrap_or(&NULL)
     }
 
     /// The value at a path of keys.
-    pub(crate) fn path(&self, keys: &str) -> &Self {
+    pub fn path(&self, keys: &str) -> &Self {
         keys.split('.').fold(self, |value, key| value.at(key))
     }
 
-    pub(crate) fn find(&self, key: &str) -> Option<&Self> {
+    /// The value at a key.
+    pub fn find(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Map(fields) => {
                 fields.iter().find(|(name, _)| name == key).map(|(_, value)| value)
@@ -39,14 +41,16 @@ impl Value {
         }
     }
 
-    pub(crate) fn text(&self) -> &str {
+    /// The text; empty for anything else.
+    pub fn text(&self) -> &str {
         match self {
             Self::Text(text) => text,
             _ => "",
         }
     }
 
-    pub(crate) fn int(&self) -> i64 {
+    /// The number; zero for anything else.
+    pub fn int(&self) -> i64 {
         match self {
             Self::Int(number) => *number,
             #[expect(clippy::cast_possible_truncation, reason = "saturates")]
@@ -55,7 +59,8 @@ impl Value {
         }
     }
 
-    pub(crate) fn float(&self) -> f64 {
+    /// The number; zero for anything else.
+    pub fn float(&self) -> f64 {
         match self {
             #[expect(clippy::cast_precision_loss, reason = "sizes for display")]
             Self::Int(number) => *number as f64,
@@ -64,18 +69,21 @@ impl Value {
         }
     }
 
-    pub(crate) fn is_true(&self) -> bool {
+    /// Whether it is `true`.
+    pub fn is_true(&self) -> bool {
         *self == Self::Bool(true)
     }
 
-    pub(crate) fn list(&self) -> &[Self] {
+    /// The list; empty for anything else.
+    pub fn list(&self) -> &[Self] {
         match self {
             Self::List(list) => list,
             _ => &[],
         }
     }
 
-    pub(crate) fn fields(&self) -> &[(String, Self)] {
+    /// The fields; none for anything else.
+    pub fn fields(&self) -> &[(String, Self)] {
         match self {
             Self::Map(fields) => fields,
             _ => &[],
@@ -83,12 +91,12 @@ impl Value {
     }
 
     /// Texts of a list.
-    pub(crate) fn texts(&self) -> Vec<String> {
+    pub fn texts(&self) -> Vec<String> {
         self.list().iter().map(|value| value.text().to_owned()).collect()
     }
 
     /// Compact JSON. `escape_html` as Go's default does with `<`, `>` and `&`.
-    pub(crate) fn json(&self, escape_html: bool) -> String {
+    pub fn json(&self, escape_html: bool) -> String {
         let mut out = String::new();
         self.write_json(escape_html, &mut out);
         out
@@ -152,7 +160,7 @@ fn write_text(text: &str, escape_html: bool, out: &mut String) {
 }
 
 /// Indents JSON by four spaces as Go's `json.Indent` does: nothing but white space changes.
-pub(crate) fn indent(json: &str, prefix: &str) -> String {
+pub fn indent(json: &str, prefix: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let mut depth = 0usize;
     let mut in_text = false;

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::Missing;
 use super::funcs;
 use super::parse::{Action, Node, Operand};
+use super::{Functions, Missing};
 use crate::value::Value;
 
 /// Renders nodes.
-pub(super) fn render(nodes: &[Node], data: &Value, missing: Missing) -> Result<String, String> {
+pub(super) fn render(
+    nodes: &[Node],
+    data: &Value,
+    missing: Missing,
+    functions: &dyn Functions,
+) -> Result<String, String> {
     let mut defined = BTreeMap::new();
     for node in nodes {
         if let Node::Define { name, body } = node {
@@ -16,7 +21,7 @@ pub(super) fn render(nodes: &[Node], data: &Value, missing: Missing) -> Result<S
         }
     }
     let variables = vec![("$".to_owned(), data.clone())];
-    let mut run = Run { defined, missing, variables, out: String::new(), depth: 0 };
+    let mut run = Run { defined, missing, functions, variables, out: String::new(), depth: 0 };
     run.nodes(nodes, data)?;
     Ok(run.out)
 }
@@ -48,6 +53,7 @@ enum Flow {
 struct Run<'a> {
     defined: BTreeMap<&'a str, &'a [Node]>,
     missing: Missing,
+    functions: &'a dyn Functions,
     variables: Vec<(String, Value)>,
     out: String,
     depth: usize,
@@ -76,6 +82,7 @@ impl<'a> Run<'a> {
                 let value = self.action(action, dot)?;
                 if action.variables.is_empty() {
                     let text = match value {
+                        Value::Null if self.missing == Missing::Strict => String::new(),
                         Value::Null => "<no value>".to_owned(),
                         value => funcs::show(&value),
                     };
@@ -227,8 +234,15 @@ impl<'a> Run<'a> {
             }
         }
         arguments.extend(piped);
-        funcs::call(name, &arguments)
+        self.function(name, &arguments)
             .map_err(|why| self.fail(action, &format!("error calling {name}: {why}")))
+    }
+
+    fn function(&self, name: &str, arguments: &[Value]) -> Result<Value, String> {
+        match self.functions.names().contains(&name) {
+            true => self.functions.call(name, arguments),
+            false => funcs::call(name, arguments),
+        }
     }
 
     fn operand(
@@ -245,7 +259,7 @@ impl<'a> Run<'a> {
                     return Err(format!(
                         "template: :{}: undefined variable {}",
                         action.at.0,
-                        crate::args::parse::quote(name)
+                        crate::text::quote(name)
                     ));
                 };
                 let value = value.clone();
@@ -253,7 +267,7 @@ impl<'a> Run<'a> {
             }
             Operand::Literal(value) => Ok(value.clone()),
             Operand::Function(name) => {
-                funcs::call(name, &[]).map_err(|why| self.fail(action, &why))
+                self.function(name, &[]).map_err(|why| self.fail(action, &why))
             }
             Operand::Pipeline(inner, names) => {
                 let value = self.pipeline(inner, dot)?;
@@ -284,8 +298,8 @@ impl<'a> Run<'a> {
                 }
                 (None, value) => {
                     let why = match (self.missing, value) {
-                        (Missing::Key, Value::Map(_)) => {
-                            format!("map has no entry for key {}", crate::args::parse::quote(name))
+                        (Missing::Key | Missing::Strict, Value::Map(_)) => {
+                            format!("map has no entry for key {}", crate::text::quote(name))
                         }
                         _ => format!("can't evaluate field {name} in this object"),
                     };
