@@ -14,5 +14,6 @@ pub mod host;
 pub mod http;
 pub mod image;
 pub mod leaks;
+pub mod network;
 pub mod pattern;
 pub mod script;
