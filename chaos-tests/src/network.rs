@@ -235,7 +235,11 @@ pub fn wrong_paths(paths: Vec<Attempt>) -> Vec<String> {
     threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
 }
 
-fn enter(namespace: &Path) -> anyhow::Result<()> {
+/// Takes the calling thread into a network namespace, for good.
+///
+/// # Errors
+/// When there is none.
+pub fn enter(namespace: &Path) -> anyhow::Result<()> {
     let file = std::fs::File::open(namespace)?;
     let kind = rustix::thread::LinkNameSpaceType::Network;
     rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(kind))?;

@@ -328,10 +328,12 @@ fn random_operations_and_kills_leave_networks_as_acknowledged() {
         let operation = ledger.choose(&mut chance);
         if chance.one_in(5) {
             kills += 1;
+            let moment = chance.below(25_000);
+            println!("{number}: {operation:?}, killed after {moment} µs");
             let socket = host.socket();
             let interrupted = operation.clone();
             let worker = std::thread::spawn(move || perform(&socket, &interrupted));
-            std::thread::sleep(Duration::from_micros(u64::try_from(chance.below(25_000)).unwrap()));
+            std::thread::sleep(Duration::from_micros(u64::try_from(moment).unwrap()));
             host.kill().unwrap();
             let _ = worker.join().unwrap();
             host.launch().unwrap();
@@ -353,6 +355,7 @@ fn random_operations_and_kills_leave_networks_as_acknowledged() {
                 ledger = found;
             }
         } else {
+            println!("{number}: {operation:?}");
             match perform(&host.socket(), &operation) {
                 Ok(true) => ledger.apply(&operation),
                 Ok(false) => refused += 1,
