@@ -16,5 +16,6 @@ pub mod http;
 pub mod image;
 pub mod lab;
 pub mod leaks;
+pub mod network;
 pub mod pattern;
 pub mod script;

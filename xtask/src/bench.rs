@@ -16,5 +16,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "shoal-chaos-tests",
         "--bench",
         "host",
+        "--bench",
+        "network",
     ]))
 }

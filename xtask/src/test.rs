@@ -7,8 +7,9 @@ use crate::{build, setup, tidy};
 const ON_REQUEST: [&str; 1] = ["crash"];
 
 /// All stages, in order.
-pub(crate) const STAGES: [&str; 7] =
-    ["fmt", "tidy", "clippy", "unit", "conformance", "cgroup2", "crash"];
+/// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
+pub(crate) const STAGES: [&str; 8] =
+    ["fmt", "tidy", "clippy", "unit", "conformance", "network", "cgroup2", "crash"];
 
 /// Runs the given stages, or all.
 pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
@@ -30,6 +31,7 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
             "conformance" => {
                 programs(&["-p", "shoal-chaos-tests", "--test", "conformance", "--test", "outage"])?
             }
+            "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
             "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
             "crash" => programs(&["-p", "shoal-chaos-tests", "--test", "crash"])?,
             other => anyhow::bail!("unknown stage {other}"),

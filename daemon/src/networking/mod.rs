@@ -152,6 +152,44 @@ impl HostNetworking {
         Ok(Attached { settings, descriptors })
     }
 
+    /// Makes a sandbox that was taken over join what the engine remembers, and nothing else: a daemon may have
+    /// been killed between the two records of a connection. What fails is reported; the rest works.
+    async fn agree(&self, request: &AttachRequest, mut sandbox: Sandbox) -> Sandbox {
+        let mut wanted = BTreeMap::new();
+        for wish in &request.endpoints {
+            if let Ok(network) = self.networks.resolve(&wish.network)
+                && network.spec.driver.has_endpoints()
+            {
+                wanted.insert(network.id.clone(), wish);
+            }
+        }
+        let joined: Vec<NetworkId> =
+            sandbox.endpoints.iter().map(|endpoint| endpoint.network.clone()).collect();
+        let id = &sandbox.id.clone();
+        let mut report = |result: Result<Sandbox, Failure>, network: &NetworkId| match result {
+            Ok(changed) => sandbox = changed,
+            Err(failure) => {
+                let error = failure.chain();
+                tracing::warn!(sandbox = %id, %network, error, "half-made connection not mended");
+            }
+        };
+        for network in joined.iter().filter(|network| !wanted.contains_key(*network)) {
+            let left = self.networks.disconnect(id.clone(), network.clone()).await;
+            report(left.map_err(Failure::from), network);
+        }
+        for (network, wish) in wanted.iter().filter(|(network, _)| !joined.contains(network)) {
+            let made = match convert::endpoint_request(&wish.spec) {
+                Ok(request) => self.networks.connect(id.clone(), network.clone(), request).await,
+                Err(failure) => {
+                    report(Err(failure), network);
+                    continue;
+                }
+            };
+            report(made.map_err(Failure::from), network);
+        }
+        sandbox
+    }
+
     fn host_gateway(&self) -> Option<IpAddr> {
         self.networks.resolve(DEFAULT_NETWORK).ok()?.pool(true).map(|pool| pool.gateway)
     }
@@ -238,7 +276,10 @@ impl Networking for HostNetworking {
         for (request, kept) in requests {
             let id = SandboxId::parse(request.container.as_str())?;
             let result = match restored.remove(&id) {
-                Some(Ok(sandbox)) => self.settings(&request, Some(&sandbox)),
+                Some(Ok(sandbox)) => {
+                    let sandbox = self.agree(&request, sandbox).await;
+                    self.settings(&request, Some(&sandbox))
+                }
                 Some(Err(error)) => Err(error.into()),
                 None => self.settings(&request, None),
             };

@@ -115,6 +115,10 @@ impl Owner {
                 Some(settings)
             }
         };
+        // Before the program begins: a daemon that is killed now must leave a running container its network.
+        if let Some(settings) = &network {
+            self.remember_network(settings)?;
+        }
         let (events, _) = client.subscribe().await.map_err(self.shim_error())?;
         let ran = if pending.is_empty() {
             client.run(&Request::Run).await
@@ -122,9 +126,6 @@ impl Owner {
             run_attached(&client, pending).await
         };
         let (pid, started_ns) = ran.map_err(|error| self.not_started(error))?;
-        if let Some(settings) = &network {
-            self.remember_network(settings)?;
-        }
         let run = Run { client, events, child: Some(child), ended: CancellationToken::new() };
         Ok(Launched { run, pid, started: Timestamp::from_nanos(started_ns), network })
     }

@@ -4,8 +4,8 @@ use super::super::socket::{Message, flag};
 use super::attributes::Writer;
 use super::expression;
 use super::names::{
-    BATCH_BEGIN, BATCH_END, COMMENT, FAMILY_INET, FLAG_MAP, JUMP, SUBSYSTEM, VERDICT_DATA,
-    attribute, message,
+    BATCH_BEGIN, BATCH_END, COMMENT, FAMILY_INET, FLAG_MAP, JUMP, KEY_IN_HOST_ORDER, SUBSYSTEM,
+    VERDICT_DATA, attribute, message,
 };
 use crate::plan::diff::Change;
 use crate::plan::ruleset::{Base, Data, FieldType, Rule};
@@ -115,6 +115,9 @@ fn create_map(table: &str, map: &str, key: &[FieldType], data: &[FieldType], id:
                 .number(attribute::SET_DATA_LEN, length(data));
         }
         writer.number(attribute::SET_ID, id + 1);
+        if key == [FieldType::InterfaceName] {
+            writer.bytes(attribute::SET_USER_DATA, &KEY_IN_HOST_ORDER);
+        }
     })
 }
 

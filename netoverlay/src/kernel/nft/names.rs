@@ -52,6 +52,7 @@ pub(super) mod attribute {
     pub(in super::super) const SET_DATA_TYPE: u16 = 6;
     pub(in super::super) const SET_DATA_LEN: u16 = 7;
     pub(in super::super) const SET_ID: u16 = 10;
+    pub(in super::super) const SET_USER_DATA: u16 = 13;
     pub(in super::super) const ELEMENTS_TABLE: u16 = 1;
     pub(in super::super) const ELEMENTS_SET: u16 = 2;
     pub(in super::super) const ELEMENTS_LIST: u16 = 3;
@@ -77,6 +78,13 @@ pub(super) const RETURN: u32 = 0u32.wrapping_sub(5);
 pub(super) const VERDICT_REGISTER: u32 = 0;
 /// The first register of four bytes; sixteen follow each other.
 pub(super) const FIRST_REGISTER: u32 = 8;
+
+/// In the user data of a set: its key is in the host's byte order. Only the nft program reads it, and shows no
+/// names of links without it.
+pub(super) const KEY_IN_HOST_ORDER: [u8; 6] = {
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [0, 4, a, b, c, d]
+};
 
 /// Type of a comment in the user data of a rule.
 pub(super) const COMMENT: u8 = 0;
