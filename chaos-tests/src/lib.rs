@@ -15,4 +15,5 @@ pub mod http;
 pub mod image;
 pub mod leaks;
 pub mod pattern;
+pub mod registry;
 pub mod script;
