@@ -40,6 +40,14 @@ pub fn clear(name: &str, root: &Path) {
         let _ = stdout(command("kill").args(["-9", &pid.to_string()]));
     }
     let mut cgroups = cgroups(name);
+    // A frozen process does not die before it is thawed. Each hierarchy has at most one of these files.
+    for cgroup in &cgroups {
+        for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            if cgroup.join(file).exists() {
+                let _ = std::fs::write(cgroup.join(file), thawed);
+            }
+        }
+    }
     cgroups.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
     for cgroup in cgroups {
         for pid in std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines()

@@ -18,4 +18,5 @@ pub mod lab;
 pub mod leaks;
 pub mod network;
 pub mod pattern;
+pub mod registry;
 pub mod script;

@@ -71,6 +71,10 @@ docker pause updated >/dev/null
 check pause paused "$(docker inspect -f '{{.State.Status}}' updated)"
 docker unpause updated >/dev/null
 docker rm -f updated memory >/dev/null
+# The daemon's own views of layers: to fill a volume, and to copy from a container that does not run.
+docker create --name view --network none -v /etc busybox cat /etc/passwd >/dev/null
+check views "busybox root" "$(docker cp view:/bin/busybox - | tar -t) $(docker start -a view | head -n 1 | cut -d: -f1)"
+
 made=busybox
 for layer in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
   docker create --name "layer$layer" --network none "$made" sh -c 'cat /etc/hostname' >/dev/null

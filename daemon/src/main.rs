@@ -29,6 +29,7 @@ const STORAGE_DRIVER: &str = "overlay2";
 const WORKERS: usize = 2;
 
 fn main() -> anyhow::Result<()> {
+    shoal_engine::sys::keep_one_heap();
     let config = config::load(Options::parse())?;
     log_to_stderr(&config.options);
     make_directory(&config.data_root, 0o711)?;

@@ -10,7 +10,7 @@ use shoal_model::{Classified, ErrorKind};
 use shoal_shim_protocol::client::{FDS_MAX, receive_with_fds, send_with_fds};
 use shoal_shim_protocol::frame::{self, Decoder};
 use shoal_shim_protocol::message::{self, Event, Failure, FailureKind, Request, Response, State};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
 /// Why a request to a shim failed.
@@ -333,9 +333,12 @@ impl Connection {
             {
                 return Ok(Some(body));
             }
+            // Each container waits here as long as it lives: the buffer must not be part of what waits.
+            self.stream.readable().await.map_err(|source| self.broken(source))?;
             let mut buffer = [0; 4096];
-            let count = match self.stream.read(&mut buffer).await {
+            let count = match self.stream.try_read(&mut buffer) {
                 Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
                 Err(source) => return Err(self.broken(source)),
             };
             if count == 0 {

@@ -3,8 +3,8 @@
 use crate::run::{cargo, sh};
 use crate::{build, setup, tidy};
 
-/// Stages that run only when they are named: docs/status.md says what keeps each out of CI.
-const ON_REQUEST: [&str; 1] = ["crash"];
+/// Kills of the crash stage where nobody named it; by name it is as long as the test says.
+const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
@@ -16,8 +16,7 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
     setup::run()?;
     for stage in STAGES {
         let named = chosen.iter().any(|name| name == stage);
-        let default = chosen.is_empty() && !ON_REQUEST.contains(&stage);
-        if !named && !default {
+        if !named && !chosen.is_empty() {
             continue;
         }
         println!("== {stage}");
@@ -33,7 +32,7 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
             }
             "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
             "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
-            "crash" => programs(&["-p", "shoal-chaos-tests", "--test", "crash"])?,
+            "crash" => crash(named)?,
             other => anyhow::bail!("unknown stage {other}"),
         }
     }
@@ -46,13 +45,28 @@ fn unit() -> anyhow::Result<()> {
     programs(&["-p", "shoal-chaos-tests", "--lib"])
 }
 
+/// Kills of the daemon under a workload: 200 when named, few otherwise; `SHOAL_CRASH_ROUNDS` overrules both.
+fn crash(named: bool) -> anyhow::Result<()> {
+    let rounds = std::env::var("SHOAL_CRASH_ROUNDS").ok();
+    let rounds = rounds.or_else(|| (!named).then(|| FEW_KILLS.to_owned()));
+    let mut test = programs_command(&["-p", "shoal-chaos-tests", "--test", "crash"])?;
+    test.envs(rounds.map(|rounds| ("SHOAL_CRASH_ROUNDS", rounds)));
+    sh(&mut test)
+}
+
 fn programs(arguments: &[&str]) -> anyhow::Result<()> {
+    sh(&mut programs_command(arguments)?)
+}
+
+fn programs_command(arguments: &[&str]) -> anyhow::Result<std::process::Command> {
     let directory = build::run(false)?;
-    sh(linked()
+    let mut command = linked();
+    command
         .env("SHOAL_BIN_DIR", &directory)
         .env("SHOAL_SHIM", directory.join("shoal-shim"))
         .args(["nextest", "run", "--locked"])
-        .args(arguments))
+        .args(arguments);
+    Ok(command)
 }
 
 fn linked() -> std::process::Command {

@@ -393,3 +393,29 @@ fn records_of_a_newer_release_are_refused() {
     let error = Images::open(fixture.directory.path(), Arc::new(SystemClock)).unwrap_err();
     assert!(error.to_string().contains("has format 2, this release knows up to 1"), "{error}");
 }
+
+/// Whatever the order of their digests.
+#[test]
+fn prune_takes_parents_after_their_children() {
+    let fixture = fixture();
+    let images = &fixture.images;
+    let layer = testing::files_layer(&[("f", b"1")]).unwrap();
+    let base = load(images, &TestImage::empty().with_layer(layer).named("base:1"));
+    let (id, mut parent) = (container(1), base.clone());
+    images.snapshots().prepare(&id, &base.config.diff_ids).unwrap();
+    for number in 0..6 {
+        let options = CommitOptions {
+            author: number.to_string(),
+            parent: Some(parent.id),
+            parent_config: parent.config_json.clone().into_bytes(),
+            ..CommitOptions::default()
+        };
+        let made = images.commit(&id, &parent.layers, &options).unwrap();
+        images.tag(&format!("made:{number}").parse().unwrap(), made.id).unwrap();
+        parent = made;
+    }
+    images.snapshots().remove(&id).unwrap();
+    let all = Filter { dangling: Some(false), ..Filter::default() };
+    images.prune(&all, &|_| Vec::new()).unwrap();
+    assert!(images.all().is_empty());
+}

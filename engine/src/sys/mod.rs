@@ -1,7 +1,7 @@
 //! What the kernel tells only through calls that have no safe wrapper. Effects.
 #![allow(
     unsafe_code,
-    reason = "the request number of an ioctl and the type it fills belong together"
+    reason = "an ioctl's number and type belong together; the allocator's switches have no safe API"
 )]
 
 use std::ffi::c_int;
@@ -25,6 +25,31 @@ pub fn unread(socket: BorrowedFd<'_>) -> io::Result<u32> {
     // A message in the very moment of being freed counts as one.
     Ok(u32::try_from(queued).unwrap_or(0).saturating_sub(1))
 }
+
+/// Keeps the heap in one place. The allocator would give threads that allocate at the same time heaps of their
+/// own, and what containers that started in parallel keep would hold pages of all of them. To be called before
+/// there are threads.
+#[cfg(target_env = "gnu")]
+pub fn keep_one_heap() {
+    // SAFETY: sets a parameter of the allocator, which takes its own lock.
+    let known = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    debug_assert_eq!(known, 1, "the parameter is known since glibc 2.10");
+}
+
+/// Gives the system back what the heap does not use.
+#[cfg(target_env = "gnu")]
+pub fn trim_heap() {
+    // SAFETY: takes the allocator's own lock and moves nothing that is in use.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other libraries have one heap.
+#[cfg(not(target_env = "gnu"))]
+pub fn keep_one_heap() {}
+
+/// Other libraries give memory back by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub fn trim_heap() {}
 
 #[cfg(test)]
 mod tests {

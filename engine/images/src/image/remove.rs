@@ -213,23 +213,44 @@ impl Images {
         let matcher = filter.matcher(self)?;
         {
             let _writing = self.writing();
-            for image in self.all() {
-                let wanted = if only_dangling { image.references.is_empty() } else { true };
-                if !wanted || !matcher.accepts(&image) || !users(image.id).is_empty() {
-                    continue;
+            // A parent may go only after its children, whatever the order: round by round, until nothing goes.
+            loop {
+                let before = pruned.removed.len();
+                self.prune_once(
+                    &|image| {
+                        let wanted = !only_dangling || image.references.is_empty();
+                        wanted && matcher.accepts(image) && users(image.id).is_empty()
+                    },
+                    users,
+                    &mut pruned,
+                )?;
+                if pruned.removed.len() == before {
+                    break;
                 }
-                let Some(image) = self.get(image.id) else { continue }; // went as a parent
-                if self.has_children(image.id) {
-                    continue;
-                }
-                let names = image.references.iter().chain(&image.repo_digests).cloned().collect();
-                let image = self.untag(&image, &names, &mut pruned.removed)?;
-                let options = RemoveOptions { force: true, keep_parents: false };
-                self.delete(&image, options, users, &mut pruned.removed)?;
             }
         }
         pruned.freed = self.content().drop_partial()? + self.sweep()?;
         Ok(pruned)
+    }
+
+    /// Removes the images that are wanted away and have no children.
+    fn prune_once(
+        &self,
+        wanted: &dyn Fn(&Image) -> bool,
+        users: &dyn Fn(Digest) -> Vec<User>,
+        pruned: &mut Pruned,
+    ) -> Result<(), Error> {
+        for image in self.all().iter().filter(|image| wanted(image)) {
+            let Some(image) = self.get(image.id) else { continue }; // went as a parent
+            if self.has_children(image.id) {
+                continue;
+            }
+            let names = image.references.iter().chain(&image.repo_digests).cloned().collect();
+            let image = self.untag(&image, &names, &mut pruned.removed)?;
+            let options = RemoveOptions { force: true, keep_parents: false };
+            self.delete(&image, options, users, &mut pruned.removed)?;
+        }
+        Ok(())
     }
 }
 

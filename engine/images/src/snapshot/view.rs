@@ -1,8 +1,9 @@
 //! Read-only views of stacked layers: mounts without a mount point, which end with their descriptor.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use shoal_model::{ContainerId, Digest};
@@ -19,6 +20,13 @@ impl AsFd for View {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
+}
+
+/// How the kernel is told the layers.
+enum Stacking {
+    OneByOne,
+    /// In one string of 255 bytes at most, which about fourteen descriptors fill.
+    Joined,
 }
 
 impl Snapshots {
@@ -72,14 +80,44 @@ impl Snapshots {
     }
 
     fn mount(lowers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<View, Error> {
+        match Self::mount_stacked(Stacking::OneByOne, lowers, writable) {
+            // Kernels before 6.7 do not know that option; some look at options only at the end.
+            Err(Error::View { source, .. })
+                if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
+            {
+                Self::mount_stacked(Stacking::Joined, lowers, writable)
+            }
+            mounted => mounted,
+        }
+    }
+
+    fn mount_stacked(
+        stacking: Stacking,
+        lowers: &[PathBuf],
+        writable: Option<(&Path, &Path)>,
+    ) -> Result<View, Error> {
         let fail = |step| move |errno: Errno| Error::View { step, source: errno.into() };
         let context =
             rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail("begin"))?;
         rustix::mount::fsconfig_set_string(context.as_fd(), "source", "shoal-view")
             .map_err(fail("name"))?;
-        for lower in lowers {
-            rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir+", lower)
-                .map_err(fail("stack layers for"))?;
+        let stack = |option, value: &Path| {
+            rustix::mount::fsconfig_set_string(context.as_fd(), option, value)
+                .map_err(fail("stack layers for"))
+        };
+        let mut opened = Vec::new();
+        match stacking {
+            Stacking::OneByOne => lowers.iter().try_for_each(|lower| stack("lowerdir+", lower))?,
+            Stacking::Joined => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                for lower in lowers {
+                    let layer = rustix::fs::open(lower, flags, Mode::empty());
+                    opened.push(layer.map_err(fail("open a layer for"))?);
+                }
+                let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
+                let joined = opened.iter().map(name).collect::<Vec<_>>().join(":");
+                stack("lowerdir", Path::new(&joined))?;
+            }
         }
         for (key, path) in
             writable.into_iter().flat_map(|(upper, work)| [("upperdir", upper), ("workdir", work)])
