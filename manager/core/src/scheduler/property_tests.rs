@@ -189,7 +189,7 @@ impl World {
         let before = self.state.clone();
         self.commit(plan.changes.clone());
         for change in &plan.changes {
-            let Change::PutTask(task) = change else { continue };
+            let Change::EditTask(task) = change else { continue };
             self.check_node(task.node.unwrap());
             let node = before.node(task.node.unwrap()).unwrap();
             let placement = task.spec.placement.as_ref().unwrap();

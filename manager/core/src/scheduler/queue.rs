@@ -120,10 +120,17 @@ impl Queue {
         let Some(waiting) = self.groups.get_mut(&group) else { return };
         waiting.after = self.by_task.get(&last).map(|(_, slot)| (*slot, last));
         waiting.filters.extend(verdict.iter().map(|verdict| verdict.filter));
-        if waiting.tasks.last() == waiting.after.as_ref() {
-            self.due.remove(&(waiting.since, group));
-            self.aside.insert(group);
+        self.finish(group);
+    }
+
+    /// Puts a group aside when all its tasks were looked at. Those behind the last refused one may have gone.
+    pub(super) fn finish(&mut self, group: Group) {
+        if !self.next_of(group, 1).is_empty() {
+            return;
         }
+        let Some(waiting) = self.groups.get(&group) else { return };
+        self.due.remove(&(waiting.since, group));
+        self.aside.insert(group);
     }
 
     /// Makes those groups due that what was freed could help.
