@@ -182,7 +182,7 @@ impl Allocator {
                 Change::PutNode(node) => {
                     self.set_node(node.id, state.node(node.id).map(|object| &**object));
                 }
-                Change::PutTask(task) => {
+                Change::EditTask(task) => {
                     self.set_task(task.id, state.task(task.id).map(|object| &**object));
                 }
                 Change::TaskStatus { task, .. } => {
@@ -314,7 +314,7 @@ impl Allocator {
                     ..TaskStatus::default()
                 };
                 self.set_task(task.id, Some(&decided));
-                vec![Change::PutTask(Arc::new(decided))]
+                vec![Change::EditTask(Arc::new(decided))]
             }
             Err(error) => {
                 self.queue.park(Subject::Task(task.id), error.cause());

@@ -136,7 +136,7 @@ fn render(change: &Change) -> String {
             let name = service.spec.annotations.name.clone();
             format!("{name}:") + &ports.chain(vips).collect::<String>()
         }
-        Change::PutTask(task) => {
+        Change::EditTask(task) => {
             let networks = task.networks.iter().map(|network| {
                 let addresses = network.addresses.iter().map(|address| format!(" {address}"));
                 let id = number(network.network.to_bytes());

@@ -126,7 +126,7 @@ impl Scheduler {
     pub fn forget(&mut self, state: &State, plan: &Plan) {
         for change in &plan.changes {
             let id = match change {
-                Change::PutTask(task) => task.id,
+                Change::EditTask(task) => task.id,
                 Change::TaskStatus { task, .. } => *task,
                 _ => continue,
             };
@@ -182,7 +182,10 @@ impl Scheduler {
                 None => self.queue.remove(id),
             }
         }
-        let (Some(first), Some(last)) = (tasks.first(), tasks.last()) else { return true };
+        let (Some(first), Some(last)) = (tasks.first(), tasks.last()) else {
+            self.queue.finish(group);
+            return true;
+        };
         let last = last.id;
         let demand = demand_of(state, first);
         let wish = Wish { service: group.service, version: group.version, demand: &demand, now };
@@ -196,7 +199,7 @@ impl Scheduler {
             let task = assigned(index, task, node, &demand, now);
             index.set_task(task.id, Some(&task));
             queue.remove(task.id);
-            changes.push(Change::PutTask(Arc::new(task)));
+            changes.push(Change::EditTask(Arc::new(task)));
         });
         if waiting.as_slice().is_empty() {
             return true;
@@ -242,7 +245,7 @@ impl Scheduler {
             let task = assigned(&self.index, task, node, wish.demand, wish.now);
             self.index.set_task(task.id, Some(&task));
             self.queue.remove(task.id);
-            changes.push(Change::PutTask(Arc::new(task)));
+            changes.push(Change::EditTask(Arc::new(task)));
         }
         true
     }

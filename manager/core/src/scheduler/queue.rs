@@ -65,6 +65,8 @@ pub(super) struct Queue {
     by_task: BTreeMap<TaskId, (Group, Slot)>,
     due: BTreeSet<(Timestamp, Group)>,
     aside: BTreeSet<Group>,
+    /// Due, but some of their tasks were refused already.
+    begun: BTreeSet<Group>,
 }
 
 impl Queue {
@@ -102,6 +104,7 @@ impl Queue {
         if waiting.tasks.is_empty() {
             self.due.remove(&(waiting.since, group));
             self.aside.remove(&group);
+            self.begun.remove(&group);
             self.groups.remove(&group);
         }
     }
@@ -120,19 +123,28 @@ impl Queue {
         let Some(waiting) = self.groups.get_mut(&group) else { return };
         waiting.after = self.by_task.get(&last).map(|(_, slot)| (*slot, last));
         waiting.filters.extend(verdict.iter().map(|verdict| verdict.filter));
-        if waiting.tasks.last() == waiting.after.as_ref() {
-            self.due.remove(&(waiting.since, group));
-            self.aside.insert(group);
+        self.begun.insert(group);
+        self.finish(group);
+    }
+
+    /// Puts a group aside when all its tasks were looked at. Those behind the last refused one may have gone.
+    pub(super) fn finish(&mut self, group: Group) {
+        if !self.next_of(group, 1).is_empty() {
+            return;
         }
+        let Some(waiting) = self.groups.get(&group) else { return };
+        self.due.remove(&(waiting.since, group));
+        self.begun.remove(&group);
+        self.aside.insert(group);
     }
 
     /// Makes those groups due that what was freed could help.
     pub(super) fn wake(&mut self, freed: &Freed) {
-        if *freed == Freed::default() || self.aside.is_empty() {
+        if *freed == Freed::default() {
             return;
         }
-        let helped: Vec<_> =
-            self.aside.iter().copied().filter(|group| self.is_helped(*group, freed)).collect();
+        let refused = self.aside.iter().chain(&self.begun).copied();
+        let helped: Vec<_> = refused.filter(|group| self.is_helped(*group, freed)).collect();
         for group in helped {
             self.make_due(group);
         }
@@ -157,6 +169,7 @@ impl Queue {
         waiting.after = None;
         waiting.filters.clear();
         self.due.insert((waiting.since, group));
+        self.begun.remove(&group);
         self.aside.remove(&group);
     }
 }

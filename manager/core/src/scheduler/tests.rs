@@ -105,7 +105,7 @@ fn number(bytes: [u8; 16]) -> u128 {
 
 fn render(change: &Change) -> String {
     match change {
-        Change::PutTask(task) => {
+        Change::EditTask(task) => {
             let node = task.node.map_or(0, |node| number(node.to_bytes()));
             let mut line = format!("t{} -> n{node}", number(task.id.to_bytes()));
             for resource in &task.generic {
