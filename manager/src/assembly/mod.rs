@@ -17,7 +17,7 @@ use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_identity::{Keeper, authorize::Authorize, listen};
-use shoal_manager_raft::{Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
+use shoal_manager_raft::{Begin, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
@@ -127,6 +127,7 @@ impl Manager {
             machine: Box::new(Machine::new(objects.clone())),
             disk,
             clock: clock.clone(),
+            begin: Begin::AsStored,
         })
         .await?;
         let tasks = Tasks::new();
