@@ -275,7 +275,7 @@ fn states_of_tasks_only_move_forward() {
     one.status.state = TaskState::Running;
     let id = one.id;
     let mut state = state_of(vec![
-        Change::PutService(Arc::new(web.clone())),
+        Change::PutService(Arc::new(web)),
         Change::PutTask(Arc::new(one.clone())),
     ]);
     let mut back = one.clone();
