@@ -249,7 +249,7 @@ fn the_fate_of_a_transaction_is_read_from_versions_and_times() {
     let change = Change::PutConfig(Arc::new(config(id, "a")));
     let mut view = State::default();
     let mut txn = Txn::new(&view, Timestamp::from_nanos(5));
-    txn.change(change.clone()).unwrap();
+    txn.change(change).unwrap();
     let transaction = txn.finish();
     assert_eq!(settle::fate(&view, &transaction), Fate::NotCommitted);
     let unexpected = Transaction { expect: Vec::new(), ..transaction.clone() };

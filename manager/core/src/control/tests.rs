@@ -300,7 +300,7 @@ fn credentials_are_kept_and_are_no_change_of_their_own() {
     let with_auth = |auth: &str| with_task(|task| auth.clone_into(&mut task.registry_auth));
     cluster.create(with_auth("one")).unwrap();
     let kept = ServiceUpdate { auth_from: Some(AuthFrom::Spec), ..ServiceUpdate::default() };
-    cluster.update("web", ServiceUpdate { spec: spec("web"), ..kept.clone() }).unwrap();
+    cluster.update("web", ServiceUpdate { spec: spec("web"), ..kept }).unwrap();
     assert_eq!(cluster.state.service_by_name("web").unwrap().meta.version, Version(1));
     let other = ServiceUpdate { spec: with_auth("two"), ..ServiceUpdate::default() };
     cluster.update("web", other).unwrap();
