@@ -4,6 +4,7 @@
 //! (`routes`), conversion (`convert`, pure), port; the answer goes back the same way, failures through
 //! `error`, which alone knows statuses and dockerd's words.
 
+mod body;
 mod convert;
 mod error;
 pub mod ports;

@@ -3,13 +3,16 @@
 //! Own matching, since names of images hold slashes (`/images/{name:.*}/json`) and escapes are decoded
 //! before matching, as in dockerd. A method that a path does not have is 404 there too.
 
-use axum::body::Body;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody as _};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Request, StatusCode};
 use shoal_api_wire::{ApiVersion, version};
 
+use crate::body::Shared;
 use crate::error::ApiError;
 use crate::ports::Ports;
 use crate::request::{Answer, Context, Query, percent_decode};
@@ -35,12 +38,15 @@ const SERVER: &str = concat!("Shoal/", env!("CARGO_PKG_VERSION"), " (linux)");
 async fn dispatch(State(ports): State<Ports>, request: Request<Body>) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let is_head = method == Method::HEAD;
-    let mut response = handle(ports, request).await.unwrap_or_else(|error: ApiError| {
-        if error.status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(%method, path, error = error.message, "request failed");
+    let mut response = match answer(ports, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            if error.status == StatusCode::INTERNAL_SERVER_ERROR {
+                tracing::error!(%method, path, error = error.message, "request failed");
+            }
+            error.into_response()
         }
-        error.into_response()
-    });
+    };
     if is_head && !response.status().is_success() {
         *response.body_mut() = Body::empty();
     }
@@ -52,6 +58,20 @@ async fn dispatch(State(ports): State<Ports>, request: Request<Body>) -> Respons
         headers.insert("api-version", max);
     }
     response
+}
+
+/// The handler's answer; before a refusal, the request's body has been read.
+async fn answer(ports: Ports, request: Request<Body>) -> Answer {
+    if request.body().is_end_stream() {
+        return handle(ports, request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let (body, clock) = (Shared::new(body), Arc::clone(&ports.clock));
+    let answer = handle(ports, Request::from_parts(parts, Body::new(body.clone()))).await;
+    if answer.is_err() {
+        body.drain(&clock).await;
+    }
+    answer
 }
 
 async fn handle(ports: Ports, request: Request<Body>) -> Answer {

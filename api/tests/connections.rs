@@ -10,18 +10,24 @@
 )]
 mod support;
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use shoal_api::ports::Ports;
 use shoal_api::server::{Listener, serve};
 use shoal_api_wire::client::{Body, Client, Endpoint, TlsOptions};
 use shoal_base::tasks::TaskKind;
 use support::{ports, served};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 /// A directory with a CA, and a certificate for the server and one for the client.
 struct Certificates(PathBuf);
@@ -115,4 +121,52 @@ async fn a_client_that_vanishes_ends_its_stream() {
     drop((answer, client));
     let ended = following.wait_for(|following| !following);
     tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_waits_until_the_head_of_the_answer_was_read() {
+    let served = served("head");
+    let socket = served.socket.with_extension("waits");
+    let reads = Arc::new(AtomicBool::new(false));
+    let unread = {
+        let reads = Arc::clone(&reads);
+        move |_: BorrowedFd<'_>| Ok(u32::from(!reads.load(Ordering::SeqCst)))
+    };
+    let ports = Ports { unread: Arc::new(unread), ..ports(&served.fake, &served.tasks) };
+    let clock = ports.clock.clone();
+    let listener = Listener::Unix(tokio::net::UnixListener::bind(&socket).unwrap());
+    let server = serve(listener, shoal_api::router(ports), served.tasks.clone(), clock);
+    served.tasks.spawn(TaskKind::ApiListener, server);
+
+    let mut client = UnixStream::connect(&socket).await.unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    let head = "POST /containers/echo/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\
+                Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    // Input may come with the request's head; its echo may not come with the answer's.
+    client.write_all(format!("{head}hi").as_bytes()).await.unwrap();
+    served.fake.clock.sleep(Duration::from_millis(150)).await;
+    reads.store(true, Ordering::SeqCst);
+    let mut buffer = [0; 4096];
+    let count = client.read(&mut buffer).await.unwrap();
+    let answer = String::from_utf8_lossy(&buffer[..count]);
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let count = client.read(&mut buffer).await.unwrap();
+    assert_eq!(&buffer[..count], b"\x01\0\0\0\0\0\0\x02hi");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_client_that_still_writes_its_body() {
+    let served = served("refusal");
+    let mut client = UnixStream::connect(&served.socket).await.unwrap();
+    let length = 4 << 20;
+    let head = format!("POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&vec![b'x'; length]).await.unwrap();
+    let mut buffer = [0; 4096];
+    let count = client.read(&mut buffer).await.unwrap();
+    assert!(buffer[..count].starts_with(b"HTTP/1.1 404"));
+    // The connection goes on.
+    client.write_all(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let count = client.read(&mut buffer).await.unwrap();
+    assert!(buffer[..count].starts_with(b"HTTP/1.1 200"));
 }

@@ -12,7 +12,7 @@ use shoal_chaos_tests::command::{command, run};
 use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::image;
 
-const CHECKS: [&str; 11] = [
+const CHECKS: [&str; 12] = [
     "version",
     "memory",
     "cpu",
@@ -22,6 +22,7 @@ const CHECKS: [&str; 11] = [
     "io",
     "update",
     "pause",
+    "layers",
     "cgroups-removed",
     "end",
 ];

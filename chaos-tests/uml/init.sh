@@ -24,8 +24,10 @@ check() { # name, expected, got
   if [ "$2" = "$3" ]; then echo "ok $1"; else echo "not ok $1: expected '$2', got '$3'"; fi
 }
 
-"$SHOAL_BIN/shoald" --data-root /run/data --exec-root /run/shoal --host unix:///run/s.sock --pidfile /run/pid \
-  --config-file /run/daemon.json >/run/log 2>&1 &
+# Long paths, so that the layers of few commits already need more than the page of options of this old kernel.
+data=/run/$(head -c 200 /dev/zero | tr '\0' d)
+"$SHOAL_BIN/shoald" --data-root "$data" --exec-root /run/shoal --host unix:///run/s.sock --pidfile /run/pid \
+  --config-file /run/daemon.json --bridge none >/run/log 2>&1 &
 export DOCKER_HOST=unix:///run/s.sock
 tries=0
 until [ -S /run/s.sock ]; do
@@ -69,6 +71,14 @@ docker pause updated >/dev/null
 check pause paused "$(docker inspect -f '{{.State.Status}}' updated)"
 docker unpause updated >/dev/null
 docker rm -f updated memory >/dev/null
+made=busybox
+for layer in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+  docker create --name "layer$layer" --network none "$made" sh -c 'cat /etc/hostname' >/dev/null
+  made=$(docker commit "layer$layer")
+done
+check layers deep "$(docker run --rm --hostname deep --network none "$made" cat /etc/hostname 2>&1)"
+docker rm $(docker ps -aq) >/dev/null
+
 check cgroups-removed 0 "$(find /sys/fs/cgroup -mindepth 2 -type d | grep -c .)"
 echo "ok end"
 finish

@@ -93,6 +93,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         cluster: None,
         clock,
         tasks: tasks.clone(),
+        unread: Arc::new(shoal_engine::sys::unread),
     };
     Ok((ports, Closing { images, networks }))
 }
@@ -140,11 +141,10 @@ async fn networks(
     let mut settings = netoverlay::Settings::new(&config.data_root, &config.exec_root);
     if let Some(bridge) = &options.bridge {
         if bridge == "none" {
-            anyhow::bail!(
-                "--bridge none is not implemented: run containers with --network none instead"
-            );
+            settings.default_network = false;
+        } else {
+            settings.bridge.clone_from(bridge);
         }
-        settings.bridge.clone_from(bridge);
         // Daemons that share a network namespace have a bridge each, and so a table each.
         settings.table = format!("shoal-{bridge}");
     }
@@ -259,7 +259,9 @@ fn fixed_info(
         warnings.push("WARNING: API is accessible over TCP without client certificates".to_owned());
     }
     // Networks are asked for here so that a missing default network shows at start, not at the first container.
-    networks.resolve("bridge").context("no default network")?;
+    if config.options.bridge.as_deref() != Some("none") {
+        networks.resolve("bridge").context("no default network")?;
+    }
     Ok(SystemInfo {
         id: daemon_id(&config.data_root)?,
         name: facts.hostname.clone(),

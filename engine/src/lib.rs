@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod shim_client;
 pub mod signal;
 pub mod stats;
+pub mod sys;
 pub mod top;
 pub mod volumes;
 

@@ -1,5 +1,6 @@
 //! Effects of a manager: store, leader loops, CA, dispatcher, control.
 
+pub mod assembly;
 pub mod ca;
 pub mod consensus;
 pub mod dispatcher;

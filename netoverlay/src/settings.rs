@@ -12,6 +12,9 @@ pub struct Settings {
     pub data_root: PathBuf,
     /// Of this boot: namespaces in `netns/`, records of sandboxes in `sandboxes/`.
     pub exec_root: PathBuf,
+    /// Whether there is a network `bridge`. Without it nothing is made in the kernel before the first
+    /// bridge network is.
+    pub default_network: bool,
     /// Link of network `bridge`.
     pub bridge: String,
     /// Address and subnet of network `bridge`; `None`: of the bridge that is there, else of a pool.
@@ -42,6 +45,7 @@ impl Settings {
         Self {
             data_root: data_root.into(),
             exec_root: exec_root.into(),
+            default_network: true,
             bridge: "shoal0".to_owned(),
             bridge_address: None,
             bridge_range: None,

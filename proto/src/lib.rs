@@ -28,3 +28,9 @@ pub mod dispatcher {
 pub mod raft {
     tonic::include_proto!("shoal.raft.v1");
 }
+
+/// Managers that come.
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+pub mod membership {
+    tonic::include_proto!("shoal.membership.v1");
+}

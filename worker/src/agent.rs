@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::random::SharedRandom;
+use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::Timestamp;
 use shoal_model::cluster::task::TaskStatus;
@@ -208,7 +208,8 @@ struct Agent {
 impl Agent {
     /// Takes up what is on disk. No manager is reachable yet.
     fn resume(&mut self, loaded: storage::Loaded) {
-        self.references = loaded.references.into_iter().map(|(key, object)| (key, object.into())).collect();
+        self.references =
+            loaded.references.into_iter().map(|(key, object)| (key, object.into())).collect();
         for (id, record) in loaded.tasks {
             self.begin(id, record.assigned, record.memory);
         }
@@ -240,7 +241,8 @@ impl Agent {
     }
 
     fn until_deadline(&self) -> impl Future<Output = ()> + 'static {
-        let next = self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.write_again).min();
+        let next =
+            self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.write_again).min();
         let wait = next.map(|at| self.clock.sleep(at.since(self.now().monotonic)));
         async move {
             match wait {
@@ -254,7 +256,8 @@ impl Agent {
         match message {
             Inbound::Session(session, about) => {
                 let is_new = self.view.borrow().session != Some(session);
-                self.view.send_replace(View { session: Some(session), about: Some(Arc::from(about)) });
+                self.view
+                    .send_replace(View { session: Some(session), about: Some(Arc::from(about)) });
                 if is_new {
                     self.to_report.extend(self.lives.keys());
                 }

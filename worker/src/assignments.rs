@@ -174,7 +174,8 @@ mod tests {
         assert!(matches!(set.receive(complete.clone()), Err(Error::Gap { last: 1, got: 1 })));
         let lost = message(Kind::Incremental, 3, Vec::new());
         assert!(matches!(set.receive(lost), Err(Error::Gap { last: 1, got: 3 })));
-        let differs = with_digest(message(Kind::Incremental, 2, vec![change(2, b"b")]), &[(2, b"x")]);
+        let differs =
+            with_digest(message(Kind::Incremental, 2, vec![change(2, b"b")]), &[(2, b"x")]);
         assert!(matches!(set.receive(differs), Err(Error::Digest { sequence: 2 })));
         let early = message(Kind::Incremental, 1, Vec::new());
         assert!(matches!(Set::default().receive(early), Err(Error::NotComplete)));

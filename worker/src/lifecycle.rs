@@ -115,11 +115,18 @@ enum Phase {
     /// An operation is under way.
     Busy(Operation, After),
     /// An operation failed and is tried again.
-    Retry { operation: Operation, after: After, at: Timestamp },
+    Retry {
+        operation: Operation,
+        after: After,
+        at: Timestamp,
+    },
     /// Waits to be wanted.
     Prepared,
     /// Ended without managers; is run again then.
-    Rerun { at: Timestamp, end: Ending },
+    Rerun {
+        at: Timestamp,
+        end: Ending,
+    },
     Ended,
     Gone,
 }

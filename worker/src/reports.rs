@@ -53,9 +53,8 @@ impl Reports {
         let mut reports: Vec<_> = self.waiting.iter().collect();
         reports.sort_by_key(|(_, (number, _))| *number);
         reports.truncate(BATCH_MAX);
-        let owned = |(task, (number, report)): (&TaskId, &(u64, Report))| {
-            (*task, *number, report.clone())
-        };
+        let owned =
+            |(task, (number, report)): (&TaskId, &(u64, Report))| (*task, *number, report.clone());
         Batch { reports: reports.into_iter().map(owned).collect() }
     }
 
@@ -80,9 +79,8 @@ mod tests {
     }
 
     fn states(batch: &Batch) -> Vec<(u8, TaskState)> {
-        let show = |(task, _, report): &(TaskId, u64, Report)| {
-            (task.to_bytes()[0], report.status.state)
-        };
+        let show =
+            |(task, _, report): &(TaskId, u64, Report)| (task.to_bytes()[0], report.status.state);
         batch.reports.iter().map(show).collect()
     }
 

@@ -109,15 +109,26 @@ impl Shared {
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("failed to connect to manager `{address}`")]
-    Connect { address: String, #[source] source: Box<ConnectError> },
+    Connect {
+        address: String,
+        #[source]
+        source: Box<ConnectError>,
+    },
     #[error("the call `{call}` failed")]
-    Call { call: &'static str, #[source] source: Box<tonic::Status> },
+    Call {
+        call: &'static str,
+        #[source]
+        source: Box<tonic::Status>,
+    },
     #[error("the call `{call}` was not answered within {CALL_TIMEOUT:?}")]
     Timeout { call: &'static str },
     #[error("the manager ended the stream `{call}`")]
     Ended { call: &'static str },
     #[error("failed to read what the manager sent")]
-    Read { #[source] source: codec::Error },
+    Read {
+        #[source]
+        source: codec::Error,
+    },
     #[error("failed to describe this node: {message}")]
     Describe { message: String },
     #[error("the agent has stopped")]
@@ -307,8 +318,7 @@ impl Talk {
                 () = self.clock.sleep(period) => false,
                 () = self.shared.leaving.notified() => true,
             };
-            let request =
-                HeartbeatRequest { session: self.id(), applied: Vec::new(), leaving };
+            let request = HeartbeatRequest { session: self.id(), applied: Vec::new(), leaving };
             let mut client = self.client.clone();
             let answer = timed(&self.clock, CALL, client.heartbeat(request)).await?;
             let answer = answer.map_err(failed(CALL))?.into_inner();
@@ -334,11 +344,7 @@ impl Talk {
             let mut client = self.client.clone();
             let answer = timed(&self.clock, CALL, client.update_statuses(request)).await?;
             answer.map_err(failed(CALL))?;
-            self.shared
-                .reports
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .acknowledge(&batch);
+            self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(&batch);
         }
     }
 

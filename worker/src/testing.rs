@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use shoal_model::cluster::service::OnDisconnect;
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskSpec, TaskStatus};
-use shoal_model::cluster::{AssignedTask, Meta, NodeId, ServiceId, Task, TaskId, TaskState, Version};
+use shoal_model::cluster::{
+    AssignedTask, Meta, NodeId, ServiceId, Task, TaskId, TaskState, Version,
+};
 use shoal_model::error::{ErrorKind, Failure};
 
 use crate::storage::Sealer;

@@ -148,7 +148,16 @@ async fn a_session_moves_to_another_manager_and_no_container_notices() {
     // The list comes with the next session.
     lab.manager.die();
     lab.manager.revive();
-    until("a new session", || lab.node.worker.view().borrow().about.as_ref().is_some_and(|about| about.managers.len() == 2)).await;
+    until("a new session", || {
+        lab.node
+            .worker
+            .view()
+            .borrow()
+            .about
+            .as_ref()
+            .is_some_and(|about| about.managers.len() == 2)
+    })
+    .await;
     lab.manager.die();
     until("a report to the other", || other.status(id(1)) == Some(TaskState::Running)).await;
     lab.executor.end(id(1), 4);
@@ -227,7 +236,8 @@ async fn lost_local_state_stops_nothing_that_a_complete_set_holds() {
     lab.manager.revive();
     until("the leftover's removal", || lab.executor.count() == 1).await;
     assert_eq!(lab.executor.running(), containers[..1]);
-    let started: Vec<_> = lab.executor.log().into_iter().filter(|l| l.starts_with("start")).collect();
+    let started: Vec<_> =
+        lab.executor.log().into_iter().filter(|l| l.starts_with("start")).collect();
     assert_eq!(started, ["start 1", "start 2"]);
     lab.end().await;
 }

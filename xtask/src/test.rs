@@ -4,7 +4,7 @@ use crate::run::{cargo, sh};
 use crate::{build, setup, tidy};
 
 /// Stages that run only when they are named: docs/status.md says what keeps each out of CI.
-const ON_REQUEST: [&str; 2] = ["cgroup2", "crash"];
+const ON_REQUEST: [&str; 1] = ["crash"];
 
 /// All stages, in order.
 pub(crate) const STAGES: [&str; 7] =

@@ -171,7 +171,7 @@ pub(crate) fn event(event: &Event, version: ApiVersion) -> wire::EventMessage {
     message
 }
 
-/// `verbose`: since 1.52 the items are only given on demand.
+/// `verbose`: since 1.52 the items of the sums are only given on demand.
 pub(crate) fn disk_usage(
     usage: &DiskUsage,
     version: ApiVersion,
@@ -188,15 +188,22 @@ pub(crate) fn disk_usage(
     let volumes = usage.volumes.as_ref().map(|list| {
         list.iter().map(|(item, usage)| volume::volume(item, Some(*usage))).collect::<Vec<_>>()
     });
-    if !version.at_least(52) {
-        return wire::DiskUsage {
+    // Clients that ask for the newest version without knowing it (docker-py) find the members of old beside
+    // the sums, as in dockerd; who asks to be told all knows better.
+    let legacy = if version.at_least(52) && verbose {
+        wire::DiskUsage::default()
+    } else {
+        wire::DiskUsage {
             layers_size: images.is_some().then_some(signed(usage.layers)),
-            images,
-            containers,
-            volumes,
+            images: images.clone(),
+            containers: containers.clone(),
+            volumes: volumes.clone(),
             build_cache: Some(Vec::new()),
             ..Default::default()
-        };
+        }
+    };
+    if !version.at_least(52) {
+        return legacy;
     }
     wire::DiskUsage {
         image_usage: images.map(|items| {
@@ -225,7 +232,7 @@ pub(crate) fn disk_usage(
             sums(items, active, total, freed, verbose)
         }),
         build_cache_usage: Some(wire::Usage::default()),
-        ..Default::default()
+        ..legacy
     }
 }
 

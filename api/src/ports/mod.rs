@@ -2,6 +2,8 @@
 //! over a fake. Every failure crosses as a [`Failure`]; `name` is always a name, id or id prefix as the
 //! client wrote it.
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,6 +55,9 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// How much of what was written to a unix socket its peer has not read, as the kernel counts it.
+pub type Unread = Arc<dyn Fn(BorrowedFd<'_>) -> io::Result<u32> + Send + Sync>;
+
 /// All ports together.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -68,6 +73,7 @@ pub struct Ports {
     pub clock: SharedClock,
     /// Owner of the tasks that move hijacked streams.
     pub tasks: Tasks,
+    pub unread: Unread,
 }
 
 impl std::fmt::Debug for Ports {

@@ -9,7 +9,6 @@ use crate::error::ApiError;
 use crate::request::{Answer, Context, json_answer};
 
 pub(super) async fn create(mut ctx: Context) -> Answer {
-    // The body first: a client that still writes it when the refusal comes would see a broken pipe instead.
     let bytes = ctx.bytes().await?;
     let name = ctx.query.text("name").trim_start_matches('/').to_owned();
     if !name.is_empty() {

@@ -1,26 +1,35 @@
 //! Hijacked connections of attach and exec: the HTTP connection becomes a raw stream both ways.
 
+use std::io::{self, Cursor};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
+use shoal_base::SharedClock;
 use shoal_base::tasks::TaskKind;
 use shoal_model::Failure;
 use shoal_model::container::{Input, Output, OutputKind};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::detach::Detector;
 use super::frame::{self, MULTIPLEXED, RAW};
-use crate::ports::{ByteStream, Session, Stream};
+use crate::ports::{ByteStream, Session, Stream, Unread};
 use crate::request::{Answer, Context, typed};
 
 /// Bytes read from a client at once.
 const READ_MAX: usize = 32 << 10;
+/// How long output waits for a client that has not read the answer's head.
+const HEAD_READ_MAX: Duration = Duration::from_secs(10);
 
 /// Hands the connection over to `session`. Without `Upgrade` header the answer is 200 and the output its
 /// body; input is then the request's body.
@@ -29,8 +38,7 @@ pub(crate) async fn answer(ctx: Context, session: Session, detach_keys: Vec<u8>)
     answer_then(ctx, tty, detach_keys, std::future::ready(session).boxed()).await
 }
 
-/// As [`answer`], with a session that begins only once the client has been told of the upgrade: what a quick
-/// process says would else arrive with the answer's head, and some clients lose what comes with it.
+/// As [`answer`], with a session that begins only once the client has been told of the upgrade.
 pub(crate) async fn answer_then(
     mut ctx: Context,
     tty: bool,
@@ -45,19 +53,50 @@ pub(crate) async fn answer_then(
     let Some(upgrade) = upgrade else {
         return Ok(plain(ctx, session.await, framed));
     };
+    let (unread, clock) = (Arc::clone(&ctx.ports.unread), Arc::clone(&ctx.ports.clock));
     ctx.ports.tasks.spawn(TaskKind::ApiConnection, async move {
-        match upgrade.await {
-            Ok(connection) => {
+        let connection = match upgrade.await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::debug!(%error, "client left before the upgrade");
+                return;
+            }
+        };
+        match connection.downcast::<TokioIo<UnixStream>>() {
+            Ok(Parts { io, read_buf, .. }) => {
+                let stream = io.into_inner();
+                let (session, ()) = tokio::join!(session, head_read(&stream, &unread, &clock));
+                let (reader, writer) = stream.into_split();
+                let reader = Cursor::new(read_buf).chain(reader);
+                pump(reader, writer, session, detector, framed).await;
+            }
+            // TCP: only the peer's kernel answers for what it took, so there is nothing to wait for.
+            Err(connection) => {
                 let (reader, writer) = tokio::io::split(TokioIo::new(connection));
                 pump(reader, writer, session.await, detector, framed).await;
             }
-            Err(error) => tracing::debug!(%error, "client left before the upgrade"),
         }
     });
     let mut response = typed(StatusCode::SWITCHING_PROTOCOLS, kind, Body::empty());
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("tcp"));
     Ok(response)
+}
+
+/// Waits until the client has read the answer's head: docker-py loses what it reads together with it. A
+/// client that does not read cannot tell that its output waits, so the limit is generous.
+async fn head_read(stream: &UnixStream, unread: &Unread, clock: &SharedClock) {
+    // The kernel tells each time that the peer has taken a message; only then is asked again.
+    let taken = stream.async_io(Interest::WRITABLE, || match unread(stream.as_fd())? {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::WouldBlock.into()),
+    });
+    tokio::select! {
+        result = taken => if let Err(error) = result {
+            tracing::debug!(%error, "cannot tell what the client has read");
+        },
+        () = clock.sleep(HEAD_READ_MAX) => {}
+    }
 }
 
 fn plain(mut ctx: Context, session: Session, framed: bool) -> Response {

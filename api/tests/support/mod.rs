@@ -53,7 +53,7 @@ pub struct Fake {
     /// Whether somebody follows the log.
     pub following: watch::Sender<bool>,
     exit: watch::Sender<bool>,
-    clock: SharedClock,
+    pub clock: SharedClock,
 }
 
 impl Fake {
@@ -469,6 +469,7 @@ pub fn ports(fake: &Arc<Fake>, tasks: &Tasks) -> Ports {
         cluster: None,
         clock: Arc::clone(&fake.clock),
         tasks: tasks.clone(),
+        unread: Arc::new(|_| Ok(0)),
     }
 }
 

@@ -225,7 +225,7 @@ pub struct EventActor {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// `GET /system/df` until 1.51; since 1.52 the four last members take its place.
+/// `GET /system/df`: until 1.51 the first five members, since 1.52 the four last ones.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct DiskUsage {

@@ -64,6 +64,14 @@ impl HostNetworking {
         self.wishes().insert(request.container.clone(), Wish { request, settings });
     }
 
+    /// A container of the default network gets no network where that is disabled, as with docker.
+    fn without_disabled(&self, mut request: AttachRequest) -> AttachRequest {
+        if self.networks.resolve(DEFAULT_NETWORK).is_err() {
+            request.endpoints.retain(|wish| wish.network != DEFAULT_NETWORK);
+        }
+        request
+    }
+
     fn sandbox_request(&self, request: &AttachRequest) -> Result<SandboxRequest, Failure> {
         let mut endpoints = Vec::new();
         for endpoint in &request.endpoints {
@@ -176,6 +184,7 @@ impl Networking for HostNetworking {
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Attached, Failure> {
+        let request = self.without_disabled(request);
         if request.kind == SandboxKind::Host {
             let settings = self.settings(&request, None)?;
             self.remember(request, &settings);
@@ -222,7 +231,7 @@ impl Networking for HostNetworking {
             }
             let kept = names::DESCRIPTORS.map(|name| dns.remove(name));
             let kept = if let [Some(udp), Some(tcp)] = kept { Some((udp, tcp)) } else { None };
-            requests.push((sandbox.request, kept));
+            requests.push((self.without_disabled(sandbox.request), kept));
         }
         let mut restored = self.networks.restore(live).await?;
         let mut results = BTreeMap::new();

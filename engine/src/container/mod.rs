@@ -35,6 +35,7 @@ mod exit;
 mod owner;
 mod probe;
 mod shim;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

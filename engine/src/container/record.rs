@@ -22,6 +22,8 @@ pub const FILE: &str = "container.json";
 pub const OUTCOME_FILE: &str = "outcome.json";
 /// Prefix of the directories of containers whose removal has begun.
 pub const REMOVING_PREFIX: &str = ".removing-";
+/// As [`REMOVING_PREFIX`], where anonymous volumes go with the container.
+pub const REMOVING_VOLUMES_PREFIX: &str = ".removing-volumes-";
 
 /// One container, durable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

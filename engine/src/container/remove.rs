@@ -1,5 +1,6 @@
 //! Removal: what the user sees goes first, and what is left after a crash is removed by the next daemon.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shoal_model::container::{Phase, RemoveOptions, WaitCondition};
@@ -8,7 +9,7 @@ use shoal_model::error::Chain as Causes;
 use super::kill::Wish;
 use super::lifecycle::Verb;
 use super::owner::Owner;
-use super::record::REMOVING_PREFIX;
+use super::record::{REMOVING_PREFIX, REMOVING_VOLUMES_PREFIX};
 use super::{Container, permit, wait};
 use crate::error::Error;
 use crate::signal;
@@ -100,15 +101,30 @@ impl Owner {
         // Gone with the run, unless unmounting failed then.
         crate::mounts::shared_memory::detach(&self.container.paths.shared_memory())
             .map_err(Error::part("remove", view.name()))?;
-        let doomed = self.core.config.containers().join(format!("{REMOVING_PREFIX}{id}"));
-        match std::fs::rename(&directory, &doomed) {
-            // A removal that failed half-way goes on where it was.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && doomed.exists() => {}
-            other => other.map_err(Error::file("remove", directory))?,
-        }
+        let doomed = self.doom(&directory, options)?;
         self.core.images.remove(id).await.map_err(Error::part("remove", view.name()))?;
         let release = if options.volumes { Release::RemoveAnonymous } else { Release::Keep };
         crate::prepare::forget_volumes(&self.core, id, release).await;
         std::fs::remove_dir_all(&doomed).map_err(Error::file("remove", doomed))
+    }
+
+    /// Gives the directory the name that says what a later daemon has to remove.
+    fn doom(&self, directory: &Path, options: RemoveOptions) -> Result<PathBuf, Error> {
+        let named = |prefix| {
+            let name = format!("{prefix}{}", self.container.id);
+            self.core.config.containers().join(name)
+        };
+        let (plain, volumes) = (named(REMOVING_PREFIX), named(REMOVING_VOLUMES_PREFIX));
+        let (doomed, other) = if options.volumes { (volumes, plain) } else { (plain, volumes) };
+        let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        match std::fs::rename(directory, &doomed) {
+            // A removal that failed half-way goes on where it was.
+            Err(error) if missing(&error) && doomed.exists() => {}
+            Err(error) if missing(&error) && other.exists() => {
+                std::fs::rename(&other, &doomed).map_err(Error::file("rename", &other))?;
+            }
+            renamed => renamed.map_err(Error::file("remove", directory))?,
+        }
+        Ok(doomed)
     }
 }

@@ -9,7 +9,6 @@
 //! 5. Restart policies and automatic removal are applied, each by the container's own owner.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -22,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, Ended};
 use super::owner::Run;
-use super::record::{self, Paths, REMOVING_PREFIX, Record};
+use super::record::{self, Paths, Record};
 use super::restart_policy::{self, Found};
+use super::unfinished::{self, Unfinished, detach_shared_memory, remove_directory};
 use super::view::View;
 use super::{Container, Owner, health, shim};
 use crate::core::Core;
@@ -75,38 +75,33 @@ enum Ran {
 async fn read_records(core: &Arc<Core>) -> Result<Vec<Record>, Error> {
     let directory = core.config.containers();
     let failed = |source| Error::file("list", &directory)(source);
-    let mut records = Vec::new();
+    let (mut records, mut unfinished) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(&directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with(REMOVING_PREFIX) {
-            unmount_shared_memory(&path.join("shm"));
-            remove_directory(&path);
+        if let Some(removal) = Unfinished::removal(core.disk.as_ref(), &path, &name) {
+            unfinished.push(removal);
             continue;
         }
         let Some(id) = ContainerId::parse(&name) else { continue };
         match record::read(core.disk.as_ref(), &path.join(record::FILE)) {
             Ok(Some(record)) if record.id == id => records.push(record),
-            Ok(_) => remove_directory(&path),
+            Ok(_) => unfinished.push(Unfinished::Creation { path, id }),
             // Left alone: a newer release, or the user, may know what to do with it.
             Err(error) => {
                 tracing::error!(container = %id, error = %Causes(&error), "not taken over");
             }
         }
     }
-    Ok(records)
-}
-
-fn remove_directory(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path) {
-        tracing::error!(path = %path.display(), %error, "failed to remove a leftover");
+    if unfinished.is_empty() {
+        return Ok(records);
     }
-}
-
-fn unmount_shared_memory(path: &Path) {
-    if let Err(error) = crate::mounts::shared_memory::detach(path) {
-        tracing::error!(error = %Causes(&error), "shared memory stays mounted");
-    }
+    let volumes = Arc::clone(&core.volumes);
+    let finish = move || {
+        unfinished::finish(&volumes, &unfinished, &records);
+        records
+    };
+    Ok(shoal_base::blocking::run("finish removals and creations", finish).await?)
 }
 
 /// Finds out what became of a container.
@@ -115,7 +110,7 @@ async fn look(core: &Arc<Core>, record: Record) -> Left {
     let life = if paths.run.exists() {
         ask_shim(core, &paths).await
     } else {
-        unmount_shared_memory(&paths.shared_memory());
+        detach_shared_memory(&paths.shared_memory());
         after_host_restart(&record, &paths, core.clock.now())
     };
     Left { record, paths, life, network: None }
@@ -146,7 +141,7 @@ async fn ask_shim(core: &Arc<Core>, paths: &Paths) -> Life {
                     tracing::warn!(error = %Causes(&error), "a half-started shim stays");
                 }
                 remove_directory(&paths.run);
-                unmount_shared_memory(&paths.shared_memory());
+                detach_shared_memory(&paths.shared_memory());
                 Life::Idle
             }
         },

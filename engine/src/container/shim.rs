@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use shoal_shim_protocol::CONFIG_FILE;
 use shoal_shim_protocol::message::Request;
+use shoal_shim_protocol::{CONFIG_FILE, SOCKET_FILE, STATE_FILE};
 
 use super::record::Paths;
 use crate::core::Core;
@@ -59,6 +59,11 @@ pub(crate) async fn shut_down(client: &Client) -> Result<(), crate::shim_client:
 /// Removes what a killed shim left (processes, cgroups) and then its run directory. Tried again for a
 /// moment, because a killed shim counts as living until its parent has reaped it.
 pub(crate) async fn clean_up_after_killed(core: &Core, run: &Path) -> Result<(), Error> {
+    // The daemon was killed before it spawned a shim: its socket comes first, and its state with its first cgroup.
+    let never_lived = !run.join(SOCKET_FILE).exists() && !run.join(STATE_FILE).exists();
+    if never_lived {
+        return remove_run_directory(run);
+    }
     let program = &core.config.shim;
     for _ in 0..CLEANUP_TRIES {
         let mut command = shoal_base::command::new(program);

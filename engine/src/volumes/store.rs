@@ -27,12 +27,16 @@ const REMOVING: &str = ".removing-";
 struct Record {
     format: u32,
     volume: Volume,
+    /// The container with which an anonymous volume was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_for: Option<ContainerId>,
 }
 
 #[derive(Debug)]
 struct Entry {
     volume: Volume,
     users: BTreeSet<ContainerId>,
+    made_for: Option<ContainerId>,
 }
 
 /// What happens to the anonymous volumes of a removed container.
@@ -96,8 +100,8 @@ impl Local {
                 continue;
             };
             match parse(&record, &bytes) {
-                Ok(volume) => {
-                    let entry = Entry { volume, users: BTreeSet::new() };
+                Ok(Record { volume, made_for, .. }) => {
+                    let entry = Entry { volume, users: BTreeSet::new(), made_for };
                     entries.insert(entry.volume.name.clone(), entry);
                 }
                 // One damaged record must not hold up the others. Its data stays, and creating the
@@ -121,13 +125,14 @@ impl Local {
     /// # Errors
     /// When the spec is malformed or the disk fails.
     pub fn create(&self, spec: &VolumeSpec) -> Result<Volume, Error> {
-        self.create_in(&mut self.lock(), spec)
+        self.create_in(&mut self.lock(), spec, None)
     }
 
     fn create_in(
         &self,
         entries: &mut BTreeMap<String, Entry>,
         spec: &VolumeSpec,
+        user: Option<&ContainerId>,
     ) -> Result<Volume, Error> {
         if !matches!(spec.driver.as_str(), "" | DRIVER) {
             return Err(Error::UnknownDriver { driver: spec.driver.clone() });
@@ -154,23 +159,24 @@ impl Local {
             options: spec.options.clone(),
             anonymous,
         };
-        if let Err(error) = self.write(&directory, &volume) {
+        let made_for = user.filter(|_| anonymous).cloned();
+        let record = Record { format: FORMAT, volume: volume.clone(), made_for: made_for.clone() };
+        if let Err(error) = self.write(&directory, &record) {
             // Without its record it is nothing; the next start would remove it as well.
             let _ = fs::remove_dir_all(&directory);
             return Err(error);
         }
-        let entry = Entry { volume: volume.clone(), users: BTreeSet::new() };
+        let entry = Entry { volume: volume.clone(), users: BTreeSet::new(), made_for };
         entries.insert(volume.name.clone(), entry);
         Ok(volume)
     }
 
-    fn write(&self, directory: &Path, volume: &Volume) -> Result<(), Error> {
+    fn write(&self, directory: &Path, record: &Record) -> Result<(), Error> {
         let data = directory.join(DATA);
         fs::create_dir_all(&data).map_err(disk_error("make", &data))?;
         set_mode(directory, 0o701)?;
         set_mode(&data, 0o755)?;
-        let record = Record { format: FORMAT, volume: volume.clone() };
-        let bytes = serde_json::to_vec(&record).expect("records have string keys only");
+        let bytes = serde_json::to_vec(record).expect("records have string keys only");
         let path = directory.join(RECORD);
         self.disk.write_atomic(&path, &bytes).map_err(disk_error("write", &path))?;
         self.disk.sync_directory(&self.root).map_err(disk_error("sync", &self.root))
@@ -273,6 +279,27 @@ impl Local {
         }
     }
 
+    /// The anonymous volumes that were made with a container.
+    pub fn made_for(&self, container: &ContainerId) -> Vec<String> {
+        let entries = self.lock();
+        let own = entries.values().filter(|entry| entry.made_for.as_ref() == Some(container));
+        own.map(|entry| entry.volume.name.clone()).collect()
+    }
+
+    /// Removes a volume if it is anonymous and unused; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn discard(&self, name: &str) -> Result<(), Error> {
+        if !self.lock().get(name).is_some_and(|entry| entry.volume.anonymous) {
+            return Ok(());
+        }
+        match self.remove(name, Removal::Force) {
+            Err(Error::InUse { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Forgets what a removed container used. Every volume is attempted.
     ///
     /// # Errors
@@ -287,11 +314,8 @@ impl Local {
         let mut first = Ok(());
         if release == Release::RemoveAnonymous {
             for name in orphans {
-                let removed = match self.remove(&name, Removal::Force) {
-                    Err(Error::InUse { .. }) => Ok(()), // taken over meanwhile
-                    other => other,
-                };
-                first = first.and(removed);
+                let discarded = self.discard(&name); // unless taken over meanwhile
+                first = first.and(discarded);
             }
         }
         first
@@ -320,7 +344,7 @@ impl Volumes for Local {
             options: request.options,
             labels: request.labels,
         };
-        let volume = self.create_in(&mut entries, &spec)?;
+        let volume = self.create_in(&mut entries, &spec, Some(container))?;
         if let Some(entry) = entries.get_mut(&volume.name) {
             entry.users.insert(container.clone());
         }
@@ -344,7 +368,7 @@ fn not_found(name: &str) -> Error {
     Error::NotFound { name: name.to_owned() }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Volume, Error> {
+fn parse(path: &Path, bytes: &[u8]) -> Result<Record, Error> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -354,7 +378,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Volume, Error> {
     if format > FORMAT {
         return Err(Error::NewerFormat { path: path.to_owned(), format, known: FORMAT });
     }
-    serde_json::from_slice::<Record>(bytes).map(|record| record.volume).map_err(damaged)
+    serde_json::from_slice(bytes).map_err(damaged)
 }
 
 fn disk_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -93,6 +93,28 @@ fn anonymous_volumes_go_with_their_last_container() {
 }
 
 #[test]
+fn volumes_of_an_unfinished_creation_are_found_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let own = store.acquire(&container(1), VolumeRequest::default()).unwrap();
+    let request = VolumeRequest { name: Some("named".into()), ..VolumeRequest::default() };
+    store.acquire(&container(1), request).unwrap();
+    store.acquire(&container(2), VolumeRequest::default()).unwrap();
+    drop(store);
+
+    let store = open(dir.path());
+    assert_eq!(store.made_for(&container(1)), std::slice::from_ref(&own.name));
+    store.discard("named").unwrap();
+    store.restore(&container(3), [own.name.clone()]);
+    store.discard(&own.name).unwrap();
+    assert!(own.data.exists(), "a volume in use stays");
+    store.release(&container(3), Release::Keep).unwrap();
+    store.discard(&own.name).unwrap();
+    store.discard(&own.name).unwrap();
+    assert_eq!(store.list(&Filter::default()).len(), 2);
+}
+
+#[test]
 fn pruning_takes_anonymous_volumes_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

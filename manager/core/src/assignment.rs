@@ -200,9 +200,10 @@ impl Tracker {
     }
 
     fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = TaskId> {
-        self.tasks.values().map(|held| &held.task).filter_map(move |task| {
-            (task.service == Some(service)).then_some(task.id)
-        })
+        self.tasks
+            .values()
+            .map(|held| &held.task)
+            .filter_map(move |task| (task.service == Some(service)).then_some(task.id))
     }
 
     fn advance_task(
@@ -307,7 +308,8 @@ fn same(one: &Held, other: &Held) -> bool {
         && a.networks == b.networks
         && a.generic == b.generic
         && a.spec_version == b.spec_version
-        && (a.service, a.slot, a.node, a.job_iteration) == (b.service, b.slot, b.node, b.job_iteration)
+        && (a.service, a.slot, a.node, a.job_iteration)
+            == (b.service, b.slot, b.node, b.job_iteration)
 }
 
 #[cfg(test)]

@@ -83,17 +83,16 @@ pub struct Liveness {
 impl Liveness {
     /// For a leader that begins: clocks of nodes that were not away run for double grace.
     pub fn new(now: Timestamp, period: Duration, nodes: impl IntoIterator<Item = Known>) -> Self {
-        let mut liveness = Self { nodes: BTreeMap::new(), deadlines: std::collections::BTreeSet::new() };
+        let mut liveness =
+            Self { nodes: BTreeMap::new(), deadlines: std::collections::BTreeSet::new() };
         for Known { node, away, ready } in nodes {
             let clock = match away {
-                Some(away) => Clock::Away {
-                    orphan_at: Some(now.after(ORPHAN_AFTER.saturating_sub(away))),
-                },
-                None => Clock::Alive {
-                    session: None,
-                    deadline: now.after(grace(period) * 2),
-                    ready,
-                },
+                Some(away) => {
+                    Clock::Away { orphan_at: Some(now.after(ORPHAN_AFTER.saturating_sub(away))) }
+                }
+                None => {
+                    Clock::Alive { session: None, deadline: now.after(grace(period) * 2), ready }
+                }
             };
             liveness.set(node, Some(clock));
         }

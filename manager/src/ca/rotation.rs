@@ -118,9 +118,9 @@ pub fn finished(root: &RootCa, random: &dyn Random) -> RootCa {
     RootCa {
         certificate: rotation.certificate.clone(),
         key: rotation.key.clone(),
-        digest: root::digest_text(rotation.certificate.as_bytes()),
         issuer_subject,
         issuer_public_key,
+        digest: root::digest_text(rotation.certificate.as_bytes()),
         join_tokens: JoinTokens {
             worker: JoinToken::generate(digest, random).to_string(),
             manager: JoinToken::generate(digest, random).to_string(),

@@ -121,6 +121,11 @@ impl Store {
         self.inner.objects.ring().subscribe(version)
     }
 
+    /// The time that transactions are stamped with.
+    pub fn now(&self) -> shoal_model::Timestamp {
+        self.inner.clock.now()
+    }
+
     /// Who leads.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.consensus.leadership()

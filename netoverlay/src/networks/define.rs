@@ -27,6 +27,9 @@ impl Inner {
         for (name, driver) in PREDEFINED {
             let position = stored.iter().position(|network| network.spec.name == name);
             let known = position.map(|position| stored.swap_remove(position));
+            if driver == Driver::Bridge && !self.settings.default_network {
+                continue;
+            }
             let network = match driver {
                 Driver::Bridge => self.default_bridge(known.as_ref())?,
                 Driver::Host | Driver::Null | Driver::Macvlan | Driver::Ipvlan => {
@@ -45,6 +48,19 @@ impl Inner {
             self.state().add_network(network);
         }
         Ok(())
+    }
+
+    /// Removes what an earlier daemon made of a default network that is now disabled.
+    pub(super) fn drop_disabled_default(&self) -> Result<(), Error> {
+        if self.settings.default_network {
+            return Ok(());
+        }
+        let stored = self.store.networks()?;
+        let Some(left) = stored.into_iter().find(|network| network.spec.name == "bridge") else {
+            return Ok(());
+        };
+        self.remove_bridge(&left)?;
+        self.store.remove_network(&left.id)
     }
 
     /// Network `bridge`: settings first, then as it was, then the bridge that is there, then a pool.
@@ -160,6 +176,9 @@ impl Inner {
     /// Makes rules and bridge. Rules come first: the bridge is never without its isolation.
     fn realize(&self, network: &Network) -> Result<(), Error> {
         self.apply_rules()?;
+        if self.settings.forwarding {
+            set_sysctl("ipv4/ip_forward", "1")?;
+        }
         if self.settings.forwarding && network.pool(false).is_some() {
             set_sysctl("ipv6/conf/all/forwarding", "1")?;
         }

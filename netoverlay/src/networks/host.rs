@@ -52,14 +52,20 @@ impl Host {
         Ok(self.table().commit(changes)?)
     }
 
-    /// Makes the table equal to what `desired` computes; answers how many changes that took.
+    /// Makes the table equal to what `desired` computes (`None`: no table); answers how many changes that took.
     ///
     /// It is computed under the table's lock: single changes of others come before it and are in it, or
     /// come after it.
-    pub(super) fn apply_rules(&self, desired: impl FnOnce() -> Ruleset) -> Result<usize, Error> {
+    pub(super) fn apply_rules(
+        &self,
+        desired: impl FnOnce() -> Option<Ruleset>,
+    ) -> Result<usize, Error> {
         let mut table = self.table();
-        let desired = desired();
-        let changes = diff(table.read()?.as_ref(), &desired);
+        let changes = match (desired(), table.read()?) {
+            (Some(desired), current) => diff(current.as_ref(), &desired),
+            (None, Some(_)) => vec![Change::DeleteTable],
+            (None, None) => Vec::new(),
+        };
         table.commit(&changes)?;
         Ok(changes.len())
     }

@@ -302,10 +302,17 @@ impl Inner {
         Ok(slot)
     }
 
-    fn desired_rules(&self) -> Ruleset {
+    /// `None`: without any bridge there is nothing to rule.
+    fn desired_rules(&self) -> Option<Ruleset> {
         let state = self.state();
         let ports: Vec<PublishedPort> = state.published.keys().copied().collect();
+        let views = state.views();
         let admit = self.admitting.load(Ordering::SeqCst).then_some(self.settings.mark);
-        ruleset(&state.views(), &ports, Surroundings { loopback: host::loopback6(), admit })
+        (!views.is_empty())
+            .then(|| ruleset(&views, &ports, Surroundings { loopback: host::loopback6(), admit }))
+    }
+
+    fn has_bridges(&self) -> bool {
+        !self.state().views().is_empty()
     }
 }

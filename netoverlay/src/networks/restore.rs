@@ -38,6 +38,7 @@ impl Inner {
             };
             restored.insert(id, result);
         }
+        self.drop_disabled_default()?;
         // Rules come first: they already hold the ports of what was taken over.
         self.repair()?;
         self.check_endpoints(&mut restored)?;
@@ -185,7 +186,7 @@ impl Inner {
 
     pub(super) fn repair(&self) -> Result<usize, Error> {
         let changes = self.apply_rules()?;
-        if self.settings.forwarding {
+        if self.settings.forwarding && self.has_bridges() {
             set_sysctl("ipv4/ip_forward", "1")?;
         }
         let networks: Vec<_> = {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use shoal_model::Timestamp;
+use shoal_model::cluster::AssignedTask;
 use shoal_model::cluster::service::OnDisconnect;
 use shoal_model::cluster::task::{RestartCondition, RestartPolicy};
-use shoal_model::cluster::AssignedTask;
 
 const GRACE: Duration = Duration::from_secs(10);
 const DELAY: Duration = Duration::from_secs(5);

@@ -160,9 +160,7 @@ fn a_whole_life_waits_at_ready_and_honours_the_grace_period() {
 #[test]
 fn failure_before_starting_is_a_rejection_and_after_it_a_failure() {
     let mut run = Run::new(TaskState::Assigned, TaskState::Running);
-    run.step(Event::Resume)
-        .step(Event::Found(Ok(None)))
-        .step(Event::Prepared(Err(trouble(false))));
+    run.step(Event::Resume).step(Event::Found(Ok(None))).step(Event::Prepared(Err(trouble(false))));
     run.check(&expect![[r#"
         0s Resume: Find [assigned]
         0s Found: Prepare Report [preparing]

@@ -219,7 +219,8 @@ impl Dispatcher for FakeManager {
         state.alive()?;
         let (sender, receiver) = mpsc::channel(64);
         let parts = state.parts.iter();
-        let changes = parts.map(|(key, (object, status))| change(*key, object.clone(), status.clone()));
+        let changes =
+            parts.map(|(key, (object, status))| change(*key, object.clone(), status.clone()));
         let message = AssignmentsMessage {
             kind: SetKind::Complete.into(),
             sequence: 1,

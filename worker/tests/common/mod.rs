@@ -17,7 +17,7 @@ use shoal_model::Timestamp;
 use shoal_model::error::{ErrorKind, Failure};
 use shoal_worker::agent::{Options, Ports, Worker};
 use shoal_worker::session::Connector;
-use shoal_worker::storage::{SecretCache, Sealer};
+use shoal_worker::storage::{Sealer, SecretCache};
 use tonic::transport::{Channel, Endpoint};
 
 use executor::FakeExecutor;

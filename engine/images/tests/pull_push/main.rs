@@ -11,7 +11,6 @@ mod server;
 
 mod faults;
 mod round_trip;
-mod speed;
 
 use std::path::Path;
 use std::sync::Arc;

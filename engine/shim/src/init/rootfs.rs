@@ -1,10 +1,13 @@
 //! The container's root file system: overlay or directory, mounted in this process's own mount
 //! namespace, and the switch to it. Effects.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags,
@@ -25,18 +28,25 @@ pub(crate) fn mount(rootfs: &Rootfs, propagation: Option<&str>, target: &Path) -
         })?,
     };
     change("/", flags | libc::MS_REC)?;
-    let tree = match rootfs {
-        Rootfs::Overlay { lower, upper, work, options } => overlay(lower, upper, work, options)?,
+    match rootfs {
+        Rootfs::Overlay { lower, upper, work, options } => {
+            let layers = Overlay { lower, upper, work, options };
+            match layers.detached()? {
+                Some(tree) => attach(&tree, target)?,
+                None => layers.mount_by_page(target)?,
+            }
+        }
         Rootfs::Directory { path } => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
                 | OpenTreeFlags::AT_RECURSIVE;
-            rustix::mount::open_tree(CWD, path, flags).failing(FailureKind::Mount, || {
-                format!("copy the mount of root file system `{}`", path.display())
-            })?
+            let tree = rustix::mount::open_tree(CWD, path, flags)
+                .failing(FailureKind::Mount, || {
+                    format!("copy the mount of root file system `{}`", path.display())
+                })?;
+            attach(&tree, target)?;
         }
-    };
-    attach(&tree, target)?;
+    }
     // pivot_root refuses a parent mount that is shared.
     let text = std::fs::read_to_string("/proc/self/mountinfo")
         .doing(|| "read `/proc/self/mountinfo`".to_owned())?;
@@ -66,40 +76,100 @@ pub(crate) fn attach(tree: &OwnedFd, target: &Path) -> Result<()> {
         .failing(FailureKind::Mount, || format!("mount at `{}`", target.display()))
 }
 
-fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, options: &[String]) -> Result<OwnedFd> {
-    let failed = |what: String| move || format!("mount the overlay: {what}");
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-        .failing(FailureKind::Mount, failed("open".to_owned()))?;
-    let set =
-        |name: &str, value: &Path| rustix::mount::fsconfig_set_string(context.as_fd(), name, value);
-    let appended = lower.iter().try_for_each(|layer| set("lowerdir+", layer));
-    match appended {
-        // Kernels before 6.8 know only the one option, of a page at most.
-        Err(rustix::io::Errno::INVAL) => {
-            let escape =
-                |layer: &PathBuf| layer.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
-            let joined = lower.iter().map(escape).collect::<Vec<_>>().join(":");
-            set("lowerdir", Path::new(&joined))
+/// Bytes of the options that mount(2) takes, with the end of the string.
+const OPTIONS_MAX: usize = 4096;
+
+/// The layers of a root, the topmost lower one first.
+struct Overlay<'a> {
+    lower: &'a [PathBuf],
+    upper: &'a Path,
+    work: &'a Path,
+    options: &'a [String],
+}
+
+impl Overlay<'_> {
+    /// A mount that is nowhere yet. `None`: this kernel (before 6.7) does not take layers one by one.
+    fn detached(&self) -> Result<Option<OwnedFd>> {
+        let failed = |what: String| move || format!("mount the overlay: {what}");
+        let (upper, work) = (self.upper, self.work);
+        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+            .failing(FailureKind::Mount, failed("open".to_owned()))?;
+        let set = |name: &str, value: &Path| {
+            rustix::mount::fsconfig_set_string(context.as_fd(), name, value)
+        };
+        match self.lower.iter().try_for_each(|layer| set("lowerdir+", layer)) {
+            Err(Errno::INVAL) => return Ok(None),
+            result => result.failing(
+                FailureKind::Mount,
+                failed(format!("{} lower layers", self.lower.len())),
+            )?,
         }
-        result => result,
-    }
-    .failing(FailureKind::Mount, failed(format!("{} lower layers", lower.len())))?;
-    set("upperdir", upper)
-        .failing(FailureKind::Mount, failed(format!("upper `{}`", upper.display())))?;
-    set("workdir", work)
-        .failing(FailureKind::Mount, failed(format!("work `{}`", work.display())))?;
-    for option in options {
-        match option.split_once('=') {
-            Some((name, value)) => set(name, Path::new(value)),
-            None => rustix::mount::fsconfig_set_flag(context.as_fd(), option.as_str()),
+        set("upperdir", upper)
+            .failing(FailureKind::Mount, failed(format!("upper `{}`", upper.display())))?;
+        set("workdir", work)
+            .failing(FailureKind::Mount, failed(format!("work `{}`", work.display())))?;
+        for option in self.options {
+            match option.split_once('=') {
+                Some((name, value)) => set(name, Path::new(value)),
+                None => rustix::mount::fsconfig_set_flag(context.as_fd(), option.as_str()),
+            }
+            .failing(FailureKind::Mount, failed(format!("option `{option}`")))?;
         }
-        .failing(FailureKind::Mount, failed(format!("option `{option}`")))?;
+        match rustix::mount::fsconfig_create(context.as_fd()) {
+            // Before 6.5 options are only looked at now.
+            Err(Errno::INVAL) => return Ok(None),
+            result => result
+                .failing(FailureKind::Mount, failed(format!("of upper `{}`", upper.display())))?,
+        }
+        let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+        rustix::mount::fsmount(context.as_fd(), flags, MountAttrFlags::empty())
+            .map(Some)
+            .failing(FailureKind::Mount, failed("make".to_owned()))
     }
-    rustix::mount::fsconfig_create(context.as_fd())
-        .failing(FailureKind::Mount, failed(format!("of upper `{}`", upper.display())))?;
-    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-    rustix::mount::fsmount(context.as_fd(), flags, MountAttrFlags::empty())
-        .failing(FailureKind::Mount, failed("make".to_owned()))
+
+    /// The call of old kernels: all options in one page. Layers whose paths do not fit are named by
+    /// descriptors.
+    fn mount_by_page(&self, target: &Path) -> Result<()> {
+        let failed = || format!("mount the overlay of upper `{}`", self.upper.display());
+        let mut data = self.page(self.lower);
+        let mut opened = Vec::new();
+        if data.len() >= OPTIONS_MAX {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            for layer in self.lower {
+                let layer = rustix::fs::open(layer, flags, Mode::empty())
+                    .failing(FailureKind::Mount, || format!("open layer `{}`", layer.display()))?;
+                opened.push(layer);
+            }
+            let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd()).into();
+            data = self.page(&opened.iter().map(name).collect::<Vec<PathBuf>>());
+        }
+        let data =
+            CString::new(data).map_err(|_| Errno::INVAL).failing(FailureKind::Mount, failed)?;
+        rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), data.as_c_str())
+            .failing(FailureKind::Mount, failed)
+    }
+
+    /// The options in one string. Pure.
+    fn page(&self, lower: &[PathBuf]) -> Vec<u8> {
+        let lower: Vec<Vec<u8>> = lower.iter().map(|layer| escaped(layer, b"\\,:")).collect();
+        let mut page = [b"lowerdir=".to_vec(), lower.join(&b':')].concat();
+        for (name, path) in [("upperdir", self.upper), ("workdir", self.work)] {
+            page.extend(format!(",{name}=").into_bytes());
+            page.extend(escaped(path, b"\\,"));
+        }
+        for option in self.options {
+            page.push(b',');
+            page.extend(option.as_bytes());
+        }
+        page
+    }
+}
+
+fn escaped(path: &Path, special: &[u8]) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes
+        .flat_map(|&byte| special.contains(&byte).then_some(b'\\').into_iter().chain([byte]))
+        .collect()
 }
 
 /// Makes `target` the root of this process and drops the old one.
@@ -126,8 +196,8 @@ pub(crate) fn make_readonly() -> Result<()> {
 pub(crate) fn mask(path: &str) -> Result<()> {
     let failed = || format!("mask `{path}`");
     match rustix::mount::mount_bind("/dev/null", path) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(rustix::io::Errno::NOTDIR) => {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTDIR) => {
             rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::RDONLY, None)
                 .failing(FailureKind::Mount, failed)
         }
@@ -143,7 +213,7 @@ pub(crate) fn protect(path: &str) -> Result<()> {
     let failed = || format!("make `{path}` read-only");
     let tree = match rustix::mount::open_tree(CWD, path, flags) {
         Ok(tree) => tree,
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error).failing(FailureKind::Mount, failed),
     };
     let set = mount_options::RDONLY;
@@ -155,6 +225,19 @@ pub(crate) fn protect(path: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_of_old_kernels_are_escaped() {
+        let lower = [PathBuf::from("/a:b"), PathBuf::from("/c,d")];
+        let layers = Overlay {
+            lower: &lower,
+            upper: Path::new("/u:p,q"),
+            work: Path::new("/w\\"),
+            options: &["index=off".to_owned()],
+        };
+        let page = String::from_utf8(layers.page(&lower)).unwrap();
+        assert_eq!(page, r"lowerdir=/a\:b:/c\,d,upperdir=/u:p\,q,workdir=/w\\,index=off");
+    }
 
     #[test]
     fn parent_is_the_longest_point_above() {

@@ -194,7 +194,8 @@ fn apply(set: &mut BTreeMap<Key, Change>, changes: Vec<Change>) {
             Change::Config(config) => drop(set.insert(Key::Config(config.id), change)),
             Change::Network(network) => drop(set.insert(Key::Network(network.id), change)),
             Change::Task { assigned, .. } => {
-                let blank = Change::Task { assigned: assigned.clone(), status: TaskStatus::default() };
+                let blank =
+                    Change::Task { assigned: assigned.clone(), status: TaskStatus::default() };
                 drop(set.insert(Key::Task(assigned.task.id), blank));
             }
         }

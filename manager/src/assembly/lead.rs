@@ -1,0 +1,85 @@
+//! What only the leader does, for as long as it leads.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use shoal_base::SharedClock;
+use shoal_base::random::SharedRandom;
+use shoal_identity::Credentials;
+use shoal_manager_raft::Raft;
+
+use crate::ca::CaStore;
+use crate::ca::signing::Signing;
+use crate::ca::turn::Turn;
+use crate::dispatcher::Dispatcher;
+use crate::store::Store;
+
+use super::roles;
+
+/// The leader's duties.
+pub(super) struct Leader {
+    pub(super) store: Store,
+    pub(super) raft: Raft,
+    pub(super) authority: Arc<dyn CaStore>,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) credentials: Credentials,
+    pub(super) clock: SharedClock,
+    pub(super) random: SharedRandom,
+}
+
+impl Leader {
+    /// Runs until it is dropped: the duties begin with each term in which this manager leads and end with it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: all progress of the duties is in the store.
+    pub(super) async fn run(self) {
+        let mut leadership = self.store.leadership();
+        loop {
+            let term = {
+                let now = leadership.borrow_and_update();
+                now.is_self.then_some(now.term)
+            };
+            let Some(term) = term else {
+                if leadership.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            // What was committed by earlier leaders must be seen before anything is decided.
+            if let Err(error) = self.store.read().await {
+                tracing::info!(term, error = %shoal_model::error::Chain(&error), "leads, but cannot read yet");
+                continue;
+            }
+            tracing::info!(term, "leads the cluster");
+            let mut duties: FuturesUnordered<_> = self.duties().into_iter().collect();
+            let still_leads = |now: &crate::consensus::Leadership| now.is_self && now.term == term;
+            tokio::select! {
+                _ = leadership.wait_for(|now| !still_leads(now)) => {}
+                // A duty only ends when the store is gone.
+                _ = duties.next() => {}
+            }
+            tracing::info!(term, "leads no more");
+        }
+    }
+
+    fn duties(&self) -> Vec<BoxFuture<'_, ()>> {
+        let signing = Signing {
+            store: self.authority.clone(),
+            credentials: self.credentials.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+        };
+        let turn = Turn {
+            store: self.authority.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+        };
+        vec![
+            Box::pin(signing.run()),
+            Box::pin(turn.run()),
+            Box::pin(self.dispatcher.lead()),
+            Box::pin(roles::run(&self.store, &self.raft, &self.clock)),
+        ]
+    }
+}

@@ -1,0 +1,233 @@
+//! One running manager: consensus, store, authority, dispatcher, leader loops, and the server of all calls.
+//!
+//! The composition root gives identity, roots and time; everything here ends with [`Manager::shut_down`].
+
+mod ca_store;
+mod consensus;
+mod lead;
+mod membership;
+mod reach;
+mod roles;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shoal_base::random::SharedRandom;
+use shoal_base::tasks::{TaskKind, Tasks};
+use shoal_base::{SharedClock, SharedDisk};
+use shoal_identity::{Keeper, authorize::Authorize, listen};
+use shoal_manager_raft::{Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
+use shoal_model::cluster::manager::RaftConfig;
+use shoal_model::error::{Chain, Classified, ErrorKind};
+use shoal_proto::ca::ca_server::CaServer as CaService;
+use shoal_proto::membership::membership_server::MembershipServer;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+
+use crate::ca::{self, CaServer, CaStore};
+use crate::dispatcher::Dispatcher;
+use crate::store::forward::{Remote, Server as StoreServer};
+use crate::store::{Objects, Store};
+
+use ca_store::StoreOfCa;
+use consensus::{Machine, RaftConsensus};
+use reach::Reach;
+
+/// What a manager is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// Of the raft log; made when absent.
+    pub directory: PathBuf,
+    /// Number of the raft log in it.
+    pub raft_id: RaftId,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// `host:port`, as other nodes reach it.
+    pub advertise: String,
+    /// Timing at start; the rest follows the cluster's settings.
+    pub raft: RaftConfig,
+}
+
+/// What a manager needs of its surroundings.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct Surroundings {
+    pub keeper: Keeper,
+    pub clock: SharedClock,
+    pub random: SharedRandom,
+    pub disk: SharedDisk,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("keeper", &self.keeper).finish_non_exhaustive()
+    }
+}
+
+/// A manager did not start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error("failed to listen on `{address}`")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("there is no key of the raft log")]
+    NoDataKey,
+    #[error(transparent)]
+    Raft(#[from] StartError),
+}
+
+impl Classified for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Listen { .. } => ErrorKind::InvalidArgument,
+            Self::NoDataKey => ErrorKind::DataLoss,
+            Self::Raft(error) => error.kind(),
+        }
+    }
+}
+
+/// A running manager.
+#[derive(Debug)]
+pub struct Manager {
+    /// The objects of the cluster.
+    pub store: Store,
+    /// Consensus.
+    pub raft: Raft,
+    /// The authority's view of the store.
+    pub authority: Arc<dyn CaStore>,
+    keeper: Keeper,
+    tasks: Tasks,
+}
+
+impl Manager {
+    /// Opens the log, takes part in consensus, and serves calls. A manager whose log is empty waits until it is
+    /// [bootstrapped](Raft::bootstrap) or [joins](Manager::join).
+    ///
+    /// # Errors
+    /// When the address is taken, or the log is damaged or another member's.
+    pub async fn start(options: Options, around: Surroundings) -> Result<Self, Error> {
+        let Surroundings { keeper, clock, random, disk } = around;
+        let credentials = keeper.credentials().clone();
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .map_err(|source| Error::Listen { address: options.listen, source })?;
+        let objects = Objects::new();
+        let node = credentials.identity().node;
+        let raft = Raft::start(Start {
+            member: Member { id: options.raft_id, node, address: options.advertise },
+            config: options.raft,
+            directory: options.directory,
+            sealer: keyring(&keeper, &random)?,
+            connector: Arc::new(Reach::new(&credentials)),
+            machine: Box::new(Machine::new(objects.clone())),
+            disk,
+            clock: clock.clone(),
+        })
+        .await?;
+        let tasks = Tasks::new();
+        let consensus = Arc::new(RaftConsensus::new(raft.clone(), &tasks));
+        let reach = Arc::new(Reach::new(&credentials));
+        let leaders = Arc::new(Remote::new(reach.clone(), clock.clone()));
+        let store = Store::new(objects, consensus.clone(), leaders, clock.clone());
+        let authority: Arc<dyn CaStore> = Arc::new(StoreOfCa::new(store.clone(), &tasks));
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            reach,
+            clock.clone(),
+            random.clone(),
+            tasks.clone(),
+        );
+        tasks.spawn(TaskKind::Certificates, ca::follow::run(authority.clone(), keeper.clone()));
+        let leader = lead::Leader {
+            store: store.clone(),
+            raft: raft.clone(),
+            authority: authority.clone(),
+            dispatcher: dispatcher.clone(),
+            credentials: credentials.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+        };
+        tasks.spawn(TaskKind::LeaderLoop, leader.run());
+        tasks.spawn(TaskKind::LeaderLoop, follow_settings(store.clone(), raft.clone()));
+        let (sessions, liveness) = dispatcher.services();
+        let ca = CaServer::new(authority.clone(), clock.clone(), random);
+        let membership = membership::Handler::new(store.clone());
+        let router = Server::builder()
+            .layer(Authorize::new(&credentials))
+            .add_service(raft.service())
+            .add_service(StoreServer::service(consensus))
+            .add_service(CaService::new(ca))
+            .add_service(MembershipServer::new(membership))
+            .add_service(sessions)
+            .add_service(liveness);
+        let incoming = listen::accept(listener, &credentials, &tasks);
+        let stop = tasks.stopping();
+        tasks.spawn(TaskKind::ClusterListener, async move {
+            let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+            if let Err(error) = served.await {
+                tracing::error!(error = %Chain(&error), "the manager's server ended");
+            }
+        });
+        Ok(Self { store, raft, authority, keeper, tasks })
+    }
+
+    /// Tells one of `managers` where this manager is, until one has written it down.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it was; asking again changes nothing.
+    pub async fn join(&self, managers: &[String], clock: &SharedClock) {
+        membership::join(&self.raft, self.keeper.credentials(), managers, clock).await;
+    }
+
+    /// Stops taking part. A leader hands over first.
+    pub async fn shut_down(&self) {
+        if self.raft.status().leads()
+            && let Err(error) = self.raft.transfer_leadership(None).await
+        {
+            tracing::debug!(error = %Chain(&error), "leadership was not handed over");
+        }
+        self.tasks.shut_down().await;
+        self.raft.shutdown().await;
+    }
+}
+
+/// The keys of the log: the newest seals, all open.
+fn keyring(keeper: &Keeper, random: &SharedRandom) -> Result<Arc<Keyring>, Error> {
+    let mut keys = keeper.data_keys();
+    keys.sort_by_key(|key| key.id);
+    let newest = keys.pop().ok_or(Error::NoDataKey)?;
+    let ring =
+        Keyring::new(KeyId(newest.id), &Key::from_bytes(newest.key), random.clone());
+    for key in keys {
+        ring.add(KeyId(key.id), &Key::from_bytes(key.key));
+    }
+    Ok(Arc::new(ring))
+}
+
+/// Keeps the settings of raft snapshots as the cluster says.
+async fn follow_settings(store: Store, raft: Raft) {
+    let mut last = None;
+    loop {
+        let (state, mut changes) = store.watch();
+        loop {
+            let view = store.view();
+            let cluster = view.cluster().or_else(|| state.cluster());
+            let config = cluster.map(|cluster| cluster.spec.raft.clone());
+            if config != last {
+                if let Some(config) = &config {
+                    raft.configure(config);
+                }
+                last = config;
+            }
+            // Lagging only means to look again.
+            if changes.next().await.is_err() {
+                break;
+            }
+        }
+    }
+}
