@@ -87,8 +87,6 @@ pub fn initial(now: Timestamp, random: &dyn Random) -> Result<RootCa, root::Erro
         certificate: root.certificate().to_owned(),
         key: root.key_pem().unwrap_or_default(),
         digest: root::digest_text(root.certificate().as_bytes()),
-        issuer_subject: root.subject(),
-        issuer_public_key: root.public_key(),
         join_tokens: JoinTokens { worker: token(), manager: token() },
         rotation: None,
         last_forced_rotation: 0,

@@ -119,8 +119,6 @@ pub fn finished(root: &RootCa, random: &dyn Random) -> RootCa {
         certificate: rotation.certificate.clone(),
         key: rotation.key.clone(),
         digest: root::digest_text(rotation.certificate.as_bytes()),
-        issuer_subject,
-        issuer_public_key,
         join_tokens: JoinTokens {
             worker: JoinToken::generate(digest, random).to_string(),
             manager: JoinToken::generate(digest, random).to_string(),
