@@ -274,10 +274,8 @@ fn states_of_tasks_only_move_forward() {
     let mut one = task(1, &web, 1);
     one.status.state = TaskState::Running;
     let id = one.id;
-    let mut state = state_of(vec![
-        Change::PutService(Arc::new(web)),
-        Change::PutTask(Arc::new(one.clone())),
-    ]);
+    let mut state =
+        state_of(vec![Change::PutService(Arc::new(web)), Change::PutTask(Arc::new(one.clone()))]);
     let mut back = one.clone();
     back.status.state = TaskState::Ready;
     let (from, to) = (TaskState::Running, TaskState::Ready);
