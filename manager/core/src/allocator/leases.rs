@@ -213,12 +213,14 @@ impl Allocator {
                 }
                 (Item::Subnets, Subject::Network(id)) => self.subnets.release(id),
                 (Item::Port(protocol, port), Subject::Service(id)) => {
-                    if self.ports_of(protocol).release(u32::from(port), id) {
+                    let is_free = self.ports_of(protocol).release(u32::from(port), id);
+                    if is_free {
                         self.queue.wake(Cause::Ports);
                     }
                 }
                 (Item::Mesh(index), Subject::Node(id)) => {
-                    if self.meshes.release(index, id) {
+                    let is_free = self.meshes.release(index, id);
+                    if is_free {
                         self.resting.insert(index, None);
                     }
                 }

@@ -252,7 +252,7 @@ fn pools_are_used_in_order_and_run_out() {
     let mut cluster = samples::cluster();
     cluster.default_address_pool = ["10.20.0.0/25", "10.30.0.0/26"].map(str::to_owned).to_vec();
     cluster.subnet_size = 26;
-    world.commit(vec![Change::PutCluster(Arc::new(cluster.clone()))]);
+    world.commit(vec![Change::PutCluster(Arc::new(cluster))]);
     let mut node = samples::node(1);
     node.mesh_index = Some(1);
     node.status.address = Some("10.20.0.9".parse().unwrap());
