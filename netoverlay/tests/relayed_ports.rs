@@ -31,6 +31,13 @@ async fn dual(lab: &Lab, filtered: &str) -> (Networks, Sandbox) {
     let ports = [port(Protocol::Tcp, "", 8080, 80), port(Protocol::Tcp, "::1", 8081, 80)];
     let server = attach_with_ports(&networks, "server", &["dual"], &ports).await.unwrap();
     lab::serve(&server.path, "[::]:80");
+    // On a busy machine the kernel takes note of an IPv6 address late: then the first packet waits a second.
+    let address = format!("[{}]:80", server.endpoints[0].ipv6.unwrap().address);
+    for _ in 0..10 {
+        if ask_on_host(&address).is_ok() {
+            break;
+        }
+    }
     (networks, server)
 }
 
