@@ -56,19 +56,20 @@ enum Operation {
     Disconnect { name: String, network: String },
 }
 
-/// What was acknowledged: networks, and the networks and ports of running containers.
+/// What was acknowledged: networks, and the networks of running containers. Ports follow from these: they are
+/// tried by traffic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Ledger {
     networks: BTreeSet<String>,
-    containers: BTreeMap<String, (BTreeSet<String>, BTreeSet<u16>)>,
+    containers: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Ledger {
     fn of(observed: &Observed) -> Self {
-        let containers = observed.containers.iter().map(|(name, one)| {
-            let networks = one.networks.keys().cloned().collect();
-            (name.clone(), (networks, one.ports.iter().map(SocketAddr::port).collect()))
-        });
+        let containers = observed
+            .containers
+            .iter()
+            .map(|(name, one)| (name.clone(), one.networks.keys().cloned().collect()));
         Self {
             networks: observed.networks.keys().cloned().collect(),
             containers: containers.collect(),
@@ -79,17 +80,16 @@ impl Ledger {
         match operation {
             Operation::CreateNetwork { name, .. } => drop(self.networks.insert(name.clone())),
             Operation::RemoveNetwork { name } => drop(self.networks.remove(name)),
-            Operation::Run { name, networks, port } => {
-                let networks = networks.iter().cloned().collect();
-                self.containers.insert(name.clone(), (networks, port.iter().copied().collect()));
+            Operation::Run { name, networks, .. } => {
+                self.containers.insert(name.clone(), networks.iter().cloned().collect());
             }
             Operation::Remove { name } => drop(self.containers.remove(name)),
             Operation::Restart { .. } => {}
             Operation::Connect { name, network } => {
-                self.containers.get_mut(name).unwrap().0.insert(network.clone());
+                self.containers.get_mut(name).unwrap().insert(network.clone());
             }
             Operation::Disconnect { name, network } => {
-                self.containers.get_mut(name).unwrap().0.remove(network);
+                self.containers.get_mut(name).unwrap().remove(network);
             }
         }
     }
@@ -128,7 +128,7 @@ impl Ledger {
             (5, Some(name)) => Operation::Restart { name },
             (6..=7, Some(name)) => Operation::Connect { name, network: network(chance) },
             (_, Some(name)) => {
-                let joined: Vec<&String> = self.containers[&name].0.iter().collect();
+                let joined: Vec<&String> = self.containers[&name].iter().collect();
                 match nth(chance, joined) {
                     Some(network) => Operation::Disconnect { name, network },
                     None => Operation::Remove { name },

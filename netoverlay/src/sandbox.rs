@@ -85,6 +85,13 @@ impl Sandbox {
         gateway_of(&self.endpoints, ipv4)
     }
 
+    /// Whether a published port leads here: its network may have been left since.
+    pub fn is_led_to(&self, port: &PublishedPort) -> bool {
+        let leases =
+            self.endpoints.iter().flat_map(|endpoint| endpoint.ipv4.iter().chain(&endpoint.ipv6));
+        leases.into_iter().any(|lease| lease.address == port.container.ip())
+    }
+
     /// A name for one more interface.
     pub(crate) fn free_interface(&self, prefix: &str) -> String {
         (0..)

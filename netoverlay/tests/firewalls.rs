@@ -120,7 +120,8 @@ fn accepted_beside(rules: &'static str, chains: &'static [&'static str], without
         let before = sh("nft -s list ruleset");
         let networks = lab.start().await;
         let server = serve(&networks).await;
-        assert_eq!(passes(&lab, &server), [true; 4]);
+        // The first IPv6 packet to a new link may be lost on a busy machine.
+        eventually("all paths work", || passes(&lab, &server) == [true; 4]);
         for chain in chains {
             assert_eq!(tagged(chain).len(), 1, "{chain}");
         }
@@ -137,10 +138,12 @@ fn accepted_beside(rules: &'static str, chains: &'static [&'static str], without
         for chain in chains {
             eventually("the accept is in the new chain", || tagged(chain).len() == 1);
         }
-        assert_eq!(passes(&lab, &server), [true; 4]);
+        // The first IPv6 packet to a new link may be lost on a busy machine.
+        eventually("all paths work", || passes(&lab, &server) == [true; 4]);
         // The daemon ends while the container lives: nothing changes for it.
         networks.leave().await.unwrap();
-        assert_eq!(passes(&lab, &server), [true; 4]);
+        // The first IPv6 packet to a new link may be lost on a busy machine.
+        eventually("all paths work", || passes(&lab, &server) == [true; 4]);
         networks.detach(id("server")).await.unwrap();
         networks.leave().await.unwrap();
         for chain in chains {

@@ -31,6 +31,13 @@ async fn dual(lab: &Lab, filtered: &str) -> (Networks, Sandbox) {
     let ports = [port(Protocol::Tcp, "", 8080, 80), port(Protocol::Tcp, "::1", 8081, 80)];
     let server = attach_with_ports(&networks, "server", &["dual"], &ports).await.unwrap();
     lab::serve(&server.path, "[::]:80");
+    // On a busy machine the kernel takes note of an IPv6 address late: then the first packet waits a second.
+    let address = format!("[{}]:80", server.endpoints[0].ipv6.unwrap().address);
+    for _ in 0..10 {
+        if ask_on_host(&address).is_ok() {
+            break;
+        }
+    }
     (networks, server)
 }
 
@@ -170,6 +177,38 @@ fn a_container_without_ipv6_is_reached_by_ipv6() {
             "failed to reserve port tcp `[::]:9000` of the host: Address already in use (os error 98)"
         );
         assert_eq!(lab.leftovers(), ["server", "server.json"]);
+    });
+}
+
+#[test]
+fn a_port_of_a_network_that_was_left_leads_to_nobody_else() {
+    lab::run(|lab| async move {
+        let networks = lab.start().await;
+        let ports = [port(Protocol::Tcp, "", 8080, 80)];
+        attach_with_ports(&networks, "one", &["bridge"], &ports).await.unwrap();
+        let bridge = networks.resolve("bridge").unwrap().id.clone();
+        networks.disconnect(id("one"), bridge.clone()).await.unwrap();
+        // Its address has another owner now.
+        let wanted = shoal_netoverlay::endpoint::EndpointRequest {
+            ipv4: Some([172, 17, 0, 2].into()),
+            ..Default::default()
+        };
+        let two = shoal_netoverlay::sandbox::SandboxRequest {
+            id: id("two"),
+            endpoints: vec![(bridge.clone(), wanted)],
+            ports: Vec::new(),
+        };
+        let two = networks.attach(two).await.unwrap();
+        lab::serve(&two.path, "172.17.0.2:80");
+        for address in ["203.0.113.1:8080", "[fd00:203::1]:8080"] {
+            assert_ne!(ask(&lab.neighbour(), address).as_deref(), Ok("172.17.0.1"), "{address}");
+            assert_ne!(ask(&lab.neighbour(), address).as_deref(), Ok("203.0.113.2"), "{address}");
+        }
+        // With its next address it is reached again.
+        let one = networks.connect(id("one"), bridge, Default::default()).await.unwrap();
+        lab::serve(&one.path, &format!("{}:80", one.endpoints[0].ipv4.unwrap().address));
+        assert_eq!(ask(&lab.neighbour(), "203.0.113.1:8080").as_deref(), Ok("203.0.113.2"));
+        assert_eq!(ask(&lab.neighbour(), "[fd00:203::1]:8080").as_deref(), Ok("172.17.0.1"));
     });
 }
 

@@ -148,7 +148,11 @@ pub(super) fn ports(
 ) -> BTreeMap<String, Vec<PublishedPort>> {
     let mut ports: BTreeMap<String, Vec<PublishedPort>> =
         exposed.iter().map(|key| (key.clone(), Vec::new())).collect();
-    for port in sandbox.into_iter().flat_map(|sandbox| &sandbox.ports) {
+    // A port of a network that was left is not published, as with docker.
+    let led = sandbox
+        .into_iter()
+        .flat_map(|sandbox| sandbox.ports.iter().filter(|port| sandbox.is_led_to(port)));
+    for port in led {
         let published = PublishedPort { host_ip: port.host.ip(), host_port: port.host.port() };
         let bindings =
             ports.entry(format!("{}/{}", port.container.port(), port.protocol)).or_default();

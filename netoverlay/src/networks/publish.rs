@@ -134,15 +134,16 @@ impl Inner {
         };
         for index in 0..live.sandbox.ports.len() {
             let port = live.sandbox.ports[index];
-            if leads(&live.sandbox, &port) {
+            if live.sandbox.is_led_to(&port) {
                 continue;
             }
             let [ipv4, ipv6] = [true, false].map(|ipv4| self.target(&live.sandbox, ipv4));
             let next = if port.host.is_ipv4() { ipv4 } else { ipv6.or(ipv4) };
-            let Some(next) = next else { continue };
-            live.sandbox.ports[index].container.set_ip(next);
+            if let Some(next) = next {
+                live.sandbox.ports[index].container.set_ip(next);
+            }
             if let Some(relay) = live.relays.get(&(port.protocol, port.host)) {
-                relay.lead_to(live.sandbox.ports[index].container);
+                relay.lead_to(next.map(|_| live.sandbox.ports[index].container));
             }
         }
         if before == leading(&live.sandbox) {
@@ -163,17 +164,10 @@ impl Inner {
     }
 }
 
-/// Whether a port's container address still belongs to the sandbox.
-fn leads(sandbox: &Sandbox, port: &PublishedPort) -> bool {
-    let leases =
-        sandbox.endpoints.iter().flat_map(|endpoint| endpoint.ipv4.iter().chain(&endpoint.ipv6));
-    leases.into_iter().any(|lease| lease.address == port.container.ip())
-}
-
 /// The ports that lead somewhere: those of a network that was left stay reserved, but the address they led
 /// to may become another sandbox's.
 pub(super) fn leading(sandbox: &Sandbox) -> Vec<PublishedPort> {
-    sandbox.ports.iter().filter(|port| leads(sandbox, port)).copied().collect()
+    sandbox.ports.iter().filter(|port| sandbox.is_led_to(port)).copied().collect()
 }
 
 fn reserve_one(

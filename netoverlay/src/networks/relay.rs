@@ -41,7 +41,8 @@ const DATAGRAM_MAX: usize = 65_535;
 /// A running relay; dropping it ends its connections.
 #[derive(Debug)]
 pub(super) struct Relay {
-    target: watch::Sender<SocketAddr>,
+    /// `None`: what arrives is turned away.
+    target: watch::Sender<Option<SocketAddr>>,
     /// Disconnected when the task has closed its socket.
     ended: Receiver<()>,
 }
@@ -55,7 +56,7 @@ impl Relay {
         clock: &SharedClock,
     ) -> io::Result<Self> {
         let socket = port::open(published.protocol, reserved)?;
-        let (target, receiver) = watch::channel(published.container);
+        let (target, receiver) = watch::channel(Some(published.container));
         let mut stopped = receiver.clone();
         let stopped = async move { while stopped.changed().await.is_ok() {} };
         let (ends, ended) = std::sync::mpsc::sync_channel::<()>(1);
@@ -90,14 +91,14 @@ impl Relay {
         let _ = ended.recv_timeout(STOP_LIMIT);
     }
 
-    /// From now on new connections go there.
-    pub(super) fn lead_to(&self, container: SocketAddr) {
+    /// From now on new connections go there; `None`: nowhere.
+    pub(super) fn lead_to(&self, container: Option<SocketAddr>) {
         self.target.send_replace(container);
     }
 }
 
 struct Worker {
-    target: watch::Receiver<SocketAddr>,
+    target: watch::Receiver<Option<SocketAddr>>,
     clock: SharedClock,
     /// For one datagram on its way back.
     buffer: Mutex<Vec<u8>>,
@@ -125,7 +126,7 @@ impl Worker {
     }
 
     async fn carry(&self, mut client: TcpStream) {
-        let target = *self.target.borrow();
+        let Some(target) = *self.target.borrow() else { return };
         let connected = Box::pin(TcpStream::connect(target));
         let outcome = match select(connected, self.clock.sleep(CONNECT_LIMIT)).await {
             Either::Left((Ok(mut server), _)) => {
@@ -178,6 +179,7 @@ impl Worker {
 
     async fn flow(&self) -> io::Result<Arc<Flow>> {
         let target = *self.target.borrow();
+        let target = target.ok_or(io::ErrorKind::HostUnreachable)?;
         let any: SocketAddr = if target.is_ipv4() {
             (Ipv4Addr::UNSPECIFIED, 0).into()
         } else {

@@ -86,6 +86,10 @@ impl Inner {
                         let error = shoal_model::error::Chain(&error).to_string();
                         tracing::warn!(error, "published port not relayed");
                     }
+                    let relay = relays.get(&(published.protocol, published.host));
+                    if let Some(relay) = relay.filter(|_| !record.is_led_to(published)) {
+                        relay.lead_to(None);
+                    }
                     reserved.push(socket);
                 }
                 Err(error) => {
