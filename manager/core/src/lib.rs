@@ -3,8 +3,8 @@
 //! No clock, no I/O, no randomness: time and ids are handed in ([`ids::Ids`]), so that every manager that
 //! applies the same transactions has the same state, and a replay makes the same choices.
 
-pub mod assignment;
 pub mod allocator;
+pub mod assignment;
 pub mod constraint;
 pub mod control;
 pub mod drain;

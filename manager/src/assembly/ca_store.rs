@@ -30,9 +30,8 @@ impl StoreOfCa {
                 sender.send_modify(|count| *count += 1);
                 while let Ok(batches) = subscription.next().await {
                     let events = batches.iter().flat_map(|batch| &batch.events);
-                    let concerns = |event: &Event| {
-                        matches!(event, Event::Cluster(_) | Event::Node(_))
-                    };
+                    let concerns =
+                        |event: &Event| matches!(event, Event::Cluster(_) | Event::Node(_));
                     if events.into_iter().any(concerns) {
                         sender.send_modify(|count| *count += 1);
                     }

@@ -93,9 +93,7 @@ fn seen(status: &Status) -> Leadership {
 
 fn proposing(error: ProposeError) -> Error {
     match error {
-        ProposeError::NotLeader { leader: found } => {
-            Error::NotLeader { leader: found.map(leader) }
-        }
+        ProposeError::NotLeader { leader: found } => Error::NotLeader { leader: found.map(leader) },
         ProposeError::Unavailable => Error::NoQuorum,
         ProposeError::Unknown { .. } => Error::Unknown,
         ProposeError::TooLarge { size, limit } => Error::TooLarge { size, limit },
@@ -134,4 +132,3 @@ impl Consensus for RaftConsensus {
         self.leadership.clone()
     }
 }
-

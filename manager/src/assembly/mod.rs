@@ -136,13 +136,8 @@ impl Manager {
         let leaders = Arc::new(Remote::new(reach.clone(), clock.clone()));
         let store = Store::new(objects, consensus.clone(), leaders, clock.clone());
         let authority: Arc<dyn CaStore> = Arc::new(StoreOfCa::new(store.clone(), &tasks));
-        let dispatcher = Dispatcher::new(
-            store.clone(),
-            reach,
-            clock.clone(),
-            random.clone(),
-            tasks.clone(),
-        );
+        let dispatcher =
+            Dispatcher::new(store.clone(), reach, clock.clone(), random.clone(), tasks.clone());
         tasks.spawn(TaskKind::Certificates, ca::follow::run(authority.clone(), keeper.clone()));
         let leader = lead::Leader {
             store: store.clone(),
@@ -202,8 +197,7 @@ fn keyring(keeper: &Keeper, random: &SharedRandom) -> Result<Arc<Keyring>, Error
     let mut keys = keeper.data_keys();
     keys.sort_by_key(|key| key.id);
     let newest = keys.pop().ok_or(Error::NoDataKey)?;
-    let ring =
-        Keyring::new(KeyId(newest.id), &Key::from_bytes(newest.key), random.clone());
+    let ring = Keyring::new(KeyId(newest.id), &Key::from_bytes(newest.key), random.clone());
     for key in keys {
         ring.add(KeyId(key.id), &Key::from_bytes(key.key));
     }
