@@ -1,8 +1,10 @@
 //! `shoald`: the composition root. Reads options, takes the data root, composes, serves, and on SIGTERM goes away
 //! without touching a container.
 
+mod cluster;
 mod compose;
 mod config;
+mod executor;
 mod facts;
 mod lock;
 mod networking;
@@ -62,6 +64,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => tracing::info!("SIGINT: leaving, containers stay"),
         () = tasks.stopping().cancelled_owned() => {}
     }
+    closing.cluster.stop().await;
     let failed = tasks.shut_down().await;
     seal::seal(&closing.images).await;
     if let Err(error) = closing.networks.leave().await {

@@ -1,5 +1,6 @@
 //! Effects of a manager: store, leader loops, CA, dispatcher, control.
 
+pub mod allocate;
 pub mod assembly;
 pub mod ca;
 pub mod consensus;
@@ -7,7 +8,6 @@ pub mod control;
 pub mod dispatcher;
 pub mod orchestrate;
 pub mod peers;
-pub mod allocate;
 mod planning;
 pub mod schedule;
 pub mod store;

@@ -12,8 +12,10 @@ use shoal_manager_raft::Raft;
 use crate::ca::CaStore;
 use crate::ca::signing::Signing;
 use crate::ca::turn::Turn;
+use crate::control::RandomIds;
 use crate::dispatcher::Dispatcher;
 use crate::store::Store;
+use crate::{allocate, orchestrate, schedule};
 
 use super::roles;
 
@@ -63,6 +65,11 @@ impl Leader {
         }
     }
 
+    async fn orchestrate(&self) {
+        let mut ids = RandomIds(self.random.clone());
+        match orchestrate::run(self.store.clone(), self.clock.clone(), &mut ids).await {}
+    }
+
     fn duties(&self) -> Vec<BoxFuture<'_, ()>> {
         let signing = Signing {
             store: self.authority.clone(),
@@ -80,6 +87,9 @@ impl Leader {
             Box::pin(turn.run()),
             Box::pin(self.dispatcher.lead()),
             Box::pin(roles::run(&self.store, &self.raft, &self.clock)),
+            Box::pin(allocate::run(self.store.clone(), self.clock.clone())),
+            Box::pin(schedule::run(self.store.clone(), self.clock.clone())),
+            Box::pin(self.orchestrate()),
         ]
     }
 }

@@ -38,9 +38,9 @@ impl Membership for Handler {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let caller = authorize::caller(request.extensions())?.node;
         let JoinRequest { raft_id, address } = request.into_inner();
-        let address = address.parse().map_err(|_| {
-            Status::invalid_argument(format!("`{address}` is not ADDRESS:PORT"))
-        })?;
+        let address = address
+            .parse()
+            .map_err(|_| Status::invalid_argument(format!("`{address}` is not ADDRESS:PORT")))?;
         let committed = self.store.update(|txn| {
             let Some(node) = txn.node(caller).cloned() else { return Ok(false) };
             let manager = Some(ManagerAddress { raft_id, address });
@@ -72,8 +72,7 @@ pub(super) async fn join(
         for address in managers.iter().filter(|address| **address != member.address) {
             let call = async {
                 let channel = connect::channel(credentials, address, Expected::Manager)?;
-                let request =
-                    JoinRequest { raft_id: member.id.0, address: member.address.clone() };
+                let request = JoinRequest { raft_id: member.id.0, address: member.address.clone() };
                 MembershipClient::new(channel).join(request).await.map_err(|status| {
                     Failure::new(
                         shoal_model::ErrorKind::Unavailable,

@@ -2,11 +2,8 @@
 //!
 //! The composition root gives identity, roots and time; everything here ends with [`Manager::shut_down`].
 
-mod ca_store;
-mod consensus;
 mod lead;
 mod membership;
-mod reach;
 mod roles;
 
 use std::net::SocketAddr;
@@ -25,14 +22,14 @@ use shoal_proto::membership::membership_server::MembershipServer;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
-use crate::ca::{self, CaServer, CaStore};
-use crate::dispatcher::Dispatcher;
+use crate::ca::{self, CaServer, CaStore, StoredCa};
+use crate::consensus::raft::RaftConsensus;
+use crate::control::Control;
+use crate::dispatcher::{Dispatcher, liveness};
+use crate::peers::Peers;
 use crate::store::forward::{Remote, Server as StoreServer};
+use crate::store::machine::Machine;
 use crate::store::{Objects, Store};
-
-use ca_store::StoreOfCa;
-use consensus::{Machine, RaftConsensus};
-use reach::Reach;
 
 /// What a manager is started with.
 #[derive(Debug)]
@@ -47,6 +44,8 @@ pub struct Options {
     pub advertise: String,
     /// Timing at start; the rest follows the cluster's settings.
     pub raft: RaftConfig,
+    /// Whom it takes for the cluster.
+    pub begin: Begin,
 }
 
 /// What a manager needs of its surroundings.
@@ -96,6 +95,8 @@ impl Classified for Error {
 pub struct Manager {
     /// The objects of the cluster.
     pub store: Store,
+    /// What the API calls.
+    pub control: Control,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
@@ -123,22 +124,24 @@ impl Manager {
             config: options.raft,
             directory: options.directory,
             sealer: keyring(&keeper, &random)?,
-            connector: Arc::new(Reach::new(&credentials)),
+            connector: Arc::new(Peers::new(&credentials)),
             machine: Box::new(Machine::new(objects.clone())),
             disk,
             clock: clock.clone(),
-            begin: Begin::AsStored,
+            begin: options.begin,
         })
         .await?;
         let tasks = Tasks::new();
         let consensus = Arc::new(RaftConsensus::new(raft.clone(), &tasks));
-        let reach = Arc::new(Reach::new(&credentials));
-        let leaders = Arc::new(Remote::new(reach.clone(), clock.clone()));
+        let peers = Arc::new(Peers::new(&credentials));
+        let leaders = Arc::new(Remote::new(peers.clone(), clock.clone()));
         let store = Store::new(objects, consensus.clone(), leaders, clock.clone());
-        let authority: Arc<dyn CaStore> = Arc::new(StoreOfCa::new(store.clone(), &tasks));
+        let stored = Arc::new(StoredCa::new(store.clone(), clock.clone()));
+        tasks.spawn(TaskKind::Certificates, Arc::clone(&stored).run());
+        let authority: Arc<dyn CaStore> = stored;
         let dispatcher = Dispatcher::new(
             store.clone(),
-            reach,
+            Arc::new(liveness::Remote::new(peers, clock.clone())),
             clock.clone(),
             random.clone(),
             tasks.clone(),
@@ -155,17 +158,17 @@ impl Manager {
         };
         tasks.spawn(TaskKind::LeaderLoop, leader.run());
         tasks.spawn(TaskKind::LeaderLoop, follow_settings(store.clone(), raft.clone()));
-        let (sessions, liveness) = dispatcher.services();
-        let ca = CaServer::new(authority.clone(), clock.clone(), random);
+        let (sessions, beats) = dispatcher.services();
+        let ca = CaServer::new(authority.clone(), clock.clone(), random.clone());
         let membership = membership::Handler::new(store.clone());
         let router = Server::builder()
             .layer(Authorize::new(&credentials))
             .add_service(raft.service())
-            .add_service(StoreServer::service(consensus))
+            .add_service(StoreServer::service(consensus.clone()))
             .add_service(CaService::new(ca))
             .add_service(MembershipServer::new(membership))
             .add_service(sessions)
-            .add_service(liveness);
+            .add_service(beats);
         let incoming = listen::accept(listener, &credentials, &tasks);
         let stop = tasks.stopping();
         tasks.spawn(TaskKind::ClusterListener, async move {
@@ -174,7 +177,8 @@ impl Manager {
                 tracing::error!(error = %Chain(&error), "the manager's server ended");
             }
         });
-        Ok(Self { store, raft, authority, keeper, tasks })
+        let control = Control::new(store.clone(), consensus, random);
+        Ok(Self { store, control, raft, authority, keeper, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.
@@ -202,8 +206,7 @@ fn keyring(keeper: &Keeper, random: &SharedRandom) -> Result<Arc<Keyring>, Error
     let mut keys = keeper.data_keys();
     keys.sort_by_key(|key| key.id);
     let newest = keys.pop().ok_or(Error::NoDataKey)?;
-    let ring =
-        Keyring::new(KeyId(newest.id), &Key::from_bytes(newest.key), random.clone());
+    let ring = Keyring::new(KeyId(newest.id), &Key::from_bytes(newest.key), random.clone());
     for key in keys {
         ring.add(KeyId(key.id), &Key::from_bytes(key.key));
     }

@@ -61,7 +61,8 @@ fn plan(nodes: &[Arc<Node>], members: &BTreeMap<RaftId, Member>, own: RaftId) ->
             steps.push(Step::Add(Member { id: *id, node: node.id, address }));
         }
     }
-    let mut gone: Vec<RaftId> = members.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
+    let mut gone: Vec<RaftId> =
+        members.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
     gone.sort_by_key(|id| *id == own);
     steps.extend(gone.into_iter().map(Step::Remove));
     steps
@@ -148,9 +149,9 @@ async fn take(store: &Store, raft: &Raft, step: &Step) -> Result<(), String> {
             raft.transfer_leadership(None).await.map(|_| ()).map_err(|error| said(&error))
         }
         Step::Remove(id) => raft.remove(*id).await.map_err(|error| said(&error)),
-        Step::Turn(node, role) => turn(store, *node, *role)
-            .await
-            .map_err(|error| Chain(&error).to_string()),
+        Step::Turn(node, role) => {
+            turn(store, *node, *role).await.map_err(|error| Chain(&error).to_string())
+        }
     }
 }
 
