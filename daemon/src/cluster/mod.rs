@@ -260,8 +260,13 @@ impl Host {
         self.set(Current::Pending);
         match self.begin(&request, record, advertise, data_path).await {
             Ok(member) => {
-                let node = member.node();
+                let (node, mut view) = (member.node(), member.view());
                 self.set(Current::Member(member));
+                // Docker answers when the node is ready for tasks; the cluster exists in any case.
+                tokio::select! {
+                    _ = view.wait_for(|view| view.session.is_some()) => {}
+                    () = self.around.clock.sleep(LEAD_WAIT) => {}
+                }
                 Ok(node)
             }
             Err(error) => {
