@@ -144,7 +144,8 @@ impl Directory {
         let mut first = Ok(());
         for entry in entries.flatten() {
             if entry.path() != self.file() {
-                first = first.and(remove(&entry.path()));
+                let removed = remove(&entry.path());
+                first = first.and(removed);
             }
         }
         first?;
