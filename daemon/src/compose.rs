@@ -123,8 +123,7 @@ async fn cluster(
     };
     let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));
     let (tasks, make) = (tasks.clone(), Box::new(make));
-    let host =
-        cluster::Host::open(&config.data_root, clock, random, disk, tasks, events, make);
+    let host = cluster::Host::open(&config.data_root, clock, random, disk, tasks, events, make);
     host.await.map_err(|failure| anyhow::anyhow!("cannot take up membership: {failure}"))
 }
 

@@ -67,8 +67,7 @@ mod tests {
     #[test]
     fn what_is_neither_is_refused() {
         for term in ["gpu", "gpu=", "=1", "gpu=a=b", "gpu=-1", ""] {
-            let text =
-                format!("invalid generic resource `{term}`: write KIND=NUMBER or KIND=NAME");
+            let text = format!("invalid generic resource `{term}`: write KIND=NUMBER or KIND=NAME");
             assert_eq!(parsed(&[term]), Err(text));
         }
         for values in [["gpu=1", "gpu=a"], ["gpu=1", "gpu=2"]] {

@@ -90,6 +90,11 @@ fn event(change: &Change, now: Timestamp) -> Option<Event> {
         Change::Node(diff) => one(EventKind::Node, diff, now, |node| {
             (node.id.to_string(), node.meta, node_name(node), node_changes)
         }),
+        // For users a service is gone when it is removed, not when its last task has ended.
+        Change::Service(Diff { old: Some(old), .. }) if old.removing => None,
+        Change::Service(Diff { old: old @ Some(_), new: Some(new) }) if new.removing => {
+            event(&Change::Service(Diff { old: old.clone(), new: None }), now)
+        }
         Change::Service(diff) => one(EventKind::Service, diff, now, |service| {
             let name = service.spec.annotations.name.clone();
             (service.id.to_string(), service.meta, name, service_changes)
@@ -196,7 +201,9 @@ fn service_changes(old: &Service, new: &Service, attributes: &mut Attributes) {
         ServiceMode::Replicated { replicas } => Some(replicas.unwrap_or(1).to_string()),
         ServiceMode::Global | ServiceMode::GlobalJob | ServiceMode::ReplicatedJob { .. } => None,
     });
-    both("updatestate", |service| service.update.as_ref().map(|update| state(update.state).to_owned()));
+    both("updatestate", |service| {
+        service.update.as_ref().map(|update| state(update.state).to_owned())
+    });
 }
 
 const fn state(state: UpdateState) -> &'static str {

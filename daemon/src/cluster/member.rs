@@ -117,7 +117,8 @@ impl Member {
             executor,
         });
         tasks.spawn(TaskKind::Certificates, Arc::clone(&member).follow_managers(renew));
-        let published = super::events::publish(member.manager.subscribe(), member.around.events.clone());
+        let published =
+            super::events::publish(member.manager.subscribe(), member.around.events.clone());
         tasks.spawn(TaskKind::Stream, published);
         tasks.spawn(TaskKind::ClusterListener, Arc::clone(&member).follow_role());
         Ok(member)
