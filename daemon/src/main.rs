@@ -6,6 +6,7 @@ mod compose;
 mod config;
 mod executor;
 mod facts;
+mod generic;
 mod lock;
 mod networking;
 mod options;

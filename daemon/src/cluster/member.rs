@@ -7,6 +7,7 @@ use std::time::Duration;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
+use shoal_engine::events::Bus;
 use shoal_identity::Keeper;
 use shoal_identity::renew::{Managers, Renewer};
 use shoal_manager::assembly::{Manager, Options, Surroundings};
@@ -31,6 +32,8 @@ pub(super) struct Around {
     pub(super) random: SharedRandom,
     pub(super) disk: SharedDisk,
     pub(super) directory: Directory,
+    /// Where the cluster's events are published.
+    pub(super) events: Bus,
 }
 
 /// A member.
@@ -114,6 +117,9 @@ impl Member {
             executor,
         });
         tasks.spawn(TaskKind::Certificates, Arc::clone(&member).follow_managers(renew));
+        let published =
+            super::events::publish(member.manager.subscribe(), member.around.events.clone());
+        tasks.spawn(TaskKind::Stream, published);
         tasks.spawn(TaskKind::ClusterListener, Arc::clone(&member).follow_role());
         Ok(member)
     }

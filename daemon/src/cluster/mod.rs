@@ -5,6 +5,7 @@
 
 mod addresses;
 mod control;
+mod events;
 mod found;
 mod member;
 mod port;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
+use shoal_engine::events::Bus;
 use shoal_identity::{Keeper, NodeFiles, UnlockKey, chain, credentials, files, join};
 use shoal_manager::store;
 use shoal_manager_raft::{Begin, RaftId};
@@ -92,13 +94,14 @@ impl Host {
         random: SharedRandom,
         disk: SharedDisk,
         tasks: Tasks,
+        events: Bus,
         make_executor: MakeExecutor,
     ) -> Result<Arc<Self>, Failure> {
         let directory = Directory::new(data_root, disk.clone());
         directory.make()?;
         let files = NodeFiles::open(&directory.certificates(), disk.clone(), random.clone())?;
         let host = Arc::new(Self {
-            around: Around { clock, random, disk, directory },
+            around: Around { clock, random, disk, directory, events },
             files,
             make_executor,
             tasks,
