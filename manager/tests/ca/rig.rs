@@ -84,6 +84,7 @@ impl Rig {
             unlock_key_version: 0,
             revoked: Vec::new(),
             feature_level: 1,
+            mesh_cursor: 0,
         };
         let directory = tempfile::tempdir().unwrap();
         let id = NodeId::from_bytes([9; 16]);
