@@ -16,7 +16,8 @@ use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_identity::{Keeper, authorize::Authorize, listen};
-use shoal_manager_raft::{Begin, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
+use shoal_manager_core::store::State;
+use shoal_manager_raft::{Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 
 use crate::ca::{self, CaServer, CaStore, StoredCa};
-use crate::consensus::raft::RaftConsensus;
+use crate::consensus::raft::{RaftConsensus, View};
 use crate::control::Control;
 use crate::dispatcher::{Dispatcher, liveness};
 use crate::peers::Peers;
@@ -226,6 +227,41 @@ impl Manager {
         self.tasks.shut_down().await;
         self.raft.shutdown().await;
     }
+}
+
+/// Which log is begun.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "as in Options")]
+pub struct Log {
+    pub directory: PathBuf,
+    pub raft_id: RaftId,
+    pub advertise: String,
+}
+
+/// Begins a log that no one has yet with a state; [`Manager::start`] then goes on with it, and must
+/// [take over](Manager::take_over).
+///
+/// # Errors
+/// When it cannot be written. Remove the directory then.
+pub async fn begin_with(
+    log: Log,
+    keeper: &Keeper,
+    random: &SharedRandom,
+    disk: SharedDisk,
+    state: State,
+) -> Result<(), Error> {
+    let node = keeper.credentials().identity().node;
+    let index = state.index();
+    shoal_manager_raft::begin_with(Fresh {
+        member: Member { id: log.raft_id, node, address: log.advertise },
+        directory: log.directory,
+        sealer: keyring(keeper, random)?,
+        disk,
+        state: Box::new(View(state)),
+        index,
+    })
+    .await?;
+    Ok(())
 }
 
 /// The keys of the log: the newest seals, all open.

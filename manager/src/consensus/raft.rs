@@ -34,7 +34,8 @@ impl raft::StateMachine for Machine {
     }
 }
 
-struct View(State);
+/// A state to be written.
+pub(crate) struct View(pub(crate) State);
 
 impl raft::SnapshotView for View {
     fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
