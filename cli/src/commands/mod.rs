@@ -17,6 +17,7 @@ mod logs;
 mod network;
 mod objects;
 mod prune;
+mod recovery;
 mod registry;
 mod run;
 mod start;
@@ -40,6 +41,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
     Group { name: "network", about: "Manage networks" },
+    Group { name: "swarm", about: "Manage the cluster" },
     Group { name: "system", about: "Manage the engine" },
     Group { name: "volume", about: "Manage volumes" },
 ];
@@ -63,6 +65,7 @@ static TABLES: &[&[Command]] = &[
     logs::COMMANDS,
     network::COMMANDS,
     prune::COMMANDS,
+    recovery::COMMANDS,
     registry::COMMANDS,
     run::COMMANDS,
     start::COMMANDS,

@@ -24,6 +24,8 @@ use super::worker::{Dial, secrets};
 
 /// Before a manager that did not start is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// A worker that is refused for so long is no member any more.
+const REFUSED: Duration = Duration::from_secs(10);
 
 /// What a member needs of its surroundings.
 #[derive(Clone)]
@@ -228,7 +230,7 @@ impl Member {
     async fn start_manager(&self) -> Result<(), Failure> {
         let record = self.record();
         let manager =
-            start_manager(&record, self.keeper.clone(), Begin::AsStored, &self.around).await?;
+            start_manager(&record, self.keeper.clone(), &self.around).await?;
         let manager = Arc::new(manager);
         self.manager.send_replace(Some(manager.clone()));
         let known = Known { view: self.view.clone(), seeds: record.remotes };
@@ -241,6 +243,10 @@ impl Member {
 
     /// Ends everything; containers run on.
     pub(super) async fn stop(&self) {
+        // First of all: until another leads, nothing can be written.
+        if let Some(manager) = self.manager() {
+            manager.hand_over().await;
+        }
         self.tasks.shut_down().await;
         if let Some(manager) = self.manager.send_replace(None) {
             manager.shut_down().await;
@@ -262,6 +268,21 @@ impl Member {
     }
 }
 
+/// Waits until managers refuse this node as a stranger, and none takes it. `None`: the member has ended.
+pub(super) async fn refused(mut view: watch::Receiver<View>, clock: &SharedClock) -> Option<String> {
+    loop {
+        let refused = view.wait_for(|view| view.refused.is_some()).await.ok()?.refused.clone();
+        tokio::select! {
+            taken = view.wait_for(|view| view.session.is_some()) => drop(taken.ok()?),
+            () = clock.sleep(REFUSED) => {
+                if view.borrow().refused.is_some() {
+                    return refused;
+                }
+            }
+        }
+    }
+}
+
 fn is_to_rotate(node: &shoal_model::cluster::Node) -> bool {
     node.certificate.state == shoal_model::cluster::node::IssueState::Rotate
 }
@@ -270,7 +291,6 @@ fn is_to_rotate(node: &shoal_model::cluster::Node) -> bool {
 pub(super) async fn start_manager(
     record: &Record,
     keeper: Keeper,
-    begin: Begin,
     around: &Around,
 ) -> Result<Manager, Failure> {
     let listen: SocketAddr = record.listen.parse().map_err(|_| {
@@ -282,7 +302,8 @@ pub(super) async fn start_manager(
         listen,
         advertise: record.advertise.clone(),
         raft: record.raft.clone(),
-        begin,
+        begin: if record.alone { Begin::Alone } else { Begin::AsStored },
+        ready: !record.alone,
     };
     let surroundings = Surroundings {
         keeper,

@@ -46,6 +46,9 @@ pub(super) struct Record {
     /// Empty unless joining.
     pub(super) token: String,
     pub(super) availability: Availability,
+    /// This manager is to be the only one, and the cluster does not say so yet.
+    #[serde(default)]
+    pub(super) alone: bool,
 }
 
 impl Record {
@@ -61,6 +64,7 @@ impl Record {
             remotes: Vec::new(),
             token: String::new(),
             availability: Availability::Active,
+            alone: false,
         }
     }
 }

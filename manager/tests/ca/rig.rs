@@ -85,6 +85,7 @@ impl Rig {
             revoked: Vec::new(),
             mesh_cursor: 0,
             feature_level: 1,
+            mesh_cursor: 0,
         };
         let directory = tempfile::tempdir().unwrap();
         let id = NodeId::from_bytes([9; 16]);
