@@ -32,14 +32,10 @@ pub(super) async fn logs(ctx: Context) -> Answer {
     let logs = ctx.ports.containers.logs(ctx.name(), options).await?;
     let framed = !logs.tty;
     let lines = logs.records.map(move |item| {
-        let output = item.map_or_else(
-            |failure| Output {
-                kind: OutputKind::Stderr,
-                bytes: format!("Error grabbing logs: {failure}\n").into_bytes(),
-            },
-            |record| shape.output(record),
-        );
-        Ok::<Bytes, std::convert::Infallible>(frame::encode(output, framed))
+        Ok::<Bytes, std::convert::Infallible>(match item {
+            Ok(record) => frame::encode(shape.output(record), framed),
+            Err(failure) => frame::log_failure(&failure, framed),
+        })
     });
     let kind = if framed && ctx.version.at_least(42) { MULTIPLEXED } else { RAW };
     Ok(typed(StatusCode::OK, kind, Body::from_stream(lines)))

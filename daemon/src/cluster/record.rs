@@ -46,6 +46,9 @@ pub(super) struct Record {
     /// Empty unless joining.
     pub(super) token: String,
     pub(super) availability: Availability,
+    /// Where the node API listened last; zero: nowhere yet.
+    #[serde(default)]
+    pub(super) node_api_port: u16,
 }
 
 impl Record {
@@ -61,6 +64,7 @@ impl Record {
             remotes: Vec::new(),
             token: String::new(),
             availability: Availability::Active,
+            node_api_port: 0,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::ca::{self, CaServer, CaStore, StoredCa};
 use crate::consensus::raft::RaftConsensus;
 use crate::control::Control;
 use crate::dispatcher::{Dispatcher, liveness};
+use crate::logs::Logs;
 use crate::peers::Peers;
 use crate::store::forward::{Remote, Server as StoreServer};
 use crate::store::machine::Machine;
@@ -97,6 +98,8 @@ pub struct Manager {
     pub store: Store,
     /// What the API calls.
     pub control: Control,
+    /// Logs of tasks, wherever they are.
+    pub logs: Logs,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
@@ -178,7 +181,8 @@ impl Manager {
             }
         });
         let control = Control::new(store.clone(), consensus, random);
-        Ok(Self { store, control, raft, authority, keeper, tasks })
+        let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
+        Ok(Self { store, control, logs, raft, authority, keeper, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.
