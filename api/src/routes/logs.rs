@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::StreamExt as _;
 use http::StatusCode;
-use shoal_model::container::{LogOptions, LogRecord, Output, OutputKind, StatsSample};
+use shoal_model::container::{LogOptions, LogRecord, Output, StatsSample};
 
 use super::system::time_of;
 use crate::convert::{stats as convert, time};
