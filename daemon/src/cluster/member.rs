@@ -17,8 +17,10 @@ use shoal_model::cluster::NodeId;
 use shoal_model::cluster::node::NodeRole;
 use shoal_worker::agent::{self, View, Worker};
 use shoal_worker::executor::Executor;
+use shoal_worker::node_api;
 use tokio::sync::{Notify, watch};
 
+use super::node_api::Listening;
 use super::record::{Directory, Record};
 use super::worker::{Dial, secrets};
 
@@ -73,12 +75,13 @@ impl Managers for Known {
 }
 
 impl Member {
-    /// Starts worker and certificate renewal; `manager` when one runs already.
+    /// Starts worker, node API and certificate renewal; `manager` when one runs already.
     pub(super) async fn start(
         keeper: Keeper,
         record: Record,
         manager: Option<Manager>,
         executor: Arc<dyn Executor>,
+        api: Option<Listening>,
         around: Around,
     ) -> Result<Arc<Self>, Failure> {
         let tasks = Tasks::new();
@@ -98,6 +101,9 @@ impl Member {
             tasks: tasks.clone(),
         };
         let worker = Worker::start(options, ports).await?;
+        if let Some(Listening { listener, .. }) = api {
+            node_api::serve(listener, keeper.credentials(), executor.clone(), &tasks);
+        }
         let view = worker.view();
         let renew = Arc::new(Notify::new());
         let renewer = Renewer {

@@ -8,6 +8,7 @@ mod control;
 mod events;
 mod found;
 mod member;
+mod node_api;
 mod port;
 mod record;
 mod status;
@@ -45,8 +46,9 @@ const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// A bootstrapped manager leads well within this time.
 const LEAD_WAIT: Duration = Duration::from_secs(10);
 
-/// Makes the executor once the node's id is known.
-pub(crate) type MakeExecutor = Box<dyn Fn(NodeId) -> Arc<dyn Executor> + Send + Sync>;
+/// Makes the executor once the node's id is known, and where its node API listens.
+pub(crate) type MakeExecutor =
+    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Arc<dyn Executor> + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
@@ -217,6 +219,20 @@ impl Host {
         }
     }
 
+    /// Starts the member with everything that it serves.
+    async fn start(
+        &self,
+        keeper: Keeper,
+        mut record: Record,
+        manager: Option<shoal_manager::assembly::Manager>,
+    ) -> Result<Arc<Member>, Failure> {
+        let around = self.around.clone();
+        let api = node_api::listen(&mut record, &around.directory).await?;
+        let address = api.as_ref().map(|api| api.advertise);
+        let executor = (self.make_executor)(keeper.credentials().identity().node, address);
+        Member::start(keeper, record, manager, executor, api, around).await
+    }
+
     async fn run(&self, keeper: Keeper, mut record: Record) -> Result<Current, Failure> {
         let identity = keeper.credentials().identity();
         let manager = match identity.role {
@@ -230,9 +246,8 @@ impl Host {
             Some(manager) => !manager.raft.is_initialized().await.unwrap_or(true),
             None => false,
         };
-        let executor = (self.make_executor)(identity.node);
         let remotes = record.remotes.clone();
-        let member = Member::start(keeper, record, manager, executor, self.around.clone()).await?;
+        let member = self.start(keeper, record, manager).await?;
         if joins && let Some(manager) = member.manager() {
             let clock = self.around.clock.clone();
             self.tasks.spawn(TaskKind::ClusterListener, async move {
@@ -330,8 +345,7 @@ impl Host {
             manager.shut_down().await;
             return Err(error);
         }
-        let executor = (self.make_executor)(keeper.credentials().identity().node);
-        Member::start(keeper, record, Some(manager), executor, around.clone()).await
+        self.start(keeper, record, Some(manager)).await
     }
 
     /// Joins a cluster; answers when this node is a member, or after [`JOIN_WAIT`].

@@ -30,6 +30,7 @@ use crate::ca::{self, CaServer, CaStore, StoredCa};
 use crate::consensus::raft::{RaftConsensus, View};
 use crate::control::Control;
 use crate::dispatcher::{Dispatcher, liveness};
+use crate::logs::Logs;
 use crate::peers::Peers;
 use crate::store::forward::{Remote, Server as StoreServer};
 use crate::store::machine::Machine;
@@ -106,6 +107,8 @@ pub struct Manager {
     pub store: Store,
     /// What the API calls.
     pub control: Control,
+    /// Logs of tasks, wherever they are.
+    pub logs: Logs,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
@@ -189,9 +192,10 @@ impl Manager {
                 tracing::error!(error = %Chain(&error), "the manager's server ended");
             }
         });
-        let seats = seats::Seats { raft: raft.clone(), channels: peers, clock };
+        let seats = seats::Seats { raft: raft.clone(), channels: peers, clock: clock.clone() };
         let control = Control::new(store.clone(), Arc::new(seats), random);
-        Ok(Self { store, control, raft, authority, keeper, ready, tasks })
+        let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
+        Ok(Self { store, control, logs, raft, authority, keeper, ready, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.
