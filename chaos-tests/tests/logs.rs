@@ -161,7 +161,10 @@ fn who_follows_sees_new_tasks_and_goes_on_after_a_daemon_was_killed() {
     let following = Following::begin(&lab, &["web"]);
     let hosts = || {
         let heard = following.heard();
-        heard.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect::<BTreeSet<_>>()
+        heard
+            .lines()
+            .filter_map(|line| Some(line.split_once(' ')?.0.to_owned()))
+            .collect::<BTreeSet<_>>()
     };
     eventually("lines of two hosts", PATIENCE, || hosts().len() == 2).unwrap();
     lab.run(1, &["service", "scale", "-d", "web=3"]).unwrap();

@@ -235,8 +235,7 @@ impl Member {
 
     async fn start_manager(&self) -> Result<(), Failure> {
         let record = self.record();
-        let manager =
-            start_manager(&record, self.keeper.clone(), &self.around).await?;
+        let manager = start_manager(&record, self.keeper.clone(), &self.around).await?;
         let manager = Arc::new(manager);
         self.manager.send_replace(Some(manager.clone()));
         let known = Known { view: self.view.clone(), seeds: record.remotes };
@@ -275,16 +274,21 @@ impl Member {
 }
 
 /// Waits until managers refuse this node as a stranger, and none takes it. `None`: the member has ended.
-pub(super) async fn refused(mut view: watch::Receiver<View>, clock: &SharedClock) -> Option<String> {
+pub(super) async fn refused(
+    mut view: watch::Receiver<View>,
+    clock: &SharedClock,
+) -> Option<String> {
     loop {
         let refused = view.wait_for(|view| view.refused.is_some()).await.ok()?.refused.clone();
         tokio::select! {
-            taken = view.wait_for(|view| view.session.is_some()) => drop(taken.ok()?),
-            () = clock.sleep(REFUSED) => {
-                if view.borrow().refused.is_some() {
-                    return refused;
-                }
+            taken = view.wait_for(|view| view.session.is_some()) => {
+                taken.ok()?;
+                continue;
             }
+            () = clock.sleep(REFUSED) => {}
+        }
+        if view.borrow().refused.is_some() {
+            return refused;
         }
     }
 }

@@ -17,7 +17,9 @@ use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_identity::{Keeper, authorize::Authorize, listen};
 use shoal_manager_core::store::State;
-use shoal_manager_raft::{Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
+use shoal_manager_raft::{
+    Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError,
+};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
