@@ -40,8 +40,8 @@ impl ServiceLab {
     /// # Errors
     /// When a host does not start or does not join.
     pub fn up(name: &str, hosts: u8, managers: u8, flags: &[&str]) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("shoal-services-").tempdir()?;
-        let lab = Guard(Lab::up(name, &directory.path().join("lab"), hosts, flags)?);
+        let directory = tempfile::Builder::new().prefix("q").tempdir()?;
+        let lab = Guard(Lab::up(name, &directory.path().join("l"), hosts, flags)?);
         let rootfs = directory.path().join("rootfs.tar");
         image::busybox_rootfs(&rootfs)?;
         let rootfs = rootfs.display().to_string();
