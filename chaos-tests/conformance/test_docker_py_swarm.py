@@ -134,6 +134,7 @@ def test_service_attributes(client, service):
 
 
 def test_service_scale_update_rollback_force(client, service):
+    service.reload()
     assert service.scale(3) is not None
     until(lambda: len(running(service)) == 3)
     before = {task["ID"] for task in running(service)}
