@@ -143,7 +143,8 @@ impl ServiceLab {
     /// # Errors
     /// When it fails.
     pub fn ps(&self, service: &str, format: &str) -> anyhow::Result<Vec<String>> {
-        let text = self.docker(&["service", "ps", "--no-trunc", "--format", format, service])?;
+        let arguments = ["service", "ps", "--no-trunc", "--format", format, service];
+        let text = stdout(self.lab.docker(1).args(arguments))?;
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();
         Ok(lines)
