@@ -55,6 +55,8 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
                 "swarm",
                 "--test",
                 "swarm_faults",
+                "--test",
+                "services",
             ])?,
             "linear" => linear(named)?,
             other => anyhow::bail!("unknown stage {other}"),
