@@ -266,13 +266,14 @@ impl Member {
 pub(super) async fn refused(mut view: watch::Receiver<View>, clock: &SharedClock) -> Option<String> {
     loop {
         let refused = view.wait_for(|view| view.refused.is_some()).await.ok()?.refused.clone();
-        tokio::select! {
-            taken = view.wait_for(|view| view.session.is_some()) => drop(taken.ok()?),
-            () = clock.sleep(REFUSED) => {
-                if view.borrow().refused.is_some() {
-                    return refused;
-                }
-            }
+        let taken = tokio::select! {
+            taken = view.wait_for(|view| view.session.is_some()) => Some(taken.map(drop)),
+            () = clock.sleep(REFUSED) => None,
+        };
+        match taken {
+            Some(taken) => taken.ok()?,
+            None if view.borrow().refused.is_some() => return refused,
+            None => {}
         }
     }
 }
