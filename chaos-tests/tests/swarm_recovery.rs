@@ -11,7 +11,7 @@ use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::image;
 use shoal_chaos_tests::lab::{Guard, Lab};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 struct Case {
     lab: Guard,

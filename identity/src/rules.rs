@@ -33,6 +33,7 @@ const TABLE: &[(&str, Allowed)] = &[
     ("/shoal.dispatcher.v1.Liveness/Report", Manager),
     ("/shoal.membership.v1.Membership/Consensus", Manager),
     ("/shoal.membership.v1.Membership/Join", Manager),
+    ("/shoal.node.v1.Node/Logs", Manager),
     ("/shoal.raft.v1.Raft/Append", Manager),
     ("/shoal.raft.v1.Raft/InstallSnapshot", Manager),
     ("/shoal.raft.v1.Raft/PreVote", Manager),

@@ -19,9 +19,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The level to which the cluster can go up now; `None`: it stays.
 pub fn allowed<'a>(cluster: &Cluster, nodes: impl Iterator<Item = &'a Arc<Node>>) -> Option<u32> {
-    let managers = nodes.filter(|node| {
-        node.spec.role == NodeRole::Manager || node.role == NodeRole::Manager
-    });
+    let managers =
+        nodes.filter(|node| node.spec.role == NodeRole::Manager || node.role == NodeRole::Manager);
     // One that has not described itself yet may be of any release.
     let levels = managers.map(|node| node.description.as_ref().map(|about| about.feature_level));
     let lowest = levels.min().flatten()?;

@@ -8,6 +8,7 @@ pub mod consensus;
 pub mod control;
 pub mod dispatcher;
 pub mod feature;
+pub mod logs;
 pub mod orchestrate;
 pub mod overview;
 pub mod peers;

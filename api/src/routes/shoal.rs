@@ -35,7 +35,8 @@ pub(super) async fn backup(mut ctx: Context) -> Answer {
 }
 
 pub(super) async fn restore(mut ctx: Context) -> Answer {
-    let bad = || ApiError::bad_request(format!("header {PASSPHRASE} must be a passphrase in base64"));
+    let bad =
+        || ApiError::bad_request(format!("header {PASSPHRASE} must be a passphrase in base64"));
     let passphrase = ctx.headers().get(PASSPHRASE).ok_or_else(bad)?;
     let passphrase = STANDARD.decode(passphrase.as_bytes()).map_err(|_| bad())?;
     let passphrase = String::from_utf8(passphrase).map_err(|_| bad())?;

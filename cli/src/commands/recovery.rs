@@ -73,9 +73,8 @@ fn plain(status: &Value, now: i64) -> String {
     let quorum = status.at("Quorum");
     let managers = status.at("Managers").list();
     let leader = managers.iter().find(|manager| manager.at("Leader").is_true());
-    let leader = leader.map_or("none", |leader| {
-        text_or(leader.at("Hostname"), leader.at("NodeID").text())
-    });
+    let leader =
+        leader.map_or("none", |leader| text_or(leader.at("Hostname"), leader.at("NodeID").text()));
     let head = [
         ("Cluster", status.at("ClusterID").text().to_owned()),
         ("Leader", leader.to_owned()),
@@ -158,7 +157,9 @@ async fn passphrase(args: &Args) -> Result<String> {
     let (file, key) = (args.text("passphrase-file"), args.text("key-file"));
     let text = match (file, key) {
         ("", "") => sys::env("SHOAL_PASSPHRASE").ok_or_else(|| {
-            Failure::new("a passphrase is needed: --passphrase-file, --key-file or SHOAL_PASSPHRASE")
+            Failure::new(
+                "a passphrase is needed: --passphrase-file, --key-file or SHOAL_PASSPHRASE",
+            )
         })?,
         ("-", "") => {
             let mut line = String::new();

@@ -5,8 +5,8 @@ use shoal_identity::files::DataKey;
 use shoal_identity::request::NodeKey;
 use shoal_identity::root::Issue;
 use shoal_identity::{PeerIdentity, keeper, root};
-use shoal_manager::ca::{configure, issue};
 use shoal_manager::ca::signing::local_signer;
+use shoal_manager::ca::{configure, issue};
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{
     Availability, IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeSpec, NodeStatus,
@@ -89,11 +89,7 @@ pub(super) fn first_manager(
     let node = Node {
         id,
         meta: Meta::default(),
-        spec: NodeSpec {
-            role: NodeRole::Manager,
-            availability,
-            ..NodeSpec::default()
-        },
+        spec: NodeSpec { role: NodeRole::Manager, availability, ..NodeSpec::default() },
         role: NodeRole::Manager,
         description: None,
         status: NodeStatus::default(),

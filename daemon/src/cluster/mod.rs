@@ -5,8 +5,10 @@
 
 mod addresses;
 mod control;
+mod events;
 mod found;
 mod member;
+mod node_api;
 mod port;
 mod record;
 mod status;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
+use shoal_engine::events::Bus;
 use shoal_identity::{Keeper, NodeFiles, UnlockKey, chain, credentials, files, join};
 use shoal_manager::store;
 use shoal_manager_raft::RaftId;
@@ -43,8 +46,9 @@ const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// A bootstrapped manager leads well within this time.
 const LEAD_WAIT: Duration = Duration::from_secs(10);
 
-/// Makes the executor once the node's id is known.
-pub(crate) type MakeExecutor = Box<dyn Fn(NodeId) -> Arc<dyn Executor> + Send + Sync>;
+/// Makes the executor once the node's id is known, and where its node API listens.
+pub(crate) type MakeExecutor =
+    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Arc<dyn Executor> + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
@@ -94,13 +98,14 @@ impl Host {
         random: SharedRandom,
         disk: SharedDisk,
         tasks: Tasks,
+        events: Bus,
         make_executor: MakeExecutor,
     ) -> Result<Arc<Self>, Failure> {
         let directory = Directory::new(data_root, disk.clone());
         directory.make()?;
         let files = NodeFiles::open(&directory.certificates(), disk.clone(), random.clone())?;
         let host = Arc::new(Self {
-            around: Around { clock, random, disk, directory },
+            around: Around { clock, random, disk, directory, events },
             files,
             make_executor,
             tasks,
@@ -214,6 +219,20 @@ impl Host {
         }
     }
 
+    /// Starts the member with everything that it serves.
+    async fn start(
+        &self,
+        keeper: Keeper,
+        mut record: Record,
+        manager: Option<shoal_manager::assembly::Manager>,
+    ) -> Result<Arc<Member>, Failure> {
+        let around = self.around.clone();
+        let api = node_api::listen(&mut record, &around.directory).await?;
+        let address = api.as_ref().map(|api| api.advertise);
+        let executor = (self.make_executor)(keeper.credentials().identity().node, address);
+        Member::start(keeper, record, manager, executor, api, around).await
+    }
+
     async fn run(&self, keeper: Keeper, mut record: Record) -> Result<Current, Failure> {
         let identity = keeper.credentials().identity();
         let manager = match identity.role {
@@ -227,9 +246,8 @@ impl Host {
             Some(manager) => !manager.raft.is_initialized().await.unwrap_or(true),
             None => false,
         };
-        let executor = (self.make_executor)(identity.node);
         let remotes = record.remotes.clone();
-        let member = Member::start(keeper, record, manager, executor, self.around.clone()).await?;
+        let member = self.start(keeper, record, manager).await?;
         if joins && let Some(manager) = member.manager() {
             let clock = self.around.clock.clone();
             self.tasks.spawn(TaskKind::ClusterListener, async move {
@@ -327,8 +345,7 @@ impl Host {
             manager.shut_down().await;
             return Err(error);
         }
-        let executor = (self.make_executor)(keeper.credentials().identity().node);
-        Member::start(keeper, record, Some(manager), executor, around.clone()).await
+        self.start(keeper, record, Some(manager)).await
     }
 
     /// Joins a cluster; answers when this node is a member, or after [`JOIN_WAIT`].

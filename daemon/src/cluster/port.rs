@@ -29,10 +29,6 @@ pub(crate) struct HostCluster(pub(crate) Arc<Host>);
 
 type Result<T> = std::result::Result<T, Failure>;
 
-fn no_logs<T>() -> Result<T> {
-    Err(Failure::not_implemented("logs of services are not implemented by Shoal yet"))
-}
-
 #[async_trait]
 impl Cluster for HostCluster {
     fn membership(&self) -> Membership {
@@ -166,9 +162,8 @@ impl Cluster for HostCluster {
         Ok(self.0.manager()?.control.remove_service(name).await?)
     }
 
-    async fn service_logs(&self, name: &str, _: LogQuery) -> Result<Stream<LogLine>> {
-        self.service(name).await?;
-        no_logs()
+    async fn service_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>> {
+        Ok(self.0.manager()?.logs.of_service(name, query).await?)
     }
 
     async fn tasks(&self, filters: TaskFilters) -> Result<Vec<Arc<Task>>> {
@@ -179,9 +174,8 @@ impl Cluster for HostCluster {
         Ok(self.0.manager()?.control.task(name).await?)
     }
 
-    async fn task_logs(&self, name: &str, _: LogQuery) -> Result<Stream<LogLine>> {
-        self.task(name).await?;
-        no_logs()
+    async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>> {
+        Ok(self.0.manager()?.logs.of_task(name, query).await?)
     }
 
     async fn secrets(&self, filters: ObjectFilters) -> Result<Vec<Arc<Secret>>> {

@@ -216,8 +216,7 @@ impl Host {
         };
         assembly::begin_with(log, &keeper, &around.random, around.disk.clone(), state).await?;
         let manager = start(&mut record, &keeper, Some(Box::new(node)), around).await?;
-        let executor = (self.make_executor)(keeper.credentials().identity().node);
-        Member::start(keeper, record, Some(manager), executor, around.clone()).await
+        self.start(keeper, record, Some(manager)).await
     }
 }
 

@@ -8,20 +8,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use shoal_base::blocking;
 use shoal_engine::Engine;
 use shoal_engine::container::settle::Verdict;
+use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::service::PortConfig;
 use shoal_model::cluster::task::ContainerStatus;
 use shoal_model::cluster::{NodeId, TaskId};
 use shoal_model::container::{
-    ContainerDetails, ListOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
+    ContainerDetails, ListOptions, LogOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
 };
 use shoal_model::filters::{ContainerFilters, LabelFilter};
 use shoal_model::{ContainerId, ErrorKind, Failure};
-use shoal_worker::executor::{End, Executor, Found, Outcome, Stage, Work};
+use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Stage, Work};
 
 use crate::ports::HostImages;
 use files::TaskFiles;
@@ -258,6 +260,18 @@ impl Executor for HostExecutor {
             .await
             .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
     }
+
+    async fn logs(&self, task: TaskId, query: LogQuery) -> Result<Option<Lines>, Failure> {
+        let Some(details) = self.container(task).await? else { return Ok(None) };
+        let LogQuery { follow, stdout, stderr, since, tail } = query;
+        let tail = tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
+        let options = LogOptions { stdout, stderr, follow, since, until: None, tail };
+        match self.engine.logs(details.id.as_str(), options).await.map_err(Failure::from) {
+            Ok(logs) => Ok(Some(logs.records)),
+            Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
 }
 
 /// What this host offers to a cluster.
@@ -282,7 +296,8 @@ pub(crate) fn description(
         resources: NodeResources {
             nano_cpus: i64::from(facts.cpus) * 1_000_000_000,
             memory: i64::try_from(facts.memory)?,
-            generic: Vec::new(),
+            generic: crate::generic::parse(&config.options.node_generic_resources)
+                .context("--node-generic-resource")?,
         },
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: crate::cluster::FEATURE_LEVEL,

@@ -11,9 +11,7 @@ use shoal_model::cluster::node::ManagerAddress;
 use shoal_model::error::{Chain, Failure};
 use shoal_proto::membership::membership_client::MembershipClient;
 use shoal_proto::membership::membership_server::Membership;
-use shoal_proto::membership::{
-    ConsensusRequest, ConsensusResponse, JoinRequest, JoinResponse,
-};
+use shoal_proto::membership::{ConsensusRequest, ConsensusResponse, JoinRequest, JoinResponse};
 use tonic::{Request, Response, Status};
 
 use crate::consensus::Overview;

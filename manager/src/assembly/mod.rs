@@ -17,7 +17,9 @@ use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_identity::{Keeper, authorize::Authorize, listen};
 use shoal_manager_core::store::State;
-use shoal_manager_raft::{Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
+use shoal_manager_raft::{
+    Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError,
+};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
@@ -30,6 +32,7 @@ use crate::ca::{self, CaServer, CaStore, StoredCa};
 use crate::consensus::raft::{RaftConsensus, View};
 use crate::control::Control;
 use crate::dispatcher::{Dispatcher, liveness};
+use crate::logs::Logs;
 use crate::peers::Peers;
 use crate::store::forward::{Remote, Server as StoreServer};
 use crate::store::machine::Machine;
@@ -106,6 +109,8 @@ pub struct Manager {
     pub store: Store,
     /// What the API calls.
     pub control: Control,
+    /// Logs of tasks, wherever they are.
+    pub logs: Logs,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
@@ -189,9 +194,10 @@ impl Manager {
                 tracing::error!(error = %Chain(&error), "the manager's server ended");
             }
         });
-        let seats = seats::Seats { raft: raft.clone(), channels: peers, clock };
+        let seats = seats::Seats { raft: raft.clone(), channels: peers, clock: clock.clone() };
         let control = Control::new(store.clone(), Arc::new(seats), random);
-        Ok(Self { store, control, raft, authority, keeper, ready, tasks })
+        let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
+        Ok(Self { store, control, logs, raft, authority, keeper, ready, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.
@@ -214,10 +220,19 @@ impl Manager {
 
     /// Hands leadership over, if this manager has it and another can take it.
     pub async fn hand_over(&self) {
-        if self.raft.status().leads()
-            && let Err(error) = self.raft.transfer_leadership(None).await
-        {
-            tracing::debug!(error = %Chain(&error), "leadership was not handed over");
+        if !self.raft.status().leads() {
+            return;
+        }
+        let clock = self.keeper.credentials().clock();
+        let began = clock.monotonic();
+        match self.raft.transfer_leadership(None).await {
+            Ok(to) => {
+                let took = (clock.monotonic() - began).as_millis();
+                tracing::info!(%to, took, "handed leadership over");
+            }
+            Err(error) => {
+                tracing::info!(error = %Chain(&error), "leadership was not handed over");
+            }
         }
     }
 

@@ -35,7 +35,8 @@ impl Seats {
         let leader = Leader { node: leader.node, address: leader.address };
         let call = async {
             let channel = self.channels.channel(&leader).await.ok()?;
-            let answer = MembershipClient::new(channel).consensus(ConsensusRequest {}).await.ok()?;
+            let answer =
+                MembershipClient::new(channel).consensus(ConsensusRequest {}).await.ok()?;
             Overview::decode(answer.into_inner())
         };
         tokio::select! {

@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_others_become_workers_and_the_survivor_has_its_new_address() {
-        let survivor = Survivor { node: NodeId::from_bytes([2; 16]), manager: address(7), new: None };
+        let survivor =
+            Survivor { node: NodeId::from_bytes([2; 16]), manager: address(7), new: None };
         use NodeRole::{Manager, Worker};
         assert_eq!(after(&survivor), [(1, Worker, None), (2, Manager, Some(7)), (3, Worker, None)]);
         let new = node(9, Manager);

@@ -99,9 +99,7 @@ impl Overview {
         };
         match quorum::check_removal(&self.voters(), &self.reachable(), seat.raft_id) {
             Ok(()) => Seat::Free,
-            Err(quorum::Refusal::LastVoter) => {
-                Seat::Needed { voters: 0, reachable: 0, needed: 1 }
-            }
+            Err(quorum::Refusal::LastVoter) => Seat::Needed { voters: 0, reachable: 0, needed: 1 },
             Err(quorum::Refusal::QuorumLost { voters, reachable, needed }) => {
                 Seat::Needed { voters, reachable, needed }
             }
@@ -157,7 +155,12 @@ pub(crate) mod tests {
             reachable: !down.contains(&number),
             lag: if down.contains(&number) { 7 } else { 0 },
         };
-        Overview { term: 3, last: Some(9), committed: Some(9), seats: (1..=voters).map(seat).collect() }
+        Overview {
+            term: 3,
+            last: Some(9),
+            committed: Some(9),
+            seats: (1..=voters).map(seat).collect(),
+        }
     }
 
     #[test]

@@ -118,4 +118,3 @@ impl std::fmt::Debug for Restore {
             .finish_non_exhaustive()
     }
 }
-
