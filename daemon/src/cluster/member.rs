@@ -285,14 +285,18 @@ pub(super) async fn refused(
 ) -> Option<String> {
     loop {
         let refused = view.wait_for(|view| view.refused.is_some()).await.ok()?.refused.clone();
-        tokio::select! {
-            taken = view.wait_for(|view| view.session.is_some()) => {
-                taken.ok()?;
-                continue;
-            }
-            () = clock.sleep(REFUSED) => {}
+        let taken = tokio::select! {
+            taken = view.wait_for(|view| view.session.is_some()) => Some(taken.map(drop)),
+            () = clock.sleep(REFUSED) => None,
+        };
+        if let Some(taken) = taken {
+            taken.ok()?;
+            continue;
         }
-        if view.borrow().refused.is_some() {
+        // Between two refusals there may be managers that do not answer at all.
+        let decided =
+            view.wait_for(|view| view.session.is_some() || view.refused.is_some()).await.ok()?;
+        if decided.session.is_none() {
             return refused;
         }
     }

@@ -220,10 +220,19 @@ impl Manager {
 
     /// Hands leadership over, if this manager has it and another can take it.
     pub async fn hand_over(&self) {
-        if self.raft.status().leads()
-            && let Err(error) = self.raft.transfer_leadership(None).await
-        {
-            tracing::debug!(error = %Chain(&error), "leadership was not handed over");
+        if !self.raft.status().leads() {
+            return;
+        }
+        let clock = self.keeper.credentials().clock();
+        let began = clock.monotonic();
+        match self.raft.transfer_leadership(None).await {
+            Ok(to) => {
+                let took = (clock.monotonic() - began).as_millis();
+                tracing::info!(%to, took, "handed leadership over");
+            }
+            Err(error) => {
+                tracing::info!(error = %Chain(&error), "leadership was not handed over");
+            }
         }
     }
 
