@@ -151,9 +151,8 @@ impl Execs {
             Failure::new(ErrorKind::Conflict, message)
         };
         let node = task.node.ok_or_else(not_scheduled)?;
-        let not_available = || {
-            Failure::new(ErrorKind::Unavailable, format!("node {node} is not available"))
-        };
+        let not_available =
+            || Failure::new(ErrorKind::Unavailable, format!("node {node} is not available"));
         let address = address(state.node(node)).ok_or_else(not_available)?;
         let channel = connect::channel(&self.credentials, &address, Expected::Node(node))?;
         Ok(NodeClient::new(channel))

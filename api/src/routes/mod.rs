@@ -140,6 +140,7 @@ table! {
     GET "/tasks" services::tasks;
     GET "/tasks/{name}" services::task;
     GET "/tasks/{name}/logs" services::task_logs;
+    POST "/tasks/{name}/exec" exec::create_in_task;
     GET "/secrets" secrets::list;
     POST "/secrets/create" secrets::create;
     GET "/secrets/{name}" secrets::inspect;
