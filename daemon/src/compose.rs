@@ -113,7 +113,7 @@ async fn cluster(
     tasks: &Tasks,
     clock: SharedClock,
 ) -> anyhow::Result<Arc<cluster::Host>> {
-    let (engine, images) = (engine.clone(), images.clone());
+    let (engine, images, events) = (engine.clone(), images.clone(), engine.events());
     let exec_root = config.exec_root.clone();
     let description = executor::description(config, facts)?;
     let time = clock.clone();
@@ -123,8 +123,8 @@ async fn cluster(
         Arc::new(HostExecutor::new(engine, images, &exec_root, node, description, time.clone()))
     };
     let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));
-    let host =
-        cluster::Host::open(&config.data_root, clock, random, disk, tasks.clone(), Box::new(make));
+    let (tasks, make) = (tasks.clone(), Box::new(make));
+    let host = cluster::Host::open(&config.data_root, clock, random, disk, tasks, events, make);
     host.await.map_err(|failure| anyhow::anyhow!("cannot take up membership: {failure}"))
 }
 

@@ -31,6 +31,7 @@ const TABLE: &[(&str, Allowed)] = &[
     ("/shoal.dispatcher.v1.Dispatcher/UpdateDescription", Node),
     ("/shoal.dispatcher.v1.Dispatcher/UpdateStatuses", Node),
     ("/shoal.dispatcher.v1.Liveness/Report", Manager),
+    ("/shoal.membership.v1.Membership/Consensus", Manager),
     ("/shoal.membership.v1.Membership/Join", Manager),
     ("/shoal.node.v1.Node/ExecCreate", Manager),
     ("/shoal.node.v1.Node/ExecInspect", Manager),

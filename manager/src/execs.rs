@@ -1,5 +1,5 @@
 //! Execs in tasks, wherever they run. A manager keeps nothing about them: the name of an exec says its task, and the
-//! task says the node (ADR 0007).
+//! task says the node (ADR 0008).
 
 use std::time::Duration;
 

@@ -27,7 +27,7 @@ pub(super) async fn create(mut ctx: Context) -> Answer {
     json_answer(StatusCode::CREATED, &IdResponse { id })
 }
 
-/// Shoal's own: an exec in a task of the cluster, wherever it runs (ADR 0007).
+/// Shoal's own: an exec in a task of the cluster, wherever it runs (ADR 0008).
 pub(super) async fn create_in_task(mut ctx: Context) -> Answer {
     let spec = spec(&mut ctx).await?;
     let created = super::swarm::port(&ctx)?.exec_create(ctx.name(), spec).await;

@@ -55,7 +55,7 @@ async fn create(
     let path = format!("/containers/{}/exec", segment(name));
     match client.value(Request::post(path).json(body.clone())).await {
         Err(no_container) if no_container.status() == 404 => {
-            let path = format!("/tasks/{}/exec", segment(name));
+            let path = format!("/shoal/tasks/{}/exec", segment(name));
             match client.value(Request::post(path).json(body)).await {
                 // Neither a task, or this host is no manager.
                 Err(error) if matches!(error.status(), 404 | 503) => Err(no_container),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
+use shoal_engine::events::Bus;
 use shoal_identity::Keeper;
 use shoal_identity::renew::{Managers, Renewer};
 use shoal_manager::assembly::{Manager, Options, Surroundings};
@@ -25,6 +26,8 @@ use super::worker::{Dial, secrets};
 
 /// Before a manager that did not start is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// A worker that is refused for so long is no member any more.
+const REFUSED: Duration = Duration::from_secs(10);
 
 /// What a member needs of its surroundings.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub(super) struct Around {
     pub(super) random: SharedRandom,
     pub(super) disk: SharedDisk,
     pub(super) directory: Directory,
+    /// Where the cluster's events are published.
+    pub(super) events: Bus,
 }
 
 /// A member.
@@ -120,6 +125,9 @@ impl Member {
             executor,
         });
         tasks.spawn(TaskKind::Certificates, Arc::clone(&member).follow_managers(renew));
+        let published =
+            super::events::publish(member.manager.subscribe(), member.around.events.clone());
+        tasks.spawn(TaskKind::Stream, published);
         tasks.spawn(TaskKind::ClusterListener, Arc::clone(&member).follow_role());
         Ok(member)
     }
@@ -227,8 +235,7 @@ impl Member {
 
     async fn start_manager(&self) -> Result<(), Failure> {
         let record = self.record();
-        let manager =
-            start_manager(&record, self.keeper.clone(), Begin::AsStored, &self.around).await?;
+        let manager = start_manager(&record, self.keeper.clone(), &self.around).await?;
         let manager = Arc::new(manager);
         self.manager.send_replace(Some(manager.clone()));
         let known = Known { view: self.view.clone(), seeds: record.remotes };
@@ -241,6 +248,10 @@ impl Member {
 
     /// Ends everything; containers run on.
     pub(super) async fn stop(&self) {
+        // First of all: until another leads, nothing can be written.
+        if let Some(manager) = self.manager() {
+            manager.hand_over().await;
+        }
         self.tasks.shut_down().await;
         if let Some(manager) = self.manager.send_replace(None) {
             manager.shut_down().await;
@@ -262,6 +273,26 @@ impl Member {
     }
 }
 
+/// Waits until managers refuse this node as a stranger, and none takes it. `None`: the member has ended.
+pub(super) async fn refused(
+    mut view: watch::Receiver<View>,
+    clock: &SharedClock,
+) -> Option<String> {
+    loop {
+        let refused = view.wait_for(|view| view.refused.is_some()).await.ok()?.refused.clone();
+        tokio::select! {
+            taken = view.wait_for(|view| view.session.is_some()) => {
+                taken.ok()?;
+                continue;
+            }
+            () = clock.sleep(REFUSED) => {}
+        }
+        if view.borrow().refused.is_some() {
+            return refused;
+        }
+    }
+}
+
 fn is_to_rotate(node: &shoal_model::cluster::Node) -> bool {
     node.certificate.state == shoal_model::cluster::node::IssueState::Rotate
 }
@@ -270,7 +301,6 @@ fn is_to_rotate(node: &shoal_model::cluster::Node) -> bool {
 pub(super) async fn start_manager(
     record: &Record,
     keeper: Keeper,
-    begin: Begin,
     around: &Around,
 ) -> Result<Manager, Failure> {
     let listen: SocketAddr = record.listen.parse().map_err(|_| {
@@ -282,7 +312,8 @@ pub(super) async fn start_manager(
         listen,
         advertise: record.advertise.clone(),
         raft: record.raft.clone(),
-        begin,
+        begin: if record.alone { Begin::Alone } else { Begin::AsStored },
+        ready: !record.alone,
     };
     let surroundings = Surroundings {
         keeper,

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shoal_api::ports::{Cluster, Stream};
+use shoal_api::ports::{ByteStream, Cluster, Stream};
 use shoal_manager::ca::configure;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
 use shoal_model::cluster::node::NodeRole;
+use shoal_model::cluster::overview::{Overview, Restore};
 use shoal_model::cluster::request::{
     AuthFrom, Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView,
 };
@@ -55,6 +56,18 @@ impl Cluster for HostCluster {
         let cluster = self.inspect().await?;
         let key = shoal_identity::UnlockKey::from_bytes(&cluster.unlock_key);
         Ok(key.map(|key| key.to_string()).unwrap_or_default())
+    }
+
+    async fn overview(&self) -> Result<Overview> {
+        self.0.overview().await
+    }
+
+    async fn backup(&self, passphrase: String) -> Result<ByteStream> {
+        self.0.backup(passphrase).await
+    }
+
+    async fn restore(&self, request: Restore, backup: ByteStream) -> Result<NodeId> {
+        self.0.restore(request, backup).await
     }
 
     async fn inspect(&self) -> Result<Arc<ClusterObject>> {

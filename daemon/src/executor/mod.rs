@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use shoal_base::blocking;
 use shoal_engine::Engine;
@@ -335,7 +336,8 @@ pub(crate) fn description(
         resources: NodeResources {
             nano_cpus: i64::from(facts.cpus) * 1_000_000_000,
             memory: i64::try_from(facts.memory)?,
-            generic: Vec::new(),
+            generic: crate::generic::parse(&config.options.node_generic_resources)
+                .context("--node-generic-resource")?,
         },
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: crate::cluster::FEATURE_LEVEL,
