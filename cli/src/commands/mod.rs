@@ -23,6 +23,7 @@ mod prune;
 mod registry;
 mod run;
 mod service;
+mod stack;
 mod start;
 mod stats;
 mod swarm;
@@ -79,6 +80,7 @@ static TABLES: &[&[Command]] = &[
     registry::COMMANDS,
     run::COMMANDS,
     service::COMMANDS,
+    stack::COMMANDS,
     start::COMMANDS,
     stats::COMMANDS,
     swarm::COMMANDS,
