@@ -155,9 +155,9 @@ fn read_files(args: &Args) -> Result<Project> {
         literal: args.on("skip-interpolation"),
     };
     let project = load(&sources, &reading).map_err(Failure::new)?;
-    if args.on("strict") && !project.warnings.is_empty() {
-        let all: Vec<&str> = project.warnings.iter().map(|text| text.trim_end()).collect();
-        return Err(format!("refused because of --strict:\n{}", all.join("\n")).into());
+    if args.on("strict") && !project.ignored.is_empty() {
+        let names = project.ignored.join(", ");
+        return Err(format!("--strict: these options would have no effect: {names}").into());
     }
     project.warnings.iter().for_each(sys::err_line);
     Ok(project)

@@ -40,6 +40,10 @@ const DEPRECATED: [(&str, &str); 2] = [
          containers on any port.",
     ),
 ];
+/// Warned about as docker does, and yet honoured.
+const HONOURED: &str = "restart";
+/// Ignored without a word.
+const SILENT: [&str; 2] = ["depends_on", "tmpfs"];
 const LIMITS: &str = "Set resource limits using deploy.resources";
 const FORBIDDEN: [(&str, &str); 7] = [
     ("cpu_quota", LIMITS),
@@ -79,6 +83,8 @@ pub(crate) struct Reading<'a> {
 pub(crate) struct Project {
     pub(crate) content: Json,
     pub(crate) warnings: Vec<String>,
+    /// The keys of services that have no effect.
+    pub(crate) ignored: Vec<String>,
 }
 
 /// The variables of a `.env` file, before those of the process are asked.
@@ -125,7 +131,7 @@ pub(crate) fn load(sources: &[Source], reading: &Reading<'_>) -> Result<Project,
         }
     }
     let content = content.ok_or("no compose file specified")?;
-    Ok(Project { content, warnings: found.warnings() })
+    Ok(Project { content, ignored: found.ignored(), warnings: found.warnings() })
 }
 
 fn check_version(file: &mut Json) -> Result<(), String> {
@@ -154,6 +160,7 @@ struct Found {
     unsupported: std::collections::BTreeSet<String>,
     deprecated: std::collections::BTreeSet<String>,
     addresses: Vec<String>,
+    silent: std::collections::BTreeSet<String>,
 }
 
 impl Found {
@@ -166,6 +173,8 @@ impl Found {
             self.unsupported.extend(keys.map(|key| (*key).to_owned()));
             let keys = DEPRECATED.iter().filter(|(key, _)| has(key));
             self.deprecated.extend(keys.map(|(key, why)| format!("{key}: {why}")));
+            let keys = SILENT.iter().filter(|key| has(key));
+            self.silent.extend(keys.map(|key| (*key).to_owned()));
             let keys = FORBIDDEN.iter().filter(|(key, _)| has(key));
             forbidden.extend(keys.map(|(key, why)| format!("{key}: {why}")));
             if has("volumes_from") {
@@ -185,6 +194,17 @@ impl Found {
             return Ok(());
         }
         Err(format!("Compose file contains unsupported options:\n\n{}\n", forbidden.join("\n")))
+    }
+
+    fn ignored(&self) -> Vec<String> {
+        let names = self.deprecated.iter().map(|line| line.split(':').next().unwrap_or(line));
+        let names = names.chain(self.unsupported.iter().map(String::as_str));
+        let names = names.chain(self.silent.iter().map(String::as_str));
+        let mut all: Vec<String> =
+            names.filter(|name| *name != HONOURED).map(str::to_owned).collect();
+        all.sort();
+        all.extend(self.addresses.iter().cloned());
+        all
     }
 
     fn warnings(self) -> Vec<String> {

@@ -104,17 +104,19 @@ fn what_is_ignored_is_named() {
     assert_eq!(
         project.warnings,
         [
-            "Ignoring unsupported options: links, privileged\n",
+            "Ignoring unsupported options: links, privileged, restart\n",
             "Ignoring deprecated options:\n\ncontainer_name: Setting the container name is not \
              supported.\n"
         ]
     );
+    assert_eq!(project.ignored, ["container_name", "links", "privileged"]);
     let address =
         self::project(&["services: {a: {image: x, ports: ['127.0.0.1:80:80']}}"]).unwrap();
     assert_eq!(
         address.warnings,
         ["ignoring IP-address (127.0.0.1:80:80) service \"a\" will listen on '0.0.0.0'"]
     );
+    assert_eq!(address.ignored, address.warnings);
 }
 
 #[track_caller]
