@@ -183,7 +183,9 @@ fn words(fact: &Fact, verb: Verb<'_>) -> String {
             format!("{} {name} is ambiguous ({count} matches found)", cluster_object(*object))
         }
         Fact::OutOfSequence => "rpc error: code = Unknown desc = update out of sequence".to_owned(),
-        Fact::Refused { code, text } => format!("rpc error: code = {} desc = {text}", code.as_str()),
+        Fact::Refused { code, text } => {
+            format!("rpc error: code = {} desc = {text}", code.as_str())
+        }
         Fact::InvalidFilter { key, value: None } => format!("invalid filter '{key}'"),
         Fact::InvalidFilter { key, value: Some(value) } => {
             format!("invalid filter '{key}=[{value}]'")

@@ -16,3 +16,8 @@ mod stream;
 
 pub use ports::Ports;
 pub use router::router;
+
+/// The credentials in an `X-Registry-Auth` header; `None` when there are none.
+pub fn registry_auth(header: &str) -> Option<shoal_model::image::Credentials> {
+    convert::image::registry_auth(header)
+}

@@ -17,11 +17,14 @@ use shoal_engine::{Engine, Parts};
 use shoal_engine_images::image::Images;
 use shoal_engine_images::pull::{Concurrency, Transfers, default_certs_dir};
 use shoal_engine_registry as registry;
+use shoal_model::cluster::node::NodeDescription;
 use shoal_model::container::{LogSpec, Ulimit};
 use shoal_model::system::{RegistryInfo, SystemInfo};
 use shoal_netoverlay as netoverlay;
 
+use crate::cluster::{self, HostCluster};
 use crate::config::Config;
+use crate::executor::{self, HostExecutor};
 use crate::facts::HostFacts;
 use crate::networking::HostNetworking;
 use crate::ports::{HostContainers, HostExecs, HostImages, HostNetworks, HostSystem, HostVolumes};
@@ -36,6 +39,8 @@ pub(crate) struct Closing {
     pub(crate) images: Images,
     /// To be left.
     pub(crate) networks: netoverlay::Networks,
+    /// Leaves consensus in good order.
+    pub(crate) cluster: Arc<cluster::Host>,
 }
 
 /// Opens everything and takes over what a previous daemon left.
@@ -73,6 +78,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         engine: engine.clone(),
         tasks: tasks.clone(),
     });
+    let cluster = cluster(config, &engine, &host_images, &facts, tasks, clock.clone()).await?;
     let ports = Ports {
         containers: Arc::new(HostContainers {
             engine: engine.clone(),
@@ -90,12 +96,36 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
             facts,
             fixed,
         }),
-        cluster: None,
+        cluster: Some(Arc::new(HostCluster(cluster.clone()))),
         clock,
         tasks: tasks.clone(),
         unread: Arc::new(shoal_engine::sys::unread),
     };
-    Ok((ports, Closing { images, networks }))
+    Ok((ports, Closing { images, networks, cluster }))
+}
+
+/// Takes up membership of a cluster, if there is any.
+async fn cluster(
+    config: &Config,
+    engine: &Engine,
+    images: &Arc<HostImages>,
+    facts: &HostFacts,
+    tasks: &Tasks,
+    clock: SharedClock,
+) -> anyhow::Result<Arc<cluster::Host>> {
+    let (engine, images, events) = (engine.clone(), images.clone(), engine.events());
+    let exec_root = config.exec_root.clone();
+    let description = executor::description(config, facts)?;
+    let time = clock.clone();
+    let make = move |node, api| -> Arc<dyn shoal_worker::executor::Executor> {
+        let (engine, images) = (engine.clone(), images.clone());
+        let description = NodeDescription { api, ..description.clone() };
+        Arc::new(HostExecutor::new(engine, images, &exec_root, node, description, time.clone()))
+    };
+    let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));
+    let (tasks, make) = (tasks.clone(), Box::new(make));
+    let host = cluster::Host::open(&config.data_root, clock, random, disk, tasks, events, make);
+    host.await.map_err(|failure| anyhow::anyhow!("cannot take up membership: {failure}"))
 }
 
 async fn open_images(config: &Config, clock: SharedClock) -> anyhow::Result<Images> {

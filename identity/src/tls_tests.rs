@@ -1,3 +1,5 @@
+//! Tests of the TLS configurations.
+
 use std::collections::BTreeSet;
 
 use tokio_rustls::{TlsAcceptor, TlsConnector};

@@ -1,13 +1,17 @@
 //! Effects of a manager: store, leader loops, CA, dispatcher, control.
 
+pub mod allocate;
 pub mod assembly;
+pub mod backup;
 pub mod ca;
 pub mod consensus;
 pub mod control;
 pub mod dispatcher;
+pub mod feature;
+pub mod logs;
 pub mod orchestrate;
+pub mod overview;
 pub mod peers;
-pub mod allocate;
 mod planning;
 pub mod schedule;
 pub mod store;

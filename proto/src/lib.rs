@@ -34,3 +34,9 @@ pub mod raft {
 pub mod membership {
     tonic::include_proto!("shoal.membership.v1");
 }
+
+/// What every node serves of its own tasks.
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+pub mod node {
+    tonic::include_proto!("shoal.node.v1");
+}

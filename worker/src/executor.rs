@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::service::PortConfig;
 use shoal_model::cluster::task::{ConfigReference, ContainerStatus, SecretReference};
 use shoal_model::cluster::{ClusterNetwork, Config, Secret, Task, TaskId};
+use shoal_model::container::LogRecord;
 use shoal_model::error::Failure;
 
 /// Everything that a task needs to be made ready. Templates are expanded.
@@ -67,7 +70,11 @@ pub enum Outcome {
     Unhealthy,
 }
 
-/// Runs tasks. All methods but `list` and `describe` name a task; there is at most one call per task at a time.
+/// A task's log, oldest first.
+pub type Lines = BoxStream<'static, Result<LogRecord, Failure>>;
+
+/// Runs tasks. All methods but `list` and `describe` name a task; there is at most one call per task at a time, `logs`
+/// not counted.
 ///
 /// # Cancel safety
 /// Any call may be dropped; `shutdown` or `remove` must then clear away what it left.
@@ -99,4 +106,7 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Removes container, networks and mounts that only this task used. Nothing there is a success.
     async fn remove(&self, task: TaskId) -> Result<(), Failure>;
+
+    /// Reads the task's log; with `follow` until the container ends. `None`: there is no container.
+    async fn logs(&self, task: TaskId, query: LogQuery) -> Result<Option<Lines>, Failure>;
 }

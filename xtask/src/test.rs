@@ -8,8 +8,8 @@ const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 8] =
-    ["fmt", "tidy", "clippy", "unit", "conformance", "network", "cgroup2", "crash"];
+pub(crate) const STAGES: [&str; 9] =
+    ["fmt", "tidy", "clippy", "unit", "conformance", "compose", "network", "cgroup2", "crash"];
 
 /// Runs the given stages, or all.
 pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
@@ -30,6 +30,7 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
             "conformance" => {
                 programs(&["-p", "shoal-chaos-tests", "--test", "conformance", "--test", "outage"])?
             }
+            "compose" => programs(&["-p", "shoal-chaos-tests", "--test", "compose"])?,
             "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
             "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
             "crash" => crash(named)?,

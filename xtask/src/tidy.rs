@@ -78,7 +78,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("shoal-shim", &["tokio", "hyper", "tracing"]),
     ("shoal-engine", &["axum", "tonic", "openraft"]),
     ("shoal-manager-core", &["tokio", "tonic", "openraft"]),
-    ("shoal-worker", &["openraft", "axum"]),
+    ("shoal-worker", &["openraft"]),
     ("shoal-cli", &["axum", "rtnetlink"]),
 ];
 

@@ -20,6 +20,8 @@ pub(super) async fn list(ctx: Context) -> Answer {
     out.extend(
         of_cluster
             .iter()
+            // The host's own networks of these names are listed already.
+            .filter(|network| !network.predefined || network.spec.ingress)
             .filter(|network| cluster::fits(network, &filters))
             .map(|network| cluster::network(network)),
     );

@@ -20,6 +20,7 @@ mod network;
 mod node;
 mod objects;
 mod prune;
+mod recovery;
 mod registry;
 mod run;
 mod service;
@@ -77,6 +78,7 @@ static TABLES: &[&[Command]] = &[
     network::COMMANDS,
     node::COMMANDS,
     prune::COMMANDS,
+    recovery::COMMANDS,
     registry::COMMANDS,
     run::COMMANDS,
     service::COMMANDS,

@@ -10,7 +10,7 @@ use shoal_model::cluster::{Node, NodeId, Task, TaskSpec, TaskState};
 
 use crate::constraint;
 use crate::orchestrator::board::is_wanted;
-use crate::scheduler;
+use crate::platform;
 use crate::store::State;
 
 /// Whether a node satisfies the constraints and platforms of a spec. Resources are the scheduler's business.
@@ -18,7 +18,7 @@ pub fn suits(spec: &TaskSpec, node: &Node) -> bool {
     let Some(placement) = &spec.placement else { return true };
     constraint::parse_all(&placement.constraints)
         .is_ok_and(|constraints| constraint::matches(&constraints, node))
-        && scheduler::runs_platform(node, &placement.platforms)
+        && platform::runs_one_of(node, &placement.platforms)
 }
 
 /// The tasks that must leave a node, in the order of their ids. Nodes that are down, or drained, are the restart

@@ -3,8 +3,8 @@
 //! No clock, no I/O, no randomness: time and ids are handed in ([`ids::Ids`]), so that every manager that
 //! applies the same transactions has the same state, and a replay makes the same choices.
 
-pub mod assignment;
 pub mod allocator;
+pub mod assignment;
 pub mod constraint;
 pub mod control;
 pub mod drain;
@@ -14,6 +14,7 @@ pub mod ids;
 pub mod init;
 pub mod liveness;
 pub mod orchestrator;
+pub mod platform;
 pub mod prefix;
 pub mod reaper;
 pub mod restart;
@@ -22,3 +23,4 @@ pub(crate) mod samples;
 pub mod scheduler;
 pub mod store;
 pub mod update;
+pub mod view;

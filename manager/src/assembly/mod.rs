@@ -2,12 +2,11 @@
 //!
 //! The composition root gives identity, roots and time; everything here ends with [`Manager::shut_down`].
 
-mod ca_store;
-mod consensus;
 mod lead;
 mod membership;
-mod reach;
 mod roles;
+mod seats;
+mod takeover;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,22 +16,29 @@ use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_identity::{Keeper, authorize::Authorize, listen};
-use shoal_manager_raft::{Begin, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
+use shoal_manager_core::store::State;
+use shoal_manager_raft::{
+    Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError,
+};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
 use shoal_proto::membership::membership_server::MembershipServer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::transport::Server;
 
-use crate::ca::{self, CaServer, CaStore};
-use crate::dispatcher::Dispatcher;
+use crate::ca::{self, CaServer, CaStore, StoredCa};
+use crate::consensus::raft::{RaftConsensus, View};
+use crate::control::Control;
+use crate::dispatcher::{Dispatcher, liveness};
+use crate::logs::Logs;
+use crate::peers::Peers;
 use crate::store::forward::{Remote, Server as StoreServer};
-use crate::store::{Objects, Store};
+use crate::store::machine::Machine;
+use crate::store::{self, Objects, Store};
 
-use ca_store::StoreOfCa;
-use consensus::{Machine, RaftConsensus};
-use reach::Reach;
+pub use takeover::Survivor;
 
 /// What a manager is started with.
 #[derive(Debug)]
@@ -47,6 +53,11 @@ pub struct Options {
     pub advertise: String,
     /// Timing at start; the rest follows the cluster's settings.
     pub raft: RaftConfig,
+    /// Whom it takes for the cluster.
+    pub begin: Begin,
+    /// Whether it leads at once. Otherwise it does so after [`Manager::take_over`]: what it has on disk names managers
+    /// that are gone, and the leader would wait for them.
+    pub ready: bool,
 }
 
 /// What a manager needs of its surroundings.
@@ -96,11 +107,16 @@ impl Classified for Error {
 pub struct Manager {
     /// The objects of the cluster.
     pub store: Store,
+    /// What the API calls.
+    pub control: Control,
+    /// Logs of tasks, wherever they are.
+    pub logs: Logs,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
     pub authority: Arc<dyn CaStore>,
     keeper: Keeper,
+    ready: watch::Sender<bool>,
     tasks: Tasks,
 }
 
@@ -123,27 +139,30 @@ impl Manager {
             config: options.raft,
             directory: options.directory,
             sealer: keyring(&keeper, &random)?,
-            connector: Arc::new(Reach::new(&credentials)),
+            connector: Arc::new(Peers::new(&credentials)),
             machine: Box::new(Machine::new(objects.clone())),
             disk,
             clock: clock.clone(),
-            begin: Begin::AsStored,
+            begin: options.begin,
         })
         .await?;
         let tasks = Tasks::new();
         let consensus = Arc::new(RaftConsensus::new(raft.clone(), &tasks));
-        let reach = Arc::new(Reach::new(&credentials));
-        let leaders = Arc::new(Remote::new(reach.clone(), clock.clone()));
+        let peers = Arc::new(Peers::new(&credentials));
+        let leaders = Arc::new(Remote::new(peers.clone(), clock.clone()));
         let store = Store::new(objects, consensus.clone(), leaders, clock.clone());
-        let authority: Arc<dyn CaStore> = Arc::new(StoreOfCa::new(store.clone(), &tasks));
+        let stored = Arc::new(StoredCa::new(store.clone(), clock.clone()));
+        tasks.spawn(TaskKind::Certificates, Arc::clone(&stored).run());
+        let authority: Arc<dyn CaStore> = stored;
         let dispatcher = Dispatcher::new(
             store.clone(),
-            reach,
+            Arc::new(liveness::Remote::new(peers.clone(), clock.clone())),
             clock.clone(),
             random.clone(),
             tasks.clone(),
         );
         tasks.spawn(TaskKind::Certificates, ca::follow::run(authority.clone(), keeper.clone()));
+        let (ready, readiness) = watch::channel(options.ready);
         let leader = lead::Leader {
             store: store.clone(),
             raft: raft.clone(),
@@ -152,20 +171,21 @@ impl Manager {
             credentials: credentials.clone(),
             clock: clock.clone(),
             random: random.clone(),
+            ready: readiness,
         };
         tasks.spawn(TaskKind::LeaderLoop, leader.run());
         tasks.spawn(TaskKind::LeaderLoop, follow_settings(store.clone(), raft.clone()));
-        let (sessions, liveness) = dispatcher.services();
-        let ca = CaServer::new(authority.clone(), clock.clone(), random);
-        let membership = membership::Handler::new(store.clone());
+        let (sessions, beats) = dispatcher.services();
+        let ca = CaServer::new(authority.clone(), clock.clone(), random.clone());
+        let membership = membership::Handler::new(store.clone(), raft.clone());
         let router = Server::builder()
             .layer(Authorize::new(&credentials))
             .add_service(raft.service())
-            .add_service(StoreServer::service(consensus))
+            .add_service(StoreServer::service(consensus.clone()))
             .add_service(CaService::new(ca))
             .add_service(MembershipServer::new(membership))
             .add_service(sessions)
-            .add_service(liveness);
+            .add_service(beats);
         let incoming = listen::accept(listener, &credentials, &tasks);
         let stop = tasks.stopping();
         tasks.spawn(TaskKind::ClusterListener, async move {
@@ -174,7 +194,10 @@ impl Manager {
                 tracing::error!(error = %Chain(&error), "the manager's server ended");
             }
         });
-        Ok(Self { store, raft, authority, keeper, tasks })
+        let seats = seats::Seats { raft: raft.clone(), channels: peers, clock: clock.clone() };
+        let control = Control::new(store.clone(), Arc::new(seats), random);
+        let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
+        Ok(Self { store, control, logs, raft, authority, keeper, ready, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.
@@ -185,16 +208,66 @@ impl Manager {
         membership::join(&self.raft, self.keeper.credentials(), managers, clock).await;
     }
 
-    /// Stops taking part. A leader hands over first.
-    pub async fn shut_down(&self) {
+    /// Writes down that this manager is the only one, and begins to lead.
+    ///
+    /// # Errors
+    /// When it cannot be committed; asking again goes on.
+    pub async fn take_over(&self, survivor: &Survivor) -> Result<(), store::Error> {
+        self.store.update(|txn| takeover::take_over(txn, survivor)).await?;
+        self.ready.send_replace(true);
+        Ok(())
+    }
+
+    /// Hands leadership over, if this manager has it and another can take it.
+    pub async fn hand_over(&self) {
         if self.raft.status().leads()
             && let Err(error) = self.raft.transfer_leadership(None).await
         {
             tracing::debug!(error = %Chain(&error), "leadership was not handed over");
         }
+    }
+
+    /// Stops taking part. A leader hands over first.
+    pub async fn shut_down(&self) {
+        self.hand_over().await;
         self.tasks.shut_down().await;
         self.raft.shutdown().await;
     }
+}
+
+/// Which log is begun.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "as in Options")]
+pub struct Log {
+    pub directory: PathBuf,
+    pub raft_id: RaftId,
+    pub advertise: String,
+}
+
+/// Begins a log that no one has yet with a state; [`Manager::start`] then goes on with it, and must
+/// [take over](Manager::take_over).
+///
+/// # Errors
+/// When it cannot be written. Remove the directory then.
+pub async fn begin_with(
+    log: Log,
+    keeper: &Keeper,
+    random: &SharedRandom,
+    disk: SharedDisk,
+    state: State,
+) -> Result<(), Error> {
+    let node = keeper.credentials().identity().node;
+    let index = state.index();
+    shoal_manager_raft::begin_with(Fresh {
+        member: Member { id: log.raft_id, node, address: log.advertise },
+        directory: log.directory,
+        sealer: keyring(keeper, random)?,
+        disk,
+        state: Box::new(View(state)),
+        index,
+    })
+    .await?;
+    Ok(())
 }
 
 /// The keys of the log: the newest seals, all open.
@@ -202,8 +275,7 @@ fn keyring(keeper: &Keeper, random: &SharedRandom) -> Result<Arc<Keyring>, Error
     let mut keys = keeper.data_keys();
     keys.sort_by_key(|key| key.id);
     let newest = keys.pop().ok_or(Error::NoDataKey)?;
-    let ring =
-        Keyring::new(KeyId(newest.id), &Key::from_bytes(newest.key), random.clone());
+    let ring = Keyring::new(KeyId(newest.id), &Key::from_bytes(newest.key), random.clone());
     for key in keys {
         ring.add(KeyId(key.id), &Key::from_bytes(key.key));
     }

@@ -61,7 +61,8 @@ fn plan(nodes: &[Arc<Node>], members: &BTreeMap<RaftId, Member>, own: RaftId) ->
             steps.push(Step::Add(Member { id: *id, node: node.id, address }));
         }
     }
-    let mut gone: Vec<RaftId> = members.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
+    let mut gone: Vec<RaftId> =
+        members.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
     gone.sort_by_key(|id| *id == own);
     steps.extend(gone.into_iter().map(Step::Remove));
     steps
@@ -84,6 +85,8 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
     let mut status = raft.watch();
     loop {
         let (state, mut changes) = store.watch();
+        // The members that the plan is made for: a change of them by a step below is one to plan for anew.
+        let planned = members(&status.borrow_and_update());
         let mut done = true;
         for step in steps(&state, raft) {
             if let Err(error) = take(store, raft, &step).await {
@@ -95,8 +98,7 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
             clock.sleep(AGAIN).await;
             continue;
         }
-        let current = members(&status.borrow_and_update());
-        loop {
+        while members(&status.borrow_and_update()) == planned {
             tokio::select! {
                 batches = changes.next() => {
                     use shoal_manager_core::store::watch::Event;
@@ -109,9 +111,6 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
                 changed = status.changed() => {
                     if changed.is_err() {
                         return;
-                    }
-                    if members(&status.borrow_and_update()) != current {
-                        break;
                     }
                 }
             }
@@ -148,9 +147,9 @@ async fn take(store: &Store, raft: &Raft, step: &Step) -> Result<(), String> {
             raft.transfer_leadership(None).await.map(|_| ()).map_err(|error| said(&error))
         }
         Step::Remove(id) => raft.remove(*id).await.map_err(|error| said(&error)),
-        Step::Turn(node, role) => turn(store, *node, *role)
-            .await
-            .map_err(|error| Chain(&error).to_string()),
+        Step::Turn(node, role) => {
+            turn(store, *node, *role).await.map_err(|error| Chain(&error).to_string())
+        }
     }
 }
 

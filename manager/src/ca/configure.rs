@@ -86,6 +86,8 @@ pub fn initial(now: Timestamp, random: &dyn Random) -> Result<RootCa, root::Erro
     Ok(RootCa {
         certificate: root.certificate().to_owned(),
         key: root.key_pem().unwrap_or_default(),
+        issuer_subject: root.subject(),
+        issuer_public_key: root.public_key(),
         digest: root::digest_text(root.certificate().as_bytes()),
         join_tokens: JoinTokens { worker: token(), manager: token() },
         rotation: None,

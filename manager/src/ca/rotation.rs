@@ -118,6 +118,8 @@ pub fn finished(root: &RootCa, random: &dyn Random) -> RootCa {
     RootCa {
         certificate: rotation.certificate.clone(),
         key: rotation.key.clone(),
+        issuer_subject,
+        issuer_public_key,
         digest: root::digest_text(rotation.certificate.as_bytes()),
         join_tokens: JoinTokens {
             worker: JoinToken::generate(digest, random).to_string(),

@@ -4,13 +4,14 @@
 //! they concern. Statuses are batched by [`statuses`] and committed through the store, which brings them to the leader.
 //! Signs of life go to the leader through [`liveness`]; only there is decided who is down.
 //!
-//! Network views are not served yet: the messages have room for them.
+//! With the assignments go the views of the networks that they use ([`views`]).
 
 pub mod encode;
 mod hub;
 pub mod liveness;
 mod server;
 pub mod statuses;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use shoal_proto::dispatcher::liveness_server::LivenessServer;
 use self::hub::Hub;
 use self::liveness::{Beats, Leading, ReachLeader};
 use self::statuses::Statuses;
+use self::views::Views;
 use crate::store::Store;
 
 /// Of one message from a worker: statuses and a description.
@@ -46,6 +48,7 @@ pub struct Dispatcher {
     beats: Arc<Beats>,
     leading: Arc<Leading>,
     limit: Arc<Mutex<RegistrationLimit>>,
+    views: Arc<Views>,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -81,8 +84,8 @@ impl Dispatcher {
             leading: Arc::clone(&leading),
         };
         tasks.spawn(TaskKind::ClusterListener, reporter.run());
-        let limit = Arc::default();
-        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit }
+        let (limit, views) = Default::default();
+        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, views }
     }
 
     /// For the listener of workers and managers.

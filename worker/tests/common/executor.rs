@@ -5,11 +5,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use shoal_model::cluster::TaskId;
+use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::task::ContainerStatus;
 use shoal_model::error::{ErrorKind, Failure};
-use shoal_worker::executor::{End, Executor, Found, Outcome, Stage, Work};
+use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Stage, Work};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone)]
@@ -169,5 +171,10 @@ impl Executor for FakeExecutor {
         self.note("remove", task);
         self.containers.send_modify(|containers| drop(containers.remove(&task)));
         Ok(())
+    }
+
+    /// Its containers write nothing.
+    async fn logs(&self, task: TaskId, _: LogQuery) -> Result<Option<Lines>, Failure> {
+        Ok(self.get(task).map(|_| futures_util::stream::empty().boxed()))
     }
 }

@@ -77,7 +77,8 @@ fn container_parts(wire: wire::ContainerSpec) -> Result<TaskSpec> {
         readonly_rootfs: wire.read_only,
         sysctls: wire.sysctls.unwrap_or_default(),
         init: wire.init,
-        isolation: wire.isolation,
+        // What is shown for "not said" must mean the same when it is sent back.
+        isolation: Some(wire.isolation).filter(|text| text != "default").unwrap_or_default(),
         oom_score_adj: i32::try_from(wire.oom_score_adj).map_err(|_| {
             Failure::invalid("Invalid value for OomScoreAdj: range is [-1000, 1000]")
         })?,

@@ -124,6 +124,19 @@ fn what_was_left_out_stays_out() {
 }
 
 #[test]
+fn writing_back_what_was_read_changes_nothing() {
+    let posted = json!({
+        "Name": "web",
+        "TaskTemplate": { "ContainerSpec": { "Image": "busybox", "Args": ["sleep", "9"] } },
+        "Mode": { "Replicated": { "Replicas": 1 } }
+    });
+    let first = service::spec(decode_value(posted).unwrap(), "").unwrap();
+    let read = serde_json::to_value(service_out::spec(&first)).unwrap();
+    let second = service::spec(decode_value(read).unwrap(), "").unwrap();
+    assert_eq!(first, second);
+}
+
+#[test]
 fn defaults_of_a_cluster_are_those_of_init() {
     let spec = swarm::spec(decode_value(json!({})).unwrap()).unwrap();
     let out = serde_json::to_value(swarm::spec_out(&spec)).unwrap();

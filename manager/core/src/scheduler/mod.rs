@@ -26,9 +26,8 @@ mod tests;
 use std::sync::Arc;
 
 use shoal_model::Timestamp;
-use shoal_model::cluster::node::Platform;
 use shoal_model::cluster::task::{FilterVerdict, TaskStatus};
-use shoal_model::cluster::{Node, NodeId, Task, TaskId, TaskState};
+use shoal_model::cluster::{NodeId, Task, TaskId, TaskState};
 
 pub use filter::explain;
 
@@ -39,12 +38,6 @@ use generic::Used;
 use index::Index;
 use place::{Wish, place};
 use queue::{Group, Queue};
-
-/// Whether a node runs images of one of the platforms; none: any image.
-pub fn runs_platform(node: &Node, platforms: &[Platform]) -> bool {
-    let platforms: Vec<_> = platforms.iter().map(demand::normalise).collect();
-    platforms.is_empty() || demand::runs_one_of(node, &platforms)
-}
 
 /// How much one plan may do; what is left over is for the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -60,6 +60,13 @@ fn list(objects: &[ObjectRef]) -> String {
     objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+impl Rejected {
+    /// Whether the same change, computed anew from a fresh view, may pass.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::OutOfSequence { .. })
+    }
+}
+
 impl Classified for Rejected {
     fn kind(&self) -> ErrorKind {
         match self {

@@ -1,0 +1,308 @@
+//! Runs tasks of the cluster on this host's engine: the worker's port `Executor`.
+
+mod container;
+mod files;
+mod pull;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use shoal_base::blocking;
+use shoal_engine::Engine;
+use shoal_engine::container::settle::Verdict;
+use shoal_model::cluster::logs::LogQuery;
+use shoal_model::cluster::node::NodeDescription;
+use shoal_model::cluster::service::PortConfig;
+use shoal_model::cluster::task::ContainerStatus;
+use shoal_model::cluster::{NodeId, TaskId};
+use shoal_model::container::{
+    ContainerDetails, ListOptions, LogOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
+};
+use shoal_model::filters::{ContainerFilters, LabelFilter};
+use shoal_model::{ContainerId, ErrorKind, Failure};
+use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Stage, Work};
+
+use crate::ports::HostImages;
+use files::TaskFiles;
+use pull::Puller;
+
+/// The executor of this host.
+#[derive(Debug)]
+pub(crate) struct HostExecutor {
+    engine: Engine,
+    puller: Puller,
+    files: TaskFiles,
+    node: NodeId,
+    description: NodeDescription,
+    /// Containers by task, as far as they were seen; the engine has the last word.
+    known: Mutex<BTreeMap<TaskId, ContainerId>>,
+}
+
+impl HostExecutor {
+    pub(crate) fn new(
+        engine: Engine,
+        images: Arc<HostImages>,
+        exec_root: &std::path::Path,
+        node: NodeId,
+        description: NodeDescription,
+        clock: shoal_base::SharedClock,
+    ) -> Self {
+        let puller = Puller::new(images, clock);
+        let files = TaskFiles::new(exec_root);
+        Self { engine, puller, files, node, description, known: Mutex::default() }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The container of a task, by what is known or by its label.
+    async fn container(&self, task: TaskId) -> Result<Option<ContainerDetails>, Failure> {
+        let known = self.known().get(&task).cloned();
+        if let Some(id) = known {
+            match self.engine.inspect(id.as_str(), false).await.map_err(Failure::from) {
+                Err(failure) if failure.kind() == ErrorKind::NotFound => {
+                    self.known().remove(&task);
+                }
+                other => return other.map(Some),
+            }
+        }
+        let found = self.list_containers(Some(task)).await?;
+        match found.into_iter().next() {
+            None => Ok(None),
+            Some((task, id)) => {
+                self.known().insert(task, id.clone());
+                Ok(Some(self.engine.inspect(id.as_str(), false).await?))
+            }
+        }
+    }
+
+    async fn list_containers(
+        &self,
+        task: Option<TaskId>,
+    ) -> Result<Vec<(TaskId, ContainerId)>, Failure> {
+        let label = LabelFilter {
+            key: container::TASK_ID.to_owned(),
+            value: task.map(|task| task.to_string()),
+        };
+        let filters = ContainerFilters { labels: vec![label], ..ContainerFilters::default() };
+        let options = ListOptions { all: true, filters, ..ListOptions::default() };
+        let containers = self.engine.list(options).await?;
+        // Containers of an earlier membership have another node's label and are not ours.
+        let node = self.node.to_string();
+        Ok(containers
+            .into_iter()
+            .filter(|one| one.labels.get("com.docker.swarm.node.id") == Some(&node))
+            .filter_map(|one| Some((TaskId::parse(one.labels.get(container::TASK_ID)?)?, one.id)))
+            .collect())
+    }
+
+    async fn required(&self, task: TaskId) -> Result<ContainerDetails, Failure> {
+        let missing =
+            || Failure::new(ErrorKind::NotFound, format!("task `{task}` has no container"));
+        self.container(task).await?.ok_or_else(missing)
+    }
+}
+
+fn found(details: &ContainerDetails) -> Found {
+    let state = &details.state;
+    let stage = match state.phase {
+        Phase::Created if state.error.is_empty() => Stage::Created,
+        Phase::Running | Phase::Paused | Phase::Restarting => Stage::Running,
+        Phase::Created | Phase::Removing | Phase::Exited | Phase::Dead => {
+            Stage::Ended(end(details))
+        }
+    };
+    let container = ContainerStatus {
+        id: details.id.to_string(),
+        pid: u32::try_from(state.pid).unwrap_or(0),
+        exit_code: state.exit.as_ref().map_or(0, |exit| exit.code),
+    };
+    Found { container, ports: ports(details), stage }
+}
+
+fn end(details: &ContainerDetails) -> End {
+    let exit = details.state.exit.as_ref();
+    End { exit_code: exit.map_or(0, |exit| exit.code), error: details.state.error.clone() }
+}
+
+/// Ports of the container that are published on this node.
+fn ports(details: &ContainerDetails) -> Vec<PortConfig> {
+    use shoal_model::cluster::service::{Protocol, PublishMode};
+    let mut ports: Vec<PortConfig> = details
+        .network
+        .ports
+        .iter()
+        .filter_map(|port| {
+            let protocol = match port.protocol.as_str() {
+                "tcp" => Protocol::Tcp,
+                "udp" => Protocol::Udp,
+                _ => Protocol::Sctp,
+            };
+            Some(PortConfig {
+                name: String::new(),
+                protocol,
+                target: port.container_port,
+                published: port.host_port?,
+                mode: PublishMode::Host,
+            })
+        })
+        .collect();
+    // One row per family on the host, one port for the user.
+    ports.sort();
+    ports.dedup();
+    ports
+}
+
+#[async_trait]
+impl Executor for HostExecutor {
+    async fn describe(&self) -> Result<NodeDescription, Failure> {
+        Ok(self.description.clone())
+    }
+
+    async fn list(&self) -> Result<Vec<TaskId>, Failure> {
+        let containers = self.list_containers(None).await?;
+        let tasks = containers.iter().map(|(task, _)| *task).collect();
+        *self.known() = containers.into_iter().collect();
+        Ok(tasks)
+    }
+
+    async fn find(&self, task: TaskId) -> Result<Option<Found>, Failure> {
+        Ok(self.container(task).await?.as_ref().map(found))
+    }
+
+    async fn prepare(&self, work: Work) -> Result<Found, Failure> {
+        let id = work.task.id;
+        if let Some(details) = self.container(id).await? {
+            return Ok(found(&details));
+        }
+        if let Some(network) = work.networks.iter().find(|network| !network.predefined) {
+            return Err(Failure::not_implemented(format!(
+                "network `{}`: overlay networks are not implemented by Shoal yet",
+                network.spec.name
+            )));
+        }
+        self.puller.pull(&work.task.spec).await?;
+        let files = self.files.clone();
+        let (work, shown) = blocking::run("write files of a task", move || {
+            let shown = files.write(&work);
+            (work, shown)
+        })
+        .await
+        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+        let request = container::request(&work.task, self.node, &work.networks, shown?);
+        let created = self.engine.create(request).await?;
+        self.known().insert(id, created.id.clone());
+        Ok(found(&self.engine.inspect(created.id.as_str(), false).await?))
+    }
+
+    async fn start(&self, task: TaskId) -> Result<Found, Failure> {
+        let details = self.required(task).await?;
+        if !details.state.phase.is_live() {
+            self.engine.start(details.id.as_str()).await?;
+        }
+        Ok(found(&self.required(task).await?))
+    }
+
+    async fn settle(&self, task: TaskId) -> Result<Option<Outcome>, Failure> {
+        let id = self.required(task).await?.id;
+        match self.engine.settle(id.as_str(), |_| true)?.await {
+            Verdict::Healthy => Ok(None),
+            Verdict::Unhealthy => Ok(Some(Outcome::Unhealthy)),
+            Verdict::Over => Ok(Some(Outcome::Ended(end(&self.required(task).await?)))),
+        }
+    }
+
+    async fn wait(&self, task: TaskId) -> Result<Outcome, Failure> {
+        let id = self.required(task).await?.id;
+        let bad = |verdict| verdict != Verdict::Healthy;
+        match self.engine.settle(id.as_str(), bad)?.await {
+            Verdict::Unhealthy => Ok(Outcome::Unhealthy),
+            Verdict::Healthy | Verdict::Over => {
+                // The exit is recorded a moment after the state is no longer running.
+                self.engine.wait(id.as_str(), WaitCondition::NotRunning)?.await;
+                Ok(Outcome::Ended(end(&self.required(task).await?)))
+            }
+        }
+    }
+
+    async fn shutdown(&self, task: TaskId, grace: Duration) -> Result<Option<Found>, Failure> {
+        let Some(details) = self.container(task).await? else { return Ok(None) };
+        if details.state.phase.is_live() || details.state.phase == Phase::Restarting {
+            let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+            let timeout = Some(i64::try_from(seconds).unwrap_or(i64::MAX));
+            let stopped =
+                self.engine.stop(details.id.as_str(), StopOptions { signal: None, timeout }).await;
+            match stopped.map_err(Failure::from) {
+                // It ended by itself meanwhile.
+                Err(failure)
+                    if matches!(failure.kind(), ErrorKind::NotModified | ErrorKind::NotFound) => {}
+                other => other?,
+            }
+        }
+        Ok(self.container(task).await?.as_ref().map(found))
+    }
+
+    async fn remove(&self, task: TaskId) -> Result<(), Failure> {
+        if let Some(details) = self.container(task).await? {
+            let options = RemoveOptions { volumes: true, force: true, link: false };
+            match self.engine.remove(details.id.as_str(), options).await.map_err(Failure::from) {
+                Err(failure) if failure.kind() != ErrorKind::NotFound => return Err(failure),
+                _ => {}
+            }
+        }
+        self.known().remove(&task);
+        let files = self.files.clone();
+        blocking::run("remove files of a task", move || files.remove(task))
+            .await
+            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
+    }
+
+    async fn logs(&self, task: TaskId, query: LogQuery) -> Result<Option<Lines>, Failure> {
+        let Some(details) = self.container(task).await? else { return Ok(None) };
+        let LogQuery { follow, stdout, stderr, since, tail } = query;
+        let tail = tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
+        let options = LogOptions { stdout, stderr, follow, since, until: None, tail };
+        match self.engine.logs(details.id.as_str(), options).await.map_err(Failure::from) {
+            Ok(logs) => Ok(Some(logs.records)),
+            Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// What this host offers to a cluster.
+pub(crate) fn description(
+    config: &crate::config::Config,
+    facts: &crate::facts::HostFacts,
+) -> anyhow::Result<NodeDescription> {
+    use shoal_model::cluster::node::{NodeResources, Platform};
+    let owned = |kind: &str, names: &[&str]| {
+        names.iter().map(|name| (kind.to_owned(), (*name).to_owned())).collect::<Vec<_>>()
+    };
+    let mut plugins = owned("Log", &["journald", "json-file", "local", "none", "syslog"]);
+    plugins.extend(owned("Network", &["bridge", "host", "ipvlan", "macvlan", "null", "overlay"]));
+    plugins.extend(owned("Volume", &["local"]));
+    let labels = config.options.labels.iter().map(|label| {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        (key.to_owned(), value.to_owned())
+    });
+    Ok(NodeDescription {
+        hostname: facts.hostname.clone(),
+        platform: Platform { architecture: facts.architecture.clone(), os: "linux".to_owned() },
+        resources: NodeResources {
+            nano_cpus: i64::from(facts.cpus) * 1_000_000_000,
+            memory: i64::try_from(facts.memory)?,
+            generic: crate::generic::parse(&config.options.node_generic_resources)
+                .context("--node-generic-resource")?,
+        },
+        engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+        feature_level: crate::cluster::FEATURE_LEVEL,
+        engine_labels: labels.collect(),
+        plugins: plugins.into_iter().collect(),
+        ..NodeDescription::default()
+    })
+}
