@@ -150,7 +150,6 @@ impl Leading {
             Effect::End { session } => Some(*session),
             Effect::Ready { .. }
             | Effect::Down { .. }
-            | Effect::Disconnected { .. }
             | Effect::Orphan { .. } => None,
         });
         let ended = ended.collect();
@@ -235,9 +234,6 @@ fn apply(txn: &mut Txn, effects: &[Effect]) -> Result<(), Rejected> {
         match *effect {
             Effect::Ready { node } => set(txn, node, NodeState::Ready, "")?,
             Effect::Down { node } => set(txn, node, NodeState::Down, "heartbeat failure")?,
-            Effect::Disconnected { node } => {
-                set(txn, node, NodeState::Disconnected, "the node left")?;
-            }
             Effect::Orphan { node } => orphan(txn, node)?,
             Effect::End { .. } => {}
         }
