@@ -46,14 +46,9 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
             "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
             "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
             "crash" => crash(named)?,
-            "cluster" => programs(&[
-                "-p",
-                "shoal-chaos-tests",
-                "--test",
-                "swarm",
-                "--test",
-                "swarm_faults",
-            ])?,
+            "cluster" => {
+                programs(&["-p", "shoal-chaos-tests", "--test", "swarm", "--test", "swarm_faults"])?
+            }
             "linear" => linear(named)?,
             other => anyhow::bail!("unknown stage {other}"),
         }

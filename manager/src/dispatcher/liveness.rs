@@ -148,9 +148,7 @@ impl Leading {
         }
         let ended = effects.iter().filter_map(|effect| match effect {
             Effect::End { session } => Some(*session),
-            Effect::Ready { .. }
-            | Effect::Down { .. }
-            | Effect::Orphan { .. } => None,
+            Effect::Ready { .. } | Effect::Down { .. } | Effect::Orphan { .. } => None,
         });
         let ended = ended.collect();
         effects.retain(|effect| !matches!(effect, Effect::End { .. }));

@@ -6,6 +6,7 @@
 //!
 //! Network views are not served yet: the messages have room for them.
 
+mod cut_off;
 pub mod encode;
 mod hub;
 pub mod liveness;
@@ -26,6 +27,7 @@ use shoal_model::Timestamp;
 use shoal_proto::dispatcher::dispatcher_server::DispatcherServer;
 use shoal_proto::dispatcher::liveness_server::LivenessServer;
 
+use self::cut_off::CutOff;
 use self::hub::Hub;
 use self::liveness::{Beats, Leading, ReachLeader};
 use self::statuses::Statuses;
@@ -46,6 +48,7 @@ pub struct Dispatcher {
     beats: Arc<Beats>,
     leading: Arc<Leading>,
     limit: Arc<Mutex<RegistrationLimit>>,
+    cut_off: Arc<CutOff>,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -81,8 +84,13 @@ impl Dispatcher {
             leading: Arc::clone(&leading),
         };
         tasks.spawn(TaskKind::ClusterListener, reporter.run());
+        let cut_off = Arc::new(CutOff::default());
+        tasks.spawn(
+            TaskKind::ClusterListener,
+            cut_off::watch(store.clone(), Arc::clone(&hub), Arc::clone(&cut_off), clock.clone()),
+        );
         let limit = Arc::default();
-        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit }
+        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, cut_off }
     }
 
     /// For the listener of workers and managers.
