@@ -1,4 +1,4 @@
-//! What docker's API has no room for, under a path of our own (ADR 8): how the cluster is, backup, restore.
+//! What docker's API has no room for, under a path of our own (ADR 7): how the cluster is, backup, restore.
 
 use axum::body::Body;
 use base64::Engine as _;

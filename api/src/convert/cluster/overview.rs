@@ -1,4 +1,4 @@
-//! How the cluster is, in JSON of our own: ADR 8.
+//! How the cluster is, in JSON of our own: ADR 7.
 
 use serde_json::{Value, json};
 use shoal_model::cluster::node::NodeRole;
