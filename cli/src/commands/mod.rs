@@ -24,6 +24,7 @@ mod recovery;
 mod registry;
 mod run;
 mod service;
+mod stack;
 mod start;
 mod stats;
 mod swarm;
@@ -81,6 +82,7 @@ static TABLES: &[&[Command]] = &[
     registry::COMMANDS,
     run::COMMANDS,
     service::COMMANDS,
+    stack::COMMANDS,
     start::COMMANDS,
     stats::COMMANDS,
     swarm::COMMANDS,
