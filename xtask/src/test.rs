@@ -57,6 +57,8 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
                 "swarm_faults",
                 "--test",
                 "services",
+                "--test",
+                "logs",
             ])?,
             "linear" => linear(named)?,
             other => anyhow::bail!("unknown stage {other}"),

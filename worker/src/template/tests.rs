@@ -1,5 +1,5 @@
 use shoal_model::cluster::node::Platform;
-use shoal_model::cluster::task::{ConfigReference, FileTarget, SecretReference, TaskSpec};
+use shoal_model::cluster::task::{ConfigReference, FileTarget, SecretReference, Slot, TaskSpec};
 use shoal_model::cluster::{Annotations, ConfigId, ConfigSpec, Meta, SecretId, SecretSpec};
 use shoal_model::container::{Mount, VolumeMountOptions};
 
