@@ -513,7 +513,7 @@ mod tests {
         );
         assert_eq!(
             refused(&["--mode=foo", "x"]),
-            "Unknown mode: foo, only replicated, global, replicated-job, and global-job supported"
+            "Unknown mode: foo, only replicated and global supported"
         );
     }
 
