@@ -40,8 +40,8 @@ impl ServiceLab {
     /// # Errors
     /// When a host does not start or does not join.
     pub fn up(name: &str, hosts: u8, managers: u8, flags: &[&str]) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("shoal-services-").tempdir()?;
-        let lab = Guard(Lab::up(name, &directory.path().join("lab"), hosts, flags)?);
+        let directory = tempfile::Builder::new().prefix("q").tempdir()?;
+        let lab = Guard(Lab::up(name, &directory.path().join("l"), hosts, flags)?);
         let rootfs = directory.path().join("rootfs.tar");
         image::busybox_rootfs(&rootfs)?;
         let rootfs = rootfs.display().to_string();
@@ -143,7 +143,8 @@ impl ServiceLab {
     /// # Errors
     /// When it fails.
     pub fn ps(&self, service: &str, format: &str) -> anyhow::Result<Vec<String>> {
-        let text = self.docker(&["service", "ps", "--no-trunc", "--format", format, service])?;
+        let arguments = ["service", "ps", "--no-trunc", "--format", format, service];
+        let text = stdout(self.lab.docker(1).args(arguments))?;
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();
         Ok(lines)

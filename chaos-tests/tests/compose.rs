@@ -129,3 +129,10 @@ fn every_feature() {
     session.play("change.script");
     session.host.finish().unwrap();
 }
+
+#[test]
+fn sharing() {
+    let mut session = Session::start("sharing", Form::Plugin);
+    session.play("up.script");
+    session.host.finish().unwrap();
+}

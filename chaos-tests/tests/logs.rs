@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use shoal_chaos_tests::command::{eventually, run};
+use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::image;
 use shoal_chaos_tests::lab::{Guard, Lab};
 
@@ -110,7 +111,7 @@ fn logs_of_a_service_come_from_all_hosts_in_order_and_say_where_they_come_from()
     assert_eq!(errors.lines().filter(|line| *line == "err 2").count(), 3);
 
     let (lines, ..) = logs(&lab, &["--no-resolve", "--no-trunc", "--tail", "2", "web"]);
-    assert_eq!(lines.len(), 3 + 0, "of two lines per task one is of stdout: {lines:?}");
+    assert_eq!(lines.len(), 3, "of two lines per task one is of stdout: {lines:?}");
     let named: Vec<String> = lab
         .run(1, &["service", "ps", "--no-trunc", "-q", "web"])
         .unwrap()
@@ -123,13 +124,50 @@ fn logs_of_a_service_come_from_all_hosts_in_order_and_say_where_they_come_from()
     let (lines, ..) = logs(&lab, &["--no-task-ids", "web"]);
     let origins: BTreeSet<&str> =
         lines.iter().map(|line| line.split_once('|').unwrap().0.trim_end()).collect();
-    assert_eq!(origins, ["web.1@h1", "web.2@h1", "web.3@h1"].into_iter().collect());
+    let placed = lab.run(1, &["service", "ps", "--format", "{{.Name}}@{{.Node}}", "web"]).unwrap();
+    assert_eq!(origins, placed.lines().collect());
 
     let (lines, ..) = logs(&lab, &["--raw", &named[0]]);
     assert_eq!(lines, ["out 1", "out 2", "out 3"]);
     let (lines, error, good) = logs(&lab, &["nothing"]);
     assert_eq!((lines, good), (Vec::new(), false));
     assert!(error.contains("no such task or service: nothing"), "{error}");
+}
+
+#[test]
+fn shoal_executes_in_a_task_from_a_manager_that_does_not_run_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = cluster("shoalexec", directory.path().join("lab"));
+    serve(&lab, "web", 3, "hostname > /name; sleep 1000");
+    let ps =
+        ["service", "ps", "--no-trunc", "--format", "{{.ID}} {{.Node}} {{.CurrentState}}", "web"];
+    let running = || {
+        let tasks = lab.run(1, &ps).unwrap();
+        let lines = tasks.lines().filter_map(|line| line.split_once(" Running")?.0.split_once(' '));
+        lines.map(|(id, host)| (id.to_owned(), host.to_owned())).collect::<Vec<_>>()
+    };
+    eventually("three tasks that run", PATIENCE, || running().len() == 3).unwrap();
+    let shoal = bin_dir().unwrap().join("shoal");
+    for (id, host) in running() {
+        let number: u8 = host.trim_start_matches('h').parse().unwrap();
+        let container = lab.run(number, &["ps", "-q", "--no-trunc"]).unwrap();
+        let output = run(lab.client(1, &shoal).args(["exec", &id, "cat", "/name"])).unwrap();
+        let name = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(name.trim_end(), &container[..12], "{host}: {:?}", output.stderr);
+        let script = "cat; echo gone >&2; exit 7";
+        let mut client = lab.client(1, &shoal);
+        client.args(["exec", "-i", &id, "sh", "-c", script]).stdin(Stdio::piped());
+        let mut child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"there and back").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(
+            (&output.stdout[..], &output.stderr[..], output.status.code()),
+            (&b"there and back"[..], &b"gone\n"[..], Some(7))
+        );
+    }
+    let output = run(lab.client(1, &shoal).args(["exec", "nothing", "true"])).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("No such container: nothing"), "{error}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
             images: images.clone(),
             frozen,
         }),
-        execs: Arc::new(HostExecs(engine.clone())),
+        execs: Arc::new(HostExecs { engine: engine.clone(), cluster: cluster.clone() }),
         images: host_images.clone(),
         volumes: Arc::new(HostVolumes { volumes: engine.volumes(), events: engine.events() }),
         networks: Arc::new(HostNetworks { networks: networks.clone(), engine: engine.clone() }),

@@ -1,5 +1,5 @@
 //! Execs in tasks, wherever they run. A manager keeps nothing about them: the name of an exec says its task, and the
-//! task says the node (ADR 0007).
+//! task says the node (ADR 0008).
 
 use std::time::Duration;
 
@@ -151,9 +151,8 @@ impl Execs {
             Failure::new(ErrorKind::Conflict, message)
         };
         let node = task.node.ok_or_else(not_scheduled)?;
-        let not_available = || {
-            Failure::new(ErrorKind::Unavailable, format!("node {node} is not available"))
-        };
+        let not_available =
+            || Failure::new(ErrorKind::Unavailable, format!("node {node} is not available"));
         let address = address(state.node(node)).ok_or_else(not_available)?;
         let channel = connect::channel(&self.credentials, &address, Expected::Node(node))?;
         Ok(NodeClient::new(channel))

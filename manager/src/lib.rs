@@ -7,6 +7,7 @@ pub mod ca;
 pub mod consensus;
 pub mod control;
 pub mod dispatcher;
+pub mod execs;
 pub mod feature;
 pub mod logs;
 pub mod orchestrate;

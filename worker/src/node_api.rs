@@ -2,6 +2,7 @@
 //!
 //! Who may call is decided by `shoal_identity::rules`, before anything here is asked.
 
+mod exec;
 mod logs;
 
 use std::io;
@@ -14,9 +15,11 @@ use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_identity::{Credentials, listen};
 use shoal_model::error::Chain;
 use shoal_proto::node::node_server::{Node, NodeServer};
-use shoal_proto::node::{LogsRequest, LogsResponse};
+use shoal_proto::node::{
+    ExecCreateRequest, ExecCreateResponse, ExecInput, ExecInspectRequest, ExecInspectResponse,
+    ExecOutput, ExecResizeRequest, ExecResizeResponse, LogsRequest, LogsResponse,
+};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::executor::Executor;
@@ -43,7 +46,7 @@ pub fn serve(
     tasks: &Tasks,
 ) {
     let stop = tasks.stopping();
-    let handler = Handler { executor, stop: stop.clone() };
+    let handler = Handler { executor, tasks: tasks.clone() };
     let router = listen::server(credentials).add_service(NodeServer::new(handler));
     let incoming = listen::accept(listener, credentials, tasks);
     tasks.spawn(TaskKind::ClusterListener, async move {
@@ -56,7 +59,7 @@ pub fn serve(
 
 struct Handler {
     executor: Arc<dyn Executor>,
-    stop: CancellationToken,
+    tasks: Tasks,
 }
 
 #[tonic::async_trait]
@@ -70,7 +73,39 @@ impl Node for Handler {
         let asked = logs::Asked::read(request.into_inner())?;
         let lines = logs::stream(Arc::clone(&self.executor), asked);
         // A stream that goes on for ever would hold the server's end up.
-        let stop = self.stop.clone().cancelled_owned();
+        let stop = self.tasks.stopping().cancelled_owned();
         Ok(Response::new(lines.map(Ok).take_until(stop).boxed()))
+    }
+
+    type ExecStartStream = BoxStream<'static, Result<ExecOutput, Status>>;
+
+    async fn exec_create(
+        &self,
+        request: Request<ExecCreateRequest>,
+    ) -> Result<Response<ExecCreateResponse>, Status> {
+        exec::create(&*self.executor, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn exec_start(
+        &self,
+        request: Request<tonic::Streaming<ExecInput>>,
+    ) -> Result<Response<Self::ExecStartStream>, Status> {
+        let output = exec::start(&*self.executor, request.into_inner(), &self.tasks).await?;
+        let stop = self.tasks.stopping().cancelled_owned();
+        Ok(Response::new(output.take_until(stop).boxed()))
+    }
+
+    async fn exec_resize(
+        &self,
+        request: Request<ExecResizeRequest>,
+    ) -> Result<Response<ExecResizeResponse>, Status> {
+        exec::resize(&*self.executor, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn exec_inspect(
+        &self,
+        request: Request<ExecInspectRequest>,
+    ) -> Result<Response<ExecInspectResponse>, Status> {
+        exec::inspect(&*self.executor, request.into_inner()).await.map(Response::new)
     }
 }

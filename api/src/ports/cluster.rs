@@ -14,6 +14,7 @@ use shoal_model::cluster::{
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
     Version,
 };
+use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
 
 use super::{ByteStream, Stream};
@@ -76,6 +77,9 @@ pub trait Cluster: Send + Sync + 'static {
     async fn tasks(&self, filters: TaskFilters) -> Result<Vec<Arc<Task>>, Failure>;
     async fn task(&self, name: &str) -> Result<Arc<Task>, Failure>;
     async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>, Failure>;
+
+    /// Makes an exec in a running task. Gives its name, which [`super::Execs`] takes as it takes ids.
+    async fn exec_create(&self, task: &str, spec: ExecSpec) -> Result<String, Failure>;
 
     async fn secrets(&self, filters: ObjectFilters) -> Result<Vec<Arc<Secret>>, Failure>;
     async fn secret(&self, name: &str) -> Result<Arc<Secret>, Failure>;

@@ -124,6 +124,7 @@ table! {
     GET "/shoal/swarm/status" shoal::status;
     POST "/shoal/swarm/backup" shoal::backup;
     POST "/shoal/swarm/restore" shoal::restore;
+    POST "/shoal/tasks/{name}/exec" exec::create_in_task;
     POST "/swarm/init" swarm::init;
     POST "/swarm/join" swarm::join;
     POST "/swarm/leave" swarm::leave;

@@ -28,7 +28,6 @@ ContainerSpec:
  Image:\t\tbusybox:latest
  Args:\t\tsleep 1000 
  Init:\t\tfalse
- StopSignal:\tSIGKILL
 Resources:
 Endpoint Mode:\tvip
 ";
@@ -132,6 +131,18 @@ fn a_replicated_service_is_created_scaled_updated_rolled_back_and_removed() {
     assert_eq!(lab.docker(&["service", "ls", "-q"]).unwrap(), "");
 }
 
+const TOLD: [&str; 9] = [
+    r#"service create {"name":"web"}"#,
+    r#"service update {"name":"web","replicas.new":"3","replicas.old":"1"}"#,
+    r#"service update {"image.new":"busybox:two","image.old":"busybox:latest","name":"web"}"#,
+    r#"service update {"name":"web","updatestate.new":"completed","updatestate.old":"updating"}"#,
+    r#"service remove {"name":"web"}"#,
+    r#"node update {"availability.new":"drain","availability.old":"active","name":"h2"}"#,
+    r#"secret create {"name":"key"}"#,
+    r#"secret remove {"name":"key"}"#,
+    r#"config create {"name":"conf"}"#,
+];
+
 /// What happened to the objects of the cluster is told on each manager.
 #[test]
 fn managers_tell_of_what_happens_in_the_cluster() {
@@ -160,8 +171,8 @@ fn managers_tell_of_what_happens_in_the_cluster() {
     lab.docker(&["config", "create", "conf", &file]).unwrap();
     lab.docker(&["service", "rm", "web"]).unwrap();
     for host in [1, 2] {
-        let told = lab
-            .run(
+        let told = || {
+            lab.run(
                 host,
                 &[
                     "events",
@@ -175,18 +186,12 @@ fn managers_tell_of_what_happens_in_the_cluster() {
                     "{{.Type}} {{.Action}} {{json .Actor.Attributes}}",
                 ],
             )
-            .unwrap();
-        for wanted in [
-            r#"service create {"name":"web"}"#,
-            r#"service update {"name":"web","replicas.new":"3","replicas.old":"1"}"#,
-            r#"service update {"image.new":"busybox:two","image.old":"busybox:latest","name":"web"}"#,
-            r#"service update {"name":"web","updatestate.new":"completed","updatestate.old":"updating"}"#,
-            r#"service remove {"name":"web"}"#,
-            r#"node update {"availability.new":"drain","availability.old":"active","name":"h2"}"#,
-            r#"secret create {"name":"key"}"#,
-            r#"secret remove {"name":"key"}"#,
-            r#"config create {"name":"conf"}"#,
-        ] {
+        };
+        // Replicas tell what they have applied: a follower comes a moment later.
+        lab.until("the last event", || Ok(told()?.contains(r#"service remove {"name":"web"}"#)))
+            .unwrap_or_else(|error| panic!("{error} on host {host}:\n{}", told().unwrap()));
+        let told = told().unwrap();
+        for wanted in TOLD {
             let count = told.lines().filter(|line| *line == wanted).count();
             assert_eq!(count, 1, "{wanted} on host {host}:\n{told}");
         }

@@ -26,7 +26,7 @@ fn global_services_follow_nodes() {
     assert!(created.lines().last().unwrap().ends_with(" converged"), "{created}");
     assert_eq!(lab.ps("all", PLACES).unwrap(), ["h1 Running", "h2 Running", "h3 Running"]);
     assert_eq!(lab.replicas("all").unwrap(), "3/3");
-    lab.create("some", &["--mode", "global", "--constraint", "node.labels.disk==ssd"], &[])
+    lab.begin("some", &["--mode", "global", "--constraint", "node.labels.disk==ssd"], &SLEEP)
         .unwrap();
     assert_eq!(lab.replicas("some").unwrap(), "0/0");
 

@@ -28,6 +28,8 @@ use super::worker::{Dial, secrets};
 const AGAIN: Duration = Duration::from_secs(2);
 /// A worker that is refused for so long is no member any more.
 const REFUSED: Duration = Duration::from_secs(10);
+/// A manager has so long to hear that this node leaves.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// What a member needs of its surroundings.
 #[derive(Clone)]
@@ -260,7 +262,10 @@ impl Member {
 
     /// Ends everything and removes the containers of all tasks.
     pub(super) async fn leave(&self) -> Result<(), Failure> {
-        self.worker.leave();
+        tokio::select! {
+            () = self.worker.leave() => {}
+            () = self.around.clock.sleep(GOODBYE) => tracing::info!("no manager heard the goodbye"),
+        }
         self.stop().await;
         let mut first = Ok(());
         for task in self.executor.list().await? {
@@ -280,14 +285,18 @@ pub(super) async fn refused(
 ) -> Option<String> {
     loop {
         let refused = view.wait_for(|view| view.refused.is_some()).await.ok()?.refused.clone();
-        tokio::select! {
-            taken = view.wait_for(|view| view.session.is_some()) => {
-                taken.ok()?;
-                continue;
-            }
-            () = clock.sleep(REFUSED) => {}
+        let taken = tokio::select! {
+            taken = view.wait_for(|view| view.session.is_some()) => Some(taken.map(drop)),
+            () = clock.sleep(REFUSED) => None,
+        };
+        if let Some(taken) = taken {
+            taken.ok()?;
+            continue;
         }
-        if view.borrow().refused.is_some() {
+        // Between two refusals there may be managers that do not answer at all.
+        let decided =
+            view.wait_for(|view| view.session.is_some() || view.refused.is_some()).await.ok()?;
+        if decided.session.is_none() {
             return refused;
         }
     }

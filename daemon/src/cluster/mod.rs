@@ -554,7 +554,7 @@ impl Host {
     }
 
     /// The manager of this node, or why there is none.
-    fn manager(&self) -> Result<Arc<shoal_manager::assembly::Manager>, Failure> {
+    pub(crate) fn manager(&self) -> Result<Arc<shoal_manager::assembly::Manager>, Failure> {
         match self.current() {
             Current::Inactive | Current::Pending => Err(unfit(Unfit::NotAMember)),
             Current::Locked => Err(unfit(Unfit::Locked)),

@@ -19,6 +19,7 @@ use shoal_model::cluster::{
     Version,
 };
 use shoal_model::error::{ErrorKind, Fact, Failure};
+use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
 
 use super::Host;
@@ -176,6 +177,10 @@ impl Cluster for HostCluster {
 
     async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>> {
         Ok(self.0.manager()?.logs.of_task(name, query).await?)
+    }
+
+    async fn exec_create(&self, task: &str, spec: ExecSpec) -> Result<String> {
+        self.0.manager()?.execs.create(task, spec).await
     }
 
     async fn secrets(&self, filters: ObjectFilters) -> Result<Vec<Arc<Secret>>> {

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use shoal_base::blocking;
 use shoal_engine::Engine;
+use shoal_engine::container::session as engine;
 use shoal_engine::container::settle::Verdict;
 use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
@@ -21,9 +22,11 @@ use shoal_model::cluster::{NodeId, TaskId};
 use shoal_model::container::{
     ContainerDetails, ListOptions, LogOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
 };
+use shoal_model::error::{Fact, ObjectKind};
+use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use shoal_model::filters::{ContainerFilters, LabelFilter};
-use shoal_model::{ContainerId, ErrorKind, Failure};
-use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Stage, Work};
+use shoal_model::{ContainerId, ErrorKind, ExecId, Failure};
+use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 
 use crate::ports::HostImages;
 use files::TaskFiles;
@@ -259,6 +262,43 @@ impl Executor for HostExecutor {
         blocking::run("remove files of a task", move || files.remove(task))
             .await
             .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
+    }
+
+    async fn exec_create(&self, task: TaskId, spec: ExecSpec) -> Result<ExecId, Failure> {
+        let container = self.required(task).await?.id;
+        Ok(self.engine.exec_create(container.as_str(), spec)?)
+    }
+
+    async fn exec_start(
+        &self,
+        task: TaskId,
+        exec: &str,
+        start: ExecStart,
+    ) -> Result<Option<Session>, Failure> {
+        self.exec_inspect(task, exec).await?;
+        let session = self.engine.exec_start(exec, start).await?;
+        Ok(session.map(|engine::Session { output, input, tty }| Session { output, input, tty }))
+    }
+
+    async fn exec_resize(
+        &self,
+        task: TaskId,
+        exec: &str,
+        rows: u32,
+        columns: u32,
+    ) -> Result<(), Failure> {
+        self.exec_inspect(task, exec).await?;
+        Ok(self.engine.exec_resize(exec, rows, columns).await?)
+    }
+
+    async fn exec_inspect(&self, task: TaskId, exec: &str) -> Result<ExecDetails, Failure> {
+        let details = self.engine.exec_inspect(exec)?;
+        // Execs of other containers are none of the task's.
+        if details.container != self.required(task).await?.id {
+            let fact = Fact::NoSuch { object: ObjectKind::Exec, name: exec.to_owned() };
+            return Err(Failure::of(ErrorKind::NotFound, fact));
+        }
+        Ok(details)
     }
 
     async fn logs(&self, task: TaskId, query: LogQuery) -> Result<Option<Lines>, Failure> {

@@ -32,6 +32,7 @@ use crate::ca::{self, CaServer, CaStore, StoredCa};
 use crate::consensus::raft::{RaftConsensus, View};
 use crate::control::Control;
 use crate::dispatcher::{Dispatcher, liveness};
+use crate::execs::Execs;
 use crate::logs::Logs;
 use crate::peers::Peers;
 use crate::store::forward::{Remote, Server as StoreServer};
@@ -111,6 +112,8 @@ pub struct Manager {
     pub control: Control,
     /// Logs of tasks, wherever they are.
     pub logs: Logs,
+    /// Execs in tasks, wherever they are.
+    pub execs: Execs,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
@@ -196,8 +199,9 @@ impl Manager {
         });
         let seats = seats::Seats { raft: raft.clone(), channels: peers, clock: clock.clone() };
         let control = Control::new(store.clone(), Arc::new(seats), random);
+        let execs = Execs::new(store.clone(), credentials.clone(), clock.clone());
         let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
-        Ok(Self { store, control, logs, raft, authority, keeper, ready, tasks })
+        Ok(Self { store, control, logs, execs, raft, authority, keeper, ready, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.
@@ -220,10 +224,19 @@ impl Manager {
 
     /// Hands leadership over, if this manager has it and another can take it.
     pub async fn hand_over(&self) {
-        if self.raft.status().leads()
-            && let Err(error) = self.raft.transfer_leadership(None).await
-        {
-            tracing::debug!(error = %Chain(&error), "leadership was not handed over");
+        if !self.raft.status().leads() {
+            return;
+        }
+        let clock = self.keeper.credentials().clock();
+        let began = clock.monotonic();
+        match self.raft.transfer_leadership(None).await {
+            Ok(to) => {
+                let took = (clock.monotonic() - began).as_millis();
+                tracing::info!(%to, took, "handed leadership over");
+            }
+            Err(error) => {
+                tracing::info!(error = %Chain(&error), "leadership was not handed over");
+            }
         }
     }
 

@@ -30,6 +30,8 @@ use crate::store::Store;
 use node::{Ask, Item, Nodes};
 use plan::{Plan, Selection, plan};
 
+pub(crate) use plan::address;
+
 /// Lines of many tasks. An error says that some are missing; lines may follow it.
 pub type Lines = BoxStream<'static, Result<LogLine, Failure>>;
 

@@ -64,7 +64,7 @@ pub(super) struct Place {
 }
 
 /// Where a node serves; `None`: it cannot be reached.
-pub(super) fn address(node: Option<&Arc<Node>>) -> Option<String> {
+pub(crate) fn address(node: Option<&Arc<Node>>) -> Option<String> {
     let node =
         node.filter(|node| matches!(node.status.state, NodeState::Unknown | NodeState::Ready))?;
     Some(node.description.as_ref()?.api?.to_string())

@@ -73,8 +73,7 @@ pub(super) async fn start(
         return Err(Status::invalid_argument("the first message must say which exec begins"));
     };
     let (task, exec) = name(named)?;
-    let start: ExecStart =
-        codec::decode("exec's start", &start).map_err(|error| bad(&error))?;
+    let start: ExecStart = codec::decode("exec's start", &start).map_err(|error| bad(&error))?;
     let started = executor.exec_start(task, &exec, start).await;
     let Some(Session { output, input, tty }) = started.map_err(|failure| status::of(&failure))?
     else {
