@@ -22,3 +22,4 @@ pub mod network;
 pub mod pattern;
 pub mod registry;
 pub mod script;
+pub mod service_lab;

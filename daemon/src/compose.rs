@@ -17,6 +17,7 @@ use shoal_engine::{Engine, Parts};
 use shoal_engine_images::image::Images;
 use shoal_engine_images::pull::{Concurrency, Transfers, default_certs_dir};
 use shoal_engine_registry as registry;
+use shoal_model::cluster::node::NodeDescription;
 use shoal_model::container::{LogSpec, Ulimit};
 use shoal_model::system::{RegistryInfo, SystemInfo};
 use shoal_netoverlay as netoverlay;
@@ -84,7 +85,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
             images: images.clone(),
             frozen,
         }),
-        execs: Arc::new(HostExecs(engine.clone())),
+        execs: Arc::new(HostExecs { engine: engine.clone(), cluster: cluster.clone() }),
         images: host_images.clone(),
         volumes: Arc::new(HostVolumes { volumes: engine.volumes(), events: engine.events() }),
         networks: Arc::new(HostNetworks { networks: networks.clone(), engine: engine.clone() }),
@@ -112,18 +113,18 @@ async fn cluster(
     tasks: &Tasks,
     clock: SharedClock,
 ) -> anyhow::Result<Arc<cluster::Host>> {
-    let (engine, images) = (engine.clone(), images.clone());
+    let (engine, images, events) = (engine.clone(), images.clone(), engine.events());
     let exec_root = config.exec_root.clone();
     let description = executor::description(config, facts)?;
     let time = clock.clone();
-    let make = move |node| -> Arc<dyn shoal_worker::executor::Executor> {
+    let make = move |node, api| -> Arc<dyn shoal_worker::executor::Executor> {
         let (engine, images) = (engine.clone(), images.clone());
-        let description = description.clone();
+        let description = NodeDescription { api, ..description.clone() };
         Arc::new(HostExecutor::new(engine, images, &exec_root, node, description, time.clone()))
     };
     let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));
-    let host =
-        cluster::Host::open(&config.data_root, clock, random, disk, tasks.clone(), Box::new(make));
+    let (tasks, make) = (tasks.clone(), Box::new(make));
+    let host = cluster::Host::open(&config.data_root, clock, random, disk, tasks, events, make);
     host.await.map_err(|failure| anyhow::anyhow!("cannot take up membership: {failure}"))
 }
 

@@ -168,6 +168,9 @@ impl Error {
             Self::Call { source, .. } if source.code() == Code::PermissionDenied => {
                 Some(source.message().to_owned())
             }
+            Self::Call { source, .. } if shoal_identity::tls::is_revoked(source.as_ref()) => {
+                Some("a manager refuses this node's certificate as revoked".to_owned())
+            }
             Self::Call { .. }
             | Self::Connect { .. }
             | Self::Timeout { .. }

@@ -8,12 +8,13 @@ const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 10] = [
+pub(crate) const STAGES: [&str; 11] = [
     "fmt",
     "tidy",
     "clippy",
     "unit",
     "conformance",
+    "compose",
     "network",
     "cgroup2",
     "crash",
@@ -43,12 +44,20 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
             "conformance" => {
                 programs(&["-p", "shoal-chaos-tests", "--test", "conformance", "--test", "outage"])?
             }
+            "compose" => programs(&["-p", "shoal-chaos-tests", "--test", "compose"])?,
             "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
             "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
             "crash" => crash(named)?,
-            "cluster" => {
-                programs(&["-p", "shoal-chaos-tests", "--test", "swarm", "--test", "swarm_faults"])?
-            }
+            "cluster" => programs(&[
+                "-p",
+                "shoal-chaos-tests",
+                "--test",
+                "swarm",
+                "--test",
+                "swarm_faults",
+                "--test",
+                "services",
+            ])?,
             "linear" => linear(named)?,
             other => anyhow::bail!("unknown stage {other}"),
         }

@@ -5,10 +5,14 @@
 
 mod addresses;
 mod control;
+mod events;
 mod found;
 mod member;
+mod node_api;
 mod port;
 mod record;
+mod status;
+mod survive;
 mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +21,10 @@ use std::time::Duration;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
+use shoal_engine::events::Bus;
 use shoal_identity::{Keeper, NodeFiles, UnlockKey, chain, credentials, files, join};
 use shoal_manager::store;
-use shoal_manager_raft::{Begin, RaftId};
+use shoal_manager_raft::RaftId;
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::membership::{LocalState, Membership};
 use shoal_model::cluster::node::{ManagerAddress, NodeRole};
@@ -41,8 +46,9 @@ const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// A bootstrapped manager leads well within this time.
 const LEAD_WAIT: Duration = Duration::from_secs(10);
 
-/// Makes the executor once the node's id is known.
-pub(crate) type MakeExecutor = Box<dyn Fn(NodeId) -> Arc<dyn Executor> + Send + Sync>;
+/// Makes the executor once the node's id is known, and where its node API listens.
+pub(crate) type MakeExecutor =
+    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Arc<dyn Executor> + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
@@ -92,13 +98,14 @@ impl Host {
         random: SharedRandom,
         disk: SharedDisk,
         tasks: Tasks,
+        events: Bus,
         make_executor: MakeExecutor,
     ) -> Result<Arc<Self>, Failure> {
         let directory = Directory::new(data_root, disk.clone());
         directory.make()?;
         let files = NodeFiles::open(&directory.certificates(), disk.clone(), random.clone())?;
         let host = Arc::new(Self {
-            around: Around { clock, random, disk, directory },
+            around: Around { clock, random, disk, directory, events },
             files,
             make_executor,
             tasks,
@@ -155,8 +162,9 @@ impl Host {
     }
 
     /// Runs as the member that is on disk.
-    async fn resume(&self, record: Record, unlock: Option<UnlockKey>) {
+    async fn resume(self: &Arc<Self>, record: Record, unlock: Option<UnlockKey>) {
         match self.try_resume(record, unlock).await {
+            Ok(Current::Member(member)) => self.adopt(member),
             Ok(current) => self.set(current),
             Err(error) => {
                 tracing::error!(%error, "membership of the cluster is broken");
@@ -211,11 +219,25 @@ impl Host {
         }
     }
 
-    async fn run(&self, keeper: Keeper, record: Record) -> Result<Current, Failure> {
+    /// Starts the member with everything that it serves.
+    async fn start(
+        &self,
+        keeper: Keeper,
+        mut record: Record,
+        manager: Option<shoal_manager::assembly::Manager>,
+    ) -> Result<Arc<Member>, Failure> {
+        let around = self.around.clone();
+        let api = node_api::listen(&mut record, &around.directory).await?;
+        let address = api.as_ref().map(|api| api.advertise);
+        let executor = (self.make_executor)(keeper.credentials().identity().node, address);
+        Member::start(keeper, record, manager, executor, api, around).await
+    }
+
+    async fn run(&self, keeper: Keeper, mut record: Record) -> Result<Current, Failure> {
         let identity = keeper.credentials().identity();
         let manager = match identity.role {
             NodeRole::Manager => {
-                Some(start_manager(&record, keeper.clone(), Begin::AsStored, &self.around).await?)
+                Some(survive::start(&mut record, &keeper, None, &self.around).await?)
             }
             NodeRole::Worker => None,
         };
@@ -224,9 +246,8 @@ impl Host {
             Some(manager) => !manager.raft.is_initialized().await.unwrap_or(true),
             None => false,
         };
-        let executor = (self.make_executor)(identity.node);
         let remotes = record.remotes.clone();
-        let member = Member::start(keeper, record, manager, executor, self.around.clone()).await?;
+        let member = self.start(keeper, record, manager).await?;
         if joins && let Some(manager) = member.manager() {
             let clock = self.around.clock.clone();
             self.tasks.spawn(TaskKind::ClusterListener, async move {
@@ -237,12 +258,10 @@ impl Host {
     }
 
     /// Begins a cluster.
-    async fn init(&self, request: Init) -> Result<NodeId, Failure> {
+    async fn init(self: &Arc<Self>, request: Init) -> Result<NodeId, Failure> {
         let _permit = self.permit().await;
-        if request.force_new_cluster {
-            return Err(Failure::not_implemented(
-                "--force-new-cluster is not implemented by Shoal yet",
-            ));
+        if request.force_new_cluster && !matches!(self.current(), Current::Inactive) {
+            return self.force_new_cluster(&request).await;
         }
         if !matches!(self.current(), Current::Inactive) {
             return Err(unfit(Unfit::AlreadyAMember));
@@ -261,7 +280,7 @@ impl Host {
         match self.begin(&request, record, advertise, data_path).await {
             Ok(member) => {
                 let (node, mut view) = (member.node(), member.view());
-                self.set(Current::Member(member));
+                self.adopt(member);
                 // Docker answers when the node is ready for tasks; the cluster exists in any case.
                 tokio::select! {
                     _ = view.wait_for(|view| view.session.is_some()) => {}
@@ -295,7 +314,7 @@ impl Host {
         let unlock = lock.map(|lock| lock.key);
         self.files.save(&founded.stored, unlock.as_ref())?;
         let keeper = Keeper::new(self.files.clone(), founded.stored, unlock, around.clock.clone())?;
-        let manager = start_manager(&record, keeper.clone(), Begin::AsStored, around).await?;
+        let manager = start_manager(&record, keeper.clone(), around).await?;
         let begun = async {
             manager.raft.bootstrap().await.map_err(|error| {
                 Failure::new(
@@ -326,8 +345,7 @@ impl Host {
             manager.shut_down().await;
             return Err(error);
         }
-        let executor = (self.make_executor)(keeper.credentials().identity().node);
-        Member::start(keeper, record, Some(manager), executor, around.clone()).await
+        self.start(keeper, record, Some(manager)).await
     }
 
     /// Joins a cluster; answers when this node is a member, or after [`JOIN_WAIT`].
@@ -358,7 +376,7 @@ impl Host {
             match self.try_join(&record).await {
                 Ok(member) => {
                     let mut view = member.view();
-                    self.set(Current::Member(member));
+                    self.adopt(member);
                     let left = deadline.saturating_sub(self.around.clock.monotonic());
                     return tokio::select! {
                         _ = view.wait_for(|view| view.session.is_some()) => Ok(()),
@@ -393,7 +411,7 @@ impl Host {
                     return;
                 }
                 match host.try_join(&record).await {
-                    Ok(member) => return host.set(Current::Member(member)),
+                    Ok(member) => return host.adopt(member),
                     Err(JoinFailure::Final(error)) => {
                         tracing::error!(%error, "the join was refused");
                         let message = error.chain();
@@ -444,7 +462,12 @@ impl Host {
             }
             Current::Member(member) => {
                 if member.is_manager() && !force {
-                    return Err(control::leaving(member.manager().as_deref()));
+                    let manager = member.manager();
+                    let seen = match &manager {
+                        Some(manager) => manager.control.consensus().await.ok(),
+                        None => None,
+                    };
+                    return Err(control::leaving(seen.as_ref()));
                 }
                 self.mark_leaving()?;
                 member.leave().await?;
@@ -470,7 +493,7 @@ impl Host {
     }
 
     /// Unlocks a locked manager.
-    async fn unlock(&self, key: &str) -> Result<(), Failure> {
+    async fn unlock(self: &Arc<Self>, key: &str) -> Result<(), Failure> {
         let _permit = self.permit().await;
         if !matches!(self.current(), Current::Locked) {
             let inactive = matches!(self.current(), Current::Inactive);
@@ -531,7 +554,7 @@ impl Host {
     }
 
     /// The manager of this node, or why there is none.
-    fn manager(&self) -> Result<Arc<shoal_manager::assembly::Manager>, Failure> {
+    pub(crate) fn manager(&self) -> Result<Arc<shoal_manager::assembly::Manager>, Failure> {
         match self.current() {
             Current::Inactive | Current::Pending => Err(unfit(Unfit::NotAMember)),
             Current::Locked => Err(unfit(Unfit::Locked)),

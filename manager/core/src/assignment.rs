@@ -188,6 +188,14 @@ impl Tracker {
         tasks.map(Touched::Task).chain(references).collect()
     }
 
+    /// The networks that the node's tasks are on.
+    pub fn networks(&self) -> impl Iterator<Item = ClusterNetworkId> {
+        self.references.iter().filter_map(|(key, reference)| match *key {
+            Key::Network(id) if reference.sent.is_some() => Some(id),
+            _ => None,
+        })
+    }
+
     /// Whether a change of this object may concern the node.
     pub fn holds(&self, touched: Touched) -> bool {
         match touched {

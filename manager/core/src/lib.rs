@@ -23,3 +23,4 @@ pub(crate) mod samples;
 pub mod scheduler;
 pub mod store;
 pub mod update;
+pub mod view;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use shoal_manager_core::assignment::Touched;
 use shoal_manager_core::liveness;
 use shoal_manager_core::store::{Event, State};
-use shoal_model::cluster::{Cluster, Node, NodeId, SessionId};
+use shoal_manager_core::view::data_path;
+use shoal_model::cluster::{Cluster, ClusterNetworkId, Node, NodeId, SessionId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     pub(super) touched: BTreeSet<Touched>,
+    /// Views of these networks may have changed.
+    pub(super) views: BTreeSet<ClusterNetworkId>,
     /// Changes were missed: everything may have.
     pub(super) everything: bool,
 }
@@ -60,6 +63,13 @@ impl Session {
     fn touch(&self, touched: Touched) {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         dirty.touched.insert(touched);
+        drop(dirty);
+        self.changed.notify_one();
+    }
+
+    fn touch_views(&self, networks: &BTreeSet<ClusterNetworkId>) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        dirty.views.extend(networks);
         drop(dirty);
         self.changed.notify_one();
     }
@@ -147,8 +157,15 @@ pub(super) async fn follow(store: Store, hub: Arc<Hub>, leading: Arc<Leading>) {
                 break;
             };
             let view = store.view();
+            let mut networks = BTreeSet::new();
             for event in batches.iter().flat_map(|batch| &batch.events) {
                 route(&view, &hub, &leading, event);
+                networks_of(&view, event, &mut networks);
+            }
+            if !networks.is_empty() {
+                for session in hub.all() {
+                    session.touch_views(&networks);
+                }
             }
         }
     }
@@ -190,6 +207,29 @@ fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
                 refresh_all(hub);
             }
         }
+    }
+}
+
+/// The networks whose view an event may change.
+fn networks_of(view: &State, event: &Event, networks: &mut BTreeSet<ClusterNetworkId>) {
+    match event {
+        Event::Task(diff) => {
+            let tasks = diff.old.iter().chain(&diff.new);
+            networks.extend(tasks.flat_map(|task| &task.networks).map(|one| one.network));
+        }
+        Event::Service(diff) => {
+            let endpoints = diff.old.iter().chain(&diff.new).filter_map(|it| it.endpoint.as_ref());
+            networks.extend(endpoints.flat_map(|one| &one.virtual_ips).map(|vip| vip.network));
+        }
+        Event::Node(diff) => {
+            let path = |node: &Option<Arc<Node>>| node.as_deref().and_then(data_path);
+            if path(&diff.old) != path(&diff.new) {
+                let node = diff.old.iter().chain(&diff.new).next().map(|node| node.id);
+                let tasks = node.into_iter().flat_map(|node| view.tasks_on_node(node));
+                networks.extend(tasks.flat_map(|task| &task.networks).map(|one| one.network));
+            }
+        }
+        Event::Cluster(_) | Event::Network(_) | Event::Secret(_) | Event::Config(_) => {}
     }
 }
 

@@ -4,7 +4,7 @@
 //! they concern. Statuses are batched by [`statuses`] and committed through the store, which brings them to the leader.
 //! Signs of life go to the leader through [`liveness`]; only there is decided who is down.
 //!
-//! Network views are not served yet: the messages have room for them.
+//! With the assignments go the views of the networks that they use ([`views`]).
 
 mod cut_off;
 pub mod encode;
@@ -12,6 +12,7 @@ mod hub;
 pub mod liveness;
 mod server;
 pub mod statuses;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use self::cut_off::CutOff;
 use self::hub::Hub;
 use self::liveness::{Beats, Leading, ReachLeader};
 use self::statuses::Statuses;
+use self::views::Views;
 use crate::store::Store;
 
 /// Of one message from a worker: statuses and a description.
@@ -48,7 +50,11 @@ pub struct Dispatcher {
     beats: Arc<Beats>,
     leading: Arc<Leading>,
     limit: Arc<Mutex<RegistrationLimit>>,
+<<<<<<< HEAD
     cut_off: Arc<CutOff>,
+=======
+    views: Arc<Views>,
+>>>>>>> main
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -84,6 +90,7 @@ impl Dispatcher {
             leading: Arc::clone(&leading),
         };
         tasks.spawn(TaskKind::ClusterListener, reporter.run());
+<<<<<<< HEAD
         let cut_off = Arc::new(CutOff::default());
         tasks.spawn(
             TaskKind::ClusterListener,
@@ -91,6 +98,10 @@ impl Dispatcher {
         );
         let limit = Arc::default();
         Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, cut_off }
+=======
+        let (limit, views) = Default::default();
+        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, views }
+>>>>>>> main
     }
 
     /// For the listener of workers and managers.

@@ -29,6 +29,7 @@ use super::Dispatcher;
 use super::encode::Encoder;
 use super::hub::Session;
 use super::statuses::Update;
+use super::views::{Told, with_views};
 use crate::ca::issue::trust_bundle;
 use crate::store;
 
@@ -252,9 +253,14 @@ impl Dispatcher {
     ) {
         // What is dirty now is part of the view that is taken after.
         drop(session.take());
-        let (mut tracker, changes) = Tracker::complete(&self.store.view(), session.node);
+        let view = self.store.view();
+        let (mut tracker, changes) = Tracker::complete(&view, session.node);
         let mut encoder = Encoder::default();
-        let mut messages = encoder.messages(SetKind::Complete, &changes);
+        let mut told = Told::default();
+        let messages = encoder.messages(SetKind::Complete, &changes);
+        let views = told.changed(&self.views, &view, tracker.networks(), None);
+        let mut messages = with_views(messages, views);
+        drop(view);
         loop {
             for message in messages {
                 if sender.send(Ok(message)).await.is_err() {
@@ -271,8 +277,11 @@ impl Dispatcher {
                     touched.extend(tracker.everything(&view));
                 }
                 let changes = tracker.advance(&view, &touched);
-                if !changes.is_empty() {
-                    break encoder.messages(SetKind::Incremental, &changes);
+                let changed = (!dirty.everything).then_some(&dirty.views);
+                let views = told.changed(&self.views, &view, tracker.networks(), changed);
+                if !changes.is_empty() || !views.is_empty() {
+                    let messages = encoder.messages(SetKind::Incremental, &changes);
+                    break with_views(messages, views);
                 }
             };
         }

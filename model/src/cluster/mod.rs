@@ -15,10 +15,12 @@ pub mod membership;
 pub mod network;
 pub mod node;
 pub mod object;
+pub mod overview;
 pub mod request;
 pub mod secret;
 pub mod service;
 pub mod task;
+pub mod view;
 
 pub use assignment::AssignedTask;
 pub use ids::{
@@ -31,3 +33,4 @@ pub use object::{Annotations, Meta, Version};
 pub use secret::{Config, ConfigSpec, Secret, SecretSpec};
 pub use service::{Service, ServiceSpec};
 pub use task::{Task, TaskSpec, TaskState};
+pub use view::NetworkView;

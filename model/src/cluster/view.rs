@@ -1,0 +1,89 @@
+//! What a node is told about a network that its tasks use: who is there, under which names, and where.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterNetworkId, IpPrefix, NodeId, ServiceId, TaskId};
+
+/// One network as a whole. Two views of one network are ordered by their version on any manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkView {
+    /// Network.
+    pub network: ClusterNetworkId,
+    /// Raft index of the state that it was made from.
+    pub version: u64,
+    /// UDP port of VXLAN, cluster-wide.
+    pub data_path_port: u16,
+    /// By task.
+    pub endpoints: Vec<ViewEndpoint>,
+    /// Services with endpoints here, by id.
+    pub services: Vec<ViewService>,
+}
+
+/// A task on the network. Those that have ended are no part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewEndpoint {
+    /// Task.
+    pub task: TaskId,
+    /// Its service; `None`: a plain container.
+    pub service: Option<ServiceId>,
+    /// Where it is.
+    pub node: NodeId,
+    /// Address of that node for VXLAN; `None`: not known yet, it cannot be reached.
+    pub data_path: Option<IpAddr>,
+    /// At most one per family.
+    pub addresses: Vec<IpPrefix>,
+    /// Of its interface, derived from the addresses.
+    pub mac: [u8; 6],
+    /// Name of its container.
+    pub name: String,
+    /// Runs, is healthy where it has a check, and is not about to be stopped: it gets connections.
+    pub healthy: bool,
+}
+
+/// A service on the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewService {
+    /// Service.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// Further names of it on this network.
+    pub aliases: Vec<String>,
+    /// Its virtual addresses; empty: its name leads to the addresses of its tasks.
+    pub virtual_ips: Vec<IpAddr>,
+}
+
+/// The address of the interface with these addresses: `02:42` and the last four bytes of the first.
+///
+/// Source: moby `libnetwork/netutils` GenerateMACFromIP.
+pub fn mac_of(addresses: &[IpPrefix]) -> [u8; 6] {
+    let ipv4 = addresses.iter().find(|prefix| prefix.address.is_ipv4());
+    let [a, b, c, d] = match ipv4.or(addresses.first()).map(|prefix| prefix.address) {
+        Some(IpAddr::V4(address)) => Ipv4Addr::octets(&address),
+        Some(IpAddr::V6(address)) => {
+            let [.., a, b, c, d] = Ipv6Addr::octets(&address);
+            [a, b, c, d]
+        }
+        None => [0; 4],
+    };
+    [0x02, 0x42, a, b, c, d]
+}
+
+impl NetworkView {
+    /// Whether both say the same, regardless of when.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.network == other.network
+            && self.data_path_port == other.data_path_port
+            && self.endpoints == other.endpoints
+            && self.services == other.services
+    }
+
+    /// Endpoints of a service that get connections.
+    pub fn healthy_of(&self, service: ServiceId) -> impl Iterator<Item = &ViewEndpoint> {
+        self.endpoints
+            .iter()
+            .filter(move |endpoint| endpoint.healthy && endpoint.service == Some(service))
+    }
+}
