@@ -63,7 +63,7 @@ fn joins_that_cannot_be_are_refused_and_leave_nothing() {
     assert_eq!(lab.state(1).unwrap(), "inactive");
     assert!(!lab.path(1).join("data/swarm/raft").exists());
     lab.ok(1, &["swarm", "init"]).unwrap();
-    assert_eq!(lab.nodes(1).unwrap(), ["h1 Ready Active Leader"]);
+    lab.await_nodes(1, &["h1 Ready Active Leader"]).unwrap();
 }
 
 #[test]
