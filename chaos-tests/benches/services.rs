@@ -57,7 +57,6 @@ fn main() -> anyhow::Result<()> {
 /// A connection to one manager, and the service that is measured.
 struct Bench<'a> {
     lab: &'a ServiceLab,
-    host: u8,
     api: Connection,
     spec: Value,
 }
@@ -76,7 +75,7 @@ impl<'a> Bench<'a> {
             "Mode": { "Replicated": { "Replicas": 20 } },
             "UpdateConfig": { "Parallelism": 10 },
         });
-        Ok(Self { lab, host, api: Connection::open(&lab.socket(host))?, spec })
+        Ok(Self { lab, api: Connection::open(&lab.socket(host))?, spec })
     }
 
     fn create(&mut self) -> anyhow::Result<()> {

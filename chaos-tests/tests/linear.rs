@@ -87,7 +87,9 @@ impl Client {
                 self.connection = Some(connection);
                 Ok(answer)
             }
-            Err(error) if format!("{error:#}").contains("update out of sequence") => Err(Lost::Refused),
+            Err(error) if format!("{error:#}").contains("update out of sequence") => {
+                Err(Lost::Refused)
+            }
             // The next call gets a connection of its own.
             Err(_) => Err(Lost::Unknown),
         }
@@ -122,7 +124,13 @@ impl Client {
         operations.push(Operation { called, answered: monotonic(), action });
     }
 
-    fn work(mut self, run: u64, mut chance: Chance, fresh: &AtomicU64, stop: &AtomicBool) -> History {
+    fn work(
+        mut self,
+        run: u64,
+        mut chance: Chance,
+        fresh: &AtomicU64,
+        stop: &AtomicBool,
+    ) -> History {
         while !stop.load(Ordering::Relaxed) {
             let number = usize::try_from(chance.below(REGISTERS as u64)).unwrap();
             if let Some(read) = self.read(run, number)
@@ -175,7 +183,8 @@ fn disturb(lab: &Cluster, chance: &mut Chance) -> &'static str {
 fn create(lab: &Cluster, run: u64) {
     let mut client = Connection::open(&lab.socket(1)).unwrap();
     for number in 0..REGISTERS {
-        let spec = json!({ "Name": register(run, number), "Labels": { "value": "0" }, "Data": "eA==" });
+        let spec =
+            json!({ "Name": register(run, number), "Labels": { "value": "0" }, "Data": "eA==" });
         client.call("POST", "/configs/create", &serde_json::to_vec(&spec).unwrap()).unwrap();
     }
 }
@@ -186,7 +195,8 @@ fn final_reads(lab: &Cluster, run: u64) -> Vec<History> {
         let mut client = Client::new(&lab.socket(host));
         for number in 0..REGISTERS {
             let is_read = || client.read(run, number).is_some();
-            eventually("the last reads", PATIENCE, is_read).unwrap_or_else(|error| panic!("{error}\n{}", lab.log(host)));
+            eventually("the last reads", PATIENCE, is_read)
+                .unwrap_or_else(|error| panic!("{error}\n{}", lab.log(host)));
         }
         client.history
     };
@@ -213,7 +223,8 @@ fn one_run(lab: &Arc<Cluster>, run: u64, seed: u64) -> usize {
         disturbed.push(disturb(lab, &mut chance));
     }
     stop.store(true, Ordering::Relaxed);
-    let mut histories: Vec<History> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let mut histories: Vec<History> =
+        clients.into_iter().map(|client| client.join().unwrap()).collect();
     histories.extend(final_reads(lab, run));
     let mut registers = History::new();
     for (number, operations) in histories.into_iter().flatten() {

@@ -26,7 +26,10 @@ const LOCKED: &str = "Swarm is encrypted and needs to be unlocked before it can 
 fn fits(pattern: &str, text: &str) {
     let (wanted, lines): (Vec<_>, Vec<_>) = (pattern.lines().collect(), text.lines().collect());
     let same = wanted.len() == lines.len();
-    assert!(same && wanted.iter().zip(&lines).all(|(w, l)| line_fits(w, l)), "not as wanted:\n{text}");
+    assert!(
+        same && wanted.iter().zip(&lines).all(|(w, l)| line_fits(w, l)),
+        "not as wanted:\n{text}"
+    );
 }
 
 #[test]
@@ -78,7 +81,10 @@ fn nodes_join_change_their_roles_leave_and_are_removed() {
 
     let refused = lab.refused(1, &["node", "rm", "h5"]).unwrap();
     assert!(
-        line_fits("rpc error: code = FailedPrecondition desc = node <*> is not down and can't be removed", &refused),
+        line_fits(
+            "rpc error: code = FailedPrecondition desc = node <*> is not down and can't be removed",
+            &refused
+        ),
         "{refused}"
     );
     assert_eq!(lab.ok(5, &["swarm", "leave"]).unwrap(), "Node left the swarm.");
@@ -117,7 +123,8 @@ fn tokens_settings_and_the_root_change() {
     );
     let new = lab.token(1, "worker").unwrap();
     assert_ne!(old, new);
-    let join = |token: &str| ["swarm", "join", "--token", token, "10.99.0.1:2377"].map(str::to_owned);
+    let join =
+        |token: &str| ["swarm", "join", "--token", token, "10.99.0.1:2377"].map(str::to_owned);
     let words = |all: &[String; 5]| -> Vec<String> { all.to_vec() };
     let refused = |token: &str| {
         let all = words(&join(token));
@@ -139,9 +146,14 @@ fn tokens_settings_and_the_root_change() {
     api.call("POST", &path, &body).unwrap();
     let error = api.call("POST", &path, &body).unwrap_err().root_cause().to_string();
     assert!(error.contains("update out of sequence"), "{error}");
-    let said = lab.ok(2, &["swarm", "update", "--task-history-limit", "3", "--cert-expiry", "2h"]).unwrap();
+    let said = lab
+        .ok(2, &["swarm", "update", "--task-history-limit", "3", "--cert-expiry", "2h"])
+        .unwrap();
     assert_eq!(said, "Swarm updated.");
-    let seen = lab.ok(1, &["info", "--format", "{{.Swarm.Cluster.Spec.Orchestration.TaskHistoryRetentionLimit}}"]);
+    let seen = lab.ok(
+        1,
+        &["info", "--format", "{{.Swarm.Cluster.Spec.Orchestration.TaskHistoryRetentionLimit}}"],
+    );
     assert_eq!(seen.unwrap(), "3");
 
     let before = lab.ok(1, &["swarm", "ca"]).unwrap();
@@ -150,8 +162,16 @@ fn tokens_settings_and_the_root_change() {
     lab.ok(1, &["swarm", "ca", "--rotate", "--quiet"]).unwrap();
     let after = lab.ok(2, &["swarm", "ca"]).unwrap();
     assert!(after.starts_with("-----BEGIN CERTIFICATE-----") && after != before);
-    assert!(lab.token(1, "worker").unwrap() != tokens[0] && lab.token(2, "manager").unwrap() != tokens[1]);
-    let all = ["h1 Ready Active Leader", "h2 Ready Active Reachable", "h3 Ready Active", "h4 Ready Active"];
+    assert!(
+        lab.token(1, "worker").unwrap() != tokens[0]
+            && lab.token(2, "manager").unwrap() != tokens[1]
+    );
+    let all = [
+        "h1 Ready Active Leader",
+        "h2 Ready Active Reachable",
+        "h3 Ready Active",
+        "h4 Ready Active",
+    ];
     lab.await_nodes(2, &all).unwrap();
     // Also over connections that are made anew.
     for host in [4, 2] {
@@ -160,11 +180,21 @@ fn tokens_settings_and_the_root_change() {
     }
     lab.await_nodes(2, &all).unwrap();
     for host in [3, 4] {
-        let issuer = lab.ok(1, &["node", "inspect", &format!("h{host}"), "--format", "{{.Description.TLSInfo.TrustRoot}}"]);
+        let issuer = lab.ok(
+            1,
+            &[
+                "node",
+                "inspect",
+                &format!("h{host}"),
+                "--format",
+                "{{.Description.TLSInfo.TrustRoot}}",
+            ],
+        );
         assert_eq!(issuer.unwrap().trim_end(), after, "host {host} trusts the new root alone");
     }
     lab.ok(4, &["swarm", "leave"]).unwrap();
-    let other = lab.refused(4, &["swarm", "join", "--token", &tokens[0], "10.99.0.1:2377"]).unwrap();
+    let other =
+        lab.refused(4, &["swarm", "join", "--token", &tokens[0], "10.99.0.1:2377"]).unwrap();
     assert!(line_fits("remote CA does not match fingerprint. Expected: <id>", &other), "{other}");
     lab.join(4, 1, "worker").unwrap();
 }
@@ -172,7 +202,11 @@ fn tokens_settings_and_the_root_change() {
 /// `docker swarm unlock` with a key; what it says on failure.
 fn unlock(lab: &Cluster, host: u8, key: &str) -> Result<(), String> {
     let mut client = lab.client(host, Path::new("docker"));
-    client.args(["swarm", "unlock"]).stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null());
+    client
+        .args(["swarm", "unlock"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
     let mut child = client.spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("{key}\n").as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -190,7 +224,10 @@ fn managers_are_locked_and_unlocked() {
     let lab = Cluster::up("qa4lock", 3, 1).unwrap();
     let ready = || {
         let nodes = lab.nodes(2).unwrap_or_default();
-        nodes.len() == 4 && nodes.iter().all(|line| line.contains(" Ready Active") && !line.ends_with("Unreachable"))
+        nodes.len() == 4
+            && nodes
+                .iter()
+                .all(|line| line.contains(" Ready Active") && !line.ends_with("Unreachable"))
     };
     fits(
         "Swarm updated.\nTo unlock a swarm manager after it restarts, run the `docker swarm unlock`\ncommand and provide \
@@ -206,8 +243,14 @@ fn managers_are_locked_and_unlocked() {
     assert_eq!(lab.refused(2, &["node", "ls"]).unwrap(), LOCKED);
     let wrong = format!("SWMKEY-1-{}", "A".repeat(43));
     let refused = unlock(&lab, 2, &wrong).unwrap_err();
-    assert_eq!(refused, "Error response from daemon: swarm could not be unlocked: invalid key provided");
-    assert_eq!(unlock(&lab, 2, "SWMKEY-1-short").unwrap_err(), "Error response from daemon: invalid key string");
+    assert_eq!(
+        refused,
+        "Error response from daemon: swarm could not be unlocked: invalid key provided"
+    );
+    assert_eq!(
+        unlock(&lab, 2, "SWMKEY-1-short").unwrap_err(),
+        "Error response from daemon: invalid key string"
+    );
     assert_eq!(lab.state(2).unwrap(), "locked");
     unlock(&lab, 2, &key).unwrap();
     eventually("the unlocked manager", PATIENCE, ready).unwrap();

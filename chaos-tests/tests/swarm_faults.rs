@@ -30,7 +30,9 @@ fn joins_that_cannot_be_are_refused_and_leave_nothing() {
     let lab = Cluster::hosts("qa4joins", 2).unwrap();
     lab.ok(1, &["swarm", "init"]).unwrap();
     let token = lab.token(1, "worker").unwrap();
-    let join = |token: &str, remote: &str| lab.refused(2, &["swarm", "join", "--token", token, remote]).unwrap();
+    let join = |token: &str, remote: &str| {
+        lab.refused(2, &["swarm", "join", "--token", token, remote]).unwrap()
+    };
     let here = lab.remote(1);
 
     assert_eq!(join("rubbish", &here), "invalid join token");
@@ -61,7 +63,7 @@ fn joins_that_cannot_be_are_refused_and_leave_nothing() {
     assert_eq!(lab.state(1).unwrap(), "inactive");
     assert!(!lab.path(1).join("data/swarm/raft").exists());
     lab.ok(1, &["swarm", "init"]).unwrap();
-    assert_eq!(lab.nodes(1).unwrap(), ["h1 Ready Active Leader"]);
+    lab.await_nodes(1, &["h1 Ready Active Leader"]).unwrap();
 }
 
 #[test]
@@ -78,7 +80,11 @@ fn another_manager_writes_soon_after_the_leader_was_killed() {
         assert!(took <= TAKE_OVER, "round {round}: {took:?}");
         times.push(took);
         lab.start(leader).unwrap();
-        let is_back = || lab.nodes(leader).is_ok_and(|nodes| nodes.iter().all(|n| !n.contains("Unreachable") && n.contains("Ready")));
+        let is_back = || {
+            lab.nodes(leader).is_ok_and(|nodes| {
+                nodes.iter().all(|n| !n.contains("Unreachable") && n.contains("Ready"))
+            })
+        };
         eventually("the killed manager to be back", PATIENCE, is_back).unwrap();
         assert_eq!(lab.secrets(leader).unwrap().len(), round + 1);
     }
@@ -120,13 +126,16 @@ fn nothing_acknowledged_is_lost_while_all_managers_restart_one_by_one() {
         }
         lab.start(host).unwrap();
         let is_back = || {
-            lab.nodes(host).is_ok_and(|nodes| nodes.iter().all(|node| node.ends_with("Reachable") || node.ends_with("Leader")))
+            lab.nodes(host).is_ok_and(|nodes| {
+                nodes.iter().all(|node| node.ends_with("Reachable") || node.ends_with("Leader"))
+            })
         };
         eventually("the manager to be back", PATIENCE, is_back).unwrap();
         std::thread::sleep(Duration::from_millis(500));
     }
     stop.store(true, Ordering::Relaxed);
-    let acknowledged: Vec<String> = writers.into_iter().flat_map(|one| one.join().unwrap()).collect();
+    let acknowledged: Vec<String> =
+        writers.into_iter().flat_map(|one| one.join().unwrap()).collect();
     assert!(acknowledged.len() > 20, "only {} writes were acknowledged", acknowledged.len());
     for manager in 1..=3 {
         let there = lab.secrets(manager).unwrap();
@@ -146,16 +155,20 @@ fn a_minority_acknowledges_nothing_and_goes_on_after_healing() {
         lab.cut(alone, *other).unwrap();
     }
     let answers = Arc::new(Mutex::new(Vec::new()));
-    let clients: Vec<_> = [vec!["node", "ls"], vec!["secret", "ls"], vec!["secret", "create", "minority", "/etc/hostname"]]
-        .into_iter()
-        .map(|words| {
-            let (lab, answers) = (Arc::clone(&lab), Arc::clone(&answers));
-            std::thread::spawn(move || {
-                let said = lab.refused(alone, &words).unwrap_or_else(|error| error.to_string());
-                answers.lock().unwrap().push((words.join(" "), said));
-            })
+    let clients: Vec<_> = [
+        vec!["node", "ls"],
+        vec!["secret", "ls"],
+        vec!["secret", "create", "minority", "/etc/hostname"],
+    ]
+    .into_iter()
+    .map(|words| {
+        let (lab, answers) = (Arc::clone(&lab), Arc::clone(&answers));
+        std::thread::spawn(move || {
+            let said = lab.refused(alone, &words).unwrap_or_else(|error| error.to_string());
+            answers.lock().unwrap().push((words.join(" "), said));
         })
-        .collect();
+    })
+    .collect();
     // The majority goes on meanwhile.
     lab.create_secret(others[0], "majority").unwrap();
     clients.into_iter().for_each(|client| client.join().unwrap());
@@ -187,7 +200,12 @@ fn a_removed_manager_that_comes_back_with_its_disk_is_refused() {
     let lab = Cluster::up("qa4removed", 3, 1).unwrap();
     lab.ok(1, &["node", "demote", "h3"]).unwrap();
     lab.ok(1, &["node", "promote", "h3"]).unwrap();
-    let all = ["h1 Ready Active Leader", "h2 Ready Active Reachable", "h3 Ready Active Reachable", "h4 Ready Active"];
+    let all = [
+        "h1 Ready Active Leader",
+        "h2 Ready Active Reachable",
+        "h3 Ready Active Reachable",
+        "h4 Ready Active",
+    ];
     lab.await_nodes(1, &all).unwrap();
     lab.kill(3).unwrap();
     let refused = lab.refused(1, &["node", "rm", "--force", "h3"]).unwrap();
@@ -209,14 +227,22 @@ fn a_removed_manager_that_comes_back_with_its_disk_is_refused() {
     std::thread::sleep(Duration::from_secs(5));
     // It disturbs nobody, learns nothing, and changes nothing.
     lab.await_nodes(2, &left).unwrap();
-    assert!(lab.call(3, &["secret", "create", "by-the-removed", "/etc/hostname"]).is_ok_and(|o| !o.status.success()));
+    assert!(
+        lab.call(3, &["secret", "create", "by-the-removed", "/etc/hostname"])
+            .is_ok_and(|o| !o.status.success())
+    );
     lab.create_secret(2, "by-a-member").unwrap();
     assert_eq!(lab.secrets(1).unwrap(), ["by-a-member"]);
     assert!(lab.call(3, &["secret", "ls"]).is_ok_and(|output| !output.status.success()));
     // And can begin anew.
     lab.ok(3, &["swarm", "leave", "--force"]).unwrap();
     lab.join(3, 1, "manager").unwrap();
-    let again = ["h1 Ready Active Leader", "h2 Ready Active Reachable", "h3 Ready Active Reachable", "h4 Ready Active"];
+    let again = [
+        "h1 Ready Active Leader",
+        "h2 Ready Active Reachable",
+        "h3 Ready Active Reachable",
+        "h4 Ready Active",
+    ];
     lab.await_nodes(3, &again).unwrap();
 }
 
@@ -225,10 +251,22 @@ fn a_workers_restart_keeps_its_containers() {
     let lab = Cluster::up("qa4worker", 1, 1).unwrap();
     lab.give_image().unwrap();
     lab.ok(1, &["node", "update", "--availability", "drain", "h1"]).unwrap();
-    let create = ["service", "create", "--detach", "--name", "stays", "--replicas", "3", "busybox", "sleep", "1000"];
+    let create = [
+        "service",
+        "create",
+        "--detach",
+        "--name",
+        "stays",
+        "--replicas",
+        "3",
+        "busybox",
+        "sleep",
+        "1000",
+    ];
     lab.ok(1, &create).unwrap();
     let containers = || {
-        let text = lab.ok(2, &["ps", "--no-trunc", "--format", "{{.ID}} {{.State}}"]).unwrap_or_default();
+        let text =
+            lab.ok(2, &["ps", "--no-trunc", "--format", "{{.ID}} {{.State}}"]).unwrap_or_default();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();
         lines
@@ -247,7 +285,8 @@ fn a_workers_restart_keeps_its_containers() {
         std::thread::sleep(Duration::from_secs(2));
         assert_eq!(containers(), before, "after a {how} and a while");
     }
-    let tasks = lab.ok(1, &["service", "ps", "stays", "--format", "{{.Node}} {{.DesiredState}}"]).unwrap();
+    let tasks =
+        lab.ok(1, &["service", "ps", "stays", "--format", "{{.Node}} {{.DesiredState}}"]).unwrap();
     assert_eq!(tasks, ["h2 Running"; 3].join("\n"), "no task was replaced");
     // The manager is gone for a while: containers do not mind.
     lab.kill(1).unwrap();

@@ -182,6 +182,14 @@ pub struct EventFilters {
     pub daemons: Vec<String>,
     /// Plugins by name or id.
     pub plugins: Vec<String>,
+    /// Nodes by name or id.
+    pub nodes: Vec<String>,
+    /// Services by name or id.
+    pub services: Vec<String>,
+    /// Secrets by name or id.
+    pub secrets: Vec<String>,
+    /// Configs by name or id.
+    pub configs: Vec<String>,
     /// `local`, `swarm`.
     pub scopes: Vec<String>,
 }
@@ -213,6 +221,10 @@ impl EventFilters {
             && named(&self.networks, EventKind::Network)
             && named(&self.daemons, EventKind::Daemon)
             && named(&self.plugins, EventKind::Plugin)
+            && named(&self.nodes, EventKind::Node)
+            && named(&self.services, EventKind::Service)
+            && named(&self.secrets, EventKind::Secret)
+            && named(&self.configs, EventKind::Config)
             && any(&self.images, &|image| event_names_image(event, image))
     }
 }

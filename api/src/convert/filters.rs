@@ -232,6 +232,10 @@ pub(crate) fn events(raw: &Raw) -> Result<EventFilters> {
         networks: raw.all("network"),
         daemons: raw.all("daemon"),
         plugins: raw.all("plugin"),
+        nodes: raw.all("node"),
+        services: raw.all("service"),
+        secrets: raw.all("secret"),
+        configs: raw.all("config"),
         scopes: raw.all("scope"),
     })
 }

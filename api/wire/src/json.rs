@@ -19,6 +19,15 @@ pub enum Error {
     },
 }
 
+/// Writes a ratio as Go does: whole ones without a fraction.
+pub(crate) fn ratio<S: serde::Serializer>(value: &f32, out: S) -> Result<S::Ok, S::Error> {
+    match *value {
+        0.0 => out.serialize_u8(0),
+        1.0 => out.serialize_u8(1),
+        other => out.serialize_f32(other),
+    }
+}
+
 /// Decodes `bytes`; members that are `null` count as absent.
 ///
 /// # Errors

@@ -111,7 +111,7 @@ fn jobs_run_to_completion() {
     assert_eq!(created.lines().last().unwrap(), "job complete");
     let places = lab.ps("each", "{{.Node}} {{.DesiredState}}").unwrap();
     assert_eq!(places, ["h1 Complete", "h2 Complete", "h3 Complete"]);
-    assert_eq!(lab.replicas("each").unwrap(), "0/3 (3/3 completed)");
+    assert_eq!(lab.replicas("each").unwrap(), "0/0 (3/3 completed)");
     let refused = lab
         .refused(&[
             "service",

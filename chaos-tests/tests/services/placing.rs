@@ -134,47 +134,40 @@ fn tasks_are_restarted_stopped_and_waited_for() {
     assert_eq!(lab.replicas("noimage").unwrap(), "0/1");
     lab.remove(&["exits", "once", "never", "nothere", "noimage"]).unwrap();
 
-    // Running means healthy.
-    lab.begin(
-        "health",
-        &[
-            "--health-cmd",
-            "test -f /ok",
-            "--health-interval",
-            "200ms",
-            "--health-retries",
-            "100",
-            "--constraint",
-            "node.hostname==h2",
-        ],
-        &["sh", "-c", "sleep 2; touch /ok; sleep 1000"],
-    )
-    .unwrap();
-    lab.until("a container", || Ok(lab.containers(2, "health")?.len() == 1)).unwrap();
-    assert_eq!(lab.replicas("health").unwrap(), "0/1");
-    let state = &lab.ps("health", "{{.CurrentState}}").unwrap()[0];
-    assert!(state.starts_with("Starting"), "{state}");
-    lab.await_replicas("health", "1/1").unwrap();
-    // What becomes unhealthy is replaced.
-    let before = lab.containers(2, "health").unwrap();
-    lab.docker(&[
-        "service",
-        "update",
-        "-q",
-        "--no-resolve-image",
+    health(&lab);
+    grace(&lab);
+}
+
+/// Running means healthy, and what becomes unhealthy is replaced.
+fn health(lab: &ServiceLab) {
+    let flags = [
+        "--health-cmd",
+        "test -f /ok",
+        "--health-interval",
+        "200ms",
         "--health-retries",
-        "1",
+        "3",
+        "--health-start-period",
+        "60s",
         "--restart-delay",
         "100ms",
-        "--update-monitor",
-        "100ms",
-        "health",
-    ])
-    .unwrap_err();
-    lab.docker(&["service", "rollback", "-d", "health"]).unwrap_or_default();
-    assert!(!before.is_empty());
+        "--constraint",
+        "node.hostname==h2",
+    ];
+    lab.begin("health", &flags, &["sh", "-c", "sleep 6; touch /ok; sleep 1000"]).unwrap();
+    lab.until("a container", || Ok(lab.containers(2, "health")?.len() == 1)).unwrap();
+    let state = &lab.ps("health", "{{.CurrentState}}").unwrap()[0];
+    assert!(state.starts_with("Starting") || state.starts_with("Ready"), "{state}");
+    assert_eq!(lab.replicas("health").unwrap(), "0/1");
+    lab.await_replicas("health", "1/1").unwrap();
+    lab.exec(2, "health", &["rm", "/ok"]).unwrap();
+    let unhealthy = "Shutdown \"task: unhealthy container\"".to_owned();
+    lab.until("the reason", || {
+        Ok(lab.ps("health", "{{.DesiredState}} {{.Error}}")?.contains(&unhealthy))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}", lab.ps("health", "{{.Error}}")));
+    lab.await_replicas("health", "1/1").unwrap();
     lab.remove(&["health"]).unwrap();
-    grace(&lab);
 }
 
 /// The whole grace period is given before a container is killed.

@@ -66,7 +66,12 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Shows objects as JSON or by a template; absent ones are named in docker's words.
+/// A moment as docker's descriptions show it.
+pub(super) fn moment(time: &str) -> String {
+    crate::units::go_time(time).unwrap_or_else(|| time.to_owned()).to_lowercase()
+}
+
+/// Shows objects as JSON or by a template; absent services are named in docker's words.
 pub(super) async fn inspect(
     client: &Client,
     format: &str,
@@ -79,7 +84,7 @@ pub(super) async fn inspect(
         let read = async { client.send(request(name)).await?.text().await };
         match read.await {
             Ok(text) => found.push(text.trim().to_owned()),
-            Err(error) if error.status() == 404 => {
+            Err(error) if error.status() == 404 && kind == "service" => {
                 errors.push(format!("Error: no such {kind}: {name}"));
             }
             Err(error) => errors.push(error.to_string()),
@@ -242,10 +247,12 @@ pub(super) fn auth(context: &Context, send: bool, image: &str) -> Result<String>
     if send { crate::config::auth::header(context, image) } else { Ok(String::new()) }
 }
 
-/// A word with a capital letter, as tables show states.
+/// A text with a capital letter in front and no other, as tables show states.
 pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect()
+    })
 }
 
 #[cfg(test)]
@@ -258,7 +265,7 @@ mod tests {
         assert_eq!(shown_image(&format!("docker.io/library/x:1@{digest}")), "x:1");
         assert_eq!(shown_image("h:5000/x:1"), "h:5000/x:1");
         assert_eq!(shown_image("x"), "x");
-        assert_eq!(capital("running"), "Running");
+        assert_eq!(capital("running OK"), "Running ok");
     }
 
     #[test]

@@ -255,8 +255,11 @@ async fn inspect(context: &mut Context, args: &Args, kept: Kept) -> Result {
 /// The description of a secret or config. Pure.
 fn pretty(object: &Value, kept: Kept) -> String {
     let spec = object.at("Spec");
-    let mut out =
-        format!("ID:\t\t\t{}\nName:\t\t\t{}\n", object.at("ID").text(), spec.at("Name").text());
+    let mut out = format!(
+        "ID:              {}\nName:              {}\n",
+        object.at("ID").text(),
+        spec.at("Name").text()
+    );
     let mut all: Vec<(&str, &str)> = spec
         .at("Labels")
         .fields()
@@ -272,12 +275,10 @@ fn pretty(object: &Value, kept: Kept) -> String {
         out.push_str(&format!(" - {key}{between}{value}\n"));
     }
     if kept == Kept::Secret {
-        out.push_str(&format!("Driver:\t\t\t{}\n", spec.path("Driver.Name").text()));
+        out.push_str(&format!("Driver:            {}\n", spec.path("Driver.Name").text()));
     }
     for (name, key) in [("Created at", "CreatedAt"), ("Updated at", "UpdatedAt")] {
-        let time = object.at(key).text();
-        let time = units::go_time(time).unwrap_or_else(|| time.to_owned());
-        out.push_str(&format!("{name}:            \t{time}\n"));
+        out.push_str(&format!("{name}:        {}\n", cluster::moment(object.at(key).text())));
     }
     if kept == Kept::Config {
         let data = STANDARD.decode(spec.at("Data").text()).unwrap_or_default();
@@ -323,12 +324,12 @@ mod tests {
         let objects = objects();
         assert_eq!(
             pretty(&objects.list()[1], Kept::Config),
-            "ID:\t\t\ta\nName:\t\t\ts9\nCreated at:            \t1970-01-01 00:00:00 +0000 UTC\n\
-             Updated at:            \t1970-01-01 00:00:10 +0000 UTC\nData:\nhi\n"
+            "ID:              a\nName:              s9\nCreated at:        1970-01-01 00:00:00 +0000 utc\n\
+             Updated at:        1970-01-01 00:00:10 +0000 utc\nData:\nhi\n"
         );
         assert!(
             pretty(&objects.list()[0], Kept::Secret)
-                .contains("\nLabels:\n - x=y\nDriver:\t\t\tvault\n")
+                .contains("\nLabels:\n - x=y\nDriver:            vault\n")
         );
     }
 }

@@ -8,7 +8,6 @@ use super::cluster::{self, capital, json_of, node_id, own_node, version};
 use super::container::each;
 use super::format::{Listing, Row, filters};
 use super::service::print_tasks;
-use crate::args::parse::quote;
 use crate::args::{Args, BOOL, Command, Count, FILTER, Flag, LIST, STR, action, flag, short};
 use crate::client::{Client, Request, url::segment};
 use crate::context::Context;
@@ -130,7 +129,8 @@ async fn ls(context: &mut Context, args: &Args) -> Result {
         client.value(Request::get("/info")).await?
     };
     let configured = context.setting("nodesFormat").unwrap_or_default();
-    let format = args.get("format").unwrap_or(if args.on("quiet") { "" } else { configured });
+    let format =
+        args.get("format").unwrap_or_else(|| if args.on("quiet") { "" } else { configured });
     // In the usual table a star behind its id marks this node.
     let marked = matches!(format, "" | "table") && !args.on("quiet");
     let rows = rows(&nodes, info.at("Swarm"), marked);
@@ -268,7 +268,7 @@ fn change(args: &Args, spec: &mut Json) -> std::result::Result<(), String> {
     for key in args.all("label-rm") {
         let removed = spec["Labels"].as_object_mut().and_then(|labels| labels.remove(key));
         if removed.is_none() {
-            return Err(format!("key {} doesn't exist in node's labels", quote(key)));
+            return Err(format!("key {key} doesn't exist in node's labels"));
         }
     }
     Ok(())
@@ -347,9 +347,6 @@ mod tests {
         change(&args, &mut spec).unwrap();
         assert_eq!(spec, json!({"Role": "worker", "Labels": {"a": "1"}, "Availability": "drain"}));
         let mut other = json!({});
-        assert_eq!(
-            change(&args, &mut other).unwrap_err(),
-            "key \"b\" doesn't exist in node's labels"
-        );
+        assert_eq!(change(&args, &mut other).unwrap_err(), "key b doesn't exist in node's labels");
     }
 }

@@ -147,7 +147,7 @@ fn check_version(file: &mut Json) -> Result<(), String> {
         "3" => Some(0),
         other => other.strip_prefix("3.").and_then(|minor| minor.parse::<u32>().ok()),
     };
-    if !minor.is_some_and(|minor| minor <= 13) {
+    if minor.is_none_or(|minor| minor > 13) {
         return Err(format!("unsupported Compose file version: {version}"));
     }
     file["version"] = version.into();

@@ -6,13 +6,16 @@ use crate::opts::service::parts;
 
 type Done<T = ()> = Result<T, String>;
 
+/// Names and values, in their order.
+pub(crate) type Variables = Vec<(String, String)>;
+
 /// What the surroundings know.
 pub(crate) struct Surroundings<'a> {
     /// The directory that relative paths begin in.
     pub(crate) directory: &'a str,
     pub(crate) lookup: &'a dyn Fn(&str) -> Option<String>,
     /// Lines of a file of variables.
-    pub(crate) env_file: &'a dyn Fn(&str) -> Result<Vec<(String, String)>, String>,
+    pub(crate) env_file: &'a dyn Fn(&str) -> Result<Variables, String>,
 }
 
 /// Brings all objects of a file into their long form.
@@ -107,10 +110,10 @@ fn service(service: &mut Json, around: &Surroundings<'_>) -> Done {
         clean(&mut service["logging"]);
     }
     hosts(&mut service["extra_hosts"]);
-    if let Some(test) = service["healthcheck"].get_mut("test") {
-        if let Some(command) = test.as_str() {
-            *test = json!(["CMD-SHELL", command]);
-        }
+    if let Some(test) = service["healthcheck"].get_mut("test")
+        && let Some(command) = test.as_str()
+    {
+        *test = json!(["CMD-SHELL", command]);
     }
     networks(&mut service["networks"]);
     for key in ["secrets", "configs"] {
@@ -266,7 +269,7 @@ fn port(item: Json) -> Done<Vec<Json>> {
     // An address of the host has no meaning in a cluster: docker's client drops it.
     let plain = match given.rsplit_once(':') {
         Some((before, target)) => match before.rsplit_once(':') {
-            Some((_, published)) if published.is_empty() => target.to_owned(),
+            Some((_, "")) => target.to_owned(),
             Some((_, published)) => format!("{published}:{target}"),
             None => given.clone(),
         },

@@ -80,9 +80,12 @@ impl Live {
         if !line.name.is_empty() && self.said.get(&line.name) == Some(line) {
             return String::new();
         }
-        self.said.insert(line.name.clone(), line.clone());
         // Our own messages never carry an error.
-        self.screen.show(&line.message()).unwrap_or_default()
+        let text = self.screen.show(&line.message()).unwrap_or_default();
+        if !text.is_empty() {
+            self.said.insert(line.name.clone(), line.clone());
+        }
+        text
     }
 }
 

@@ -183,6 +183,13 @@ impl Member {
                 if about.node.as_ref().is_some_and(|node| node.role != role || is_to_rotate(node)) {
                     renew.notify_one();
                 }
+                let is_unknown = about.node.as_ref().is_some_and(|node| {
+                    node.role == NodeRole::Manager && node.manager.is_none() && !is_to_rotate(node)
+                });
+                // Demoted and promoted again before it noticed: the manager that runs is in no list of managers.
+                if is_unknown && let Some(manager) = self.manager() {
+                    self.announce(manager);
+                }
                 let own = self.record().advertise;
                 let others: Vec<String> =
                     about.managers.values().filter(|address| **address != own).cloned().collect();
@@ -240,12 +247,17 @@ impl Member {
         let manager = start_manager(&record, self.keeper.clone(), &self.around).await?;
         let manager = Arc::new(manager);
         self.manager.send_replace(Some(manager.clone()));
-        let known = Known { view: self.view.clone(), seeds: record.remotes };
+        self.announce(manager);
+        Ok(())
+    }
+
+    /// Tells the cluster where this node's manager is. Saying it twice changes nothing.
+    fn announce(&self, manager: Arc<Manager>) {
+        let known = Known { view: self.view.clone(), seeds: self.record().remotes };
         let clock = self.around.clock.clone();
         self.tasks.spawn(TaskKind::ClusterListener, async move {
             manager.join(&known.addresses(), &clock).await;
         });
-        Ok(())
     }
 
     /// Ends everything; containers run on.

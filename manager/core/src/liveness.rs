@@ -43,10 +43,8 @@ pub enum Event {
 pub enum Effect {
     /// Has a live session: write Ready.
     Ready { node: NodeId },
-    /// Missed its heartbeats: write Down.
+    /// Missed its heartbeats, or left: write Down.
     Down { node: NodeId },
-    /// Left in good order: write Disconnected.
-    Disconnected { node: NodeId },
     /// Was away for [`ORPHAN_AFTER`]: its tasks become orphans.
     Orphan { node: NodeId },
     /// Not the session of its node any more: whoever serves it ends it.
@@ -128,7 +126,7 @@ impl Liveness {
                     && current.is_none_or(|current| current == session)
                 {
                     self.set(node, Some(Clock::Away { orphan_at: Some(now.after(ORPHAN_AFTER)) }));
-                    out.push(Effect::Disconnected { node });
+                    out.push(Effect::Down { node });
                 }
             }
             Event::Removed { node } => {

@@ -128,6 +128,13 @@ impl Hub {
         }
     }
 
+    /// Ends all sessions.
+    pub(super) fn end_all(&self) {
+        for session in self.all() {
+            self.end(session.id);
+        }
+    }
+
     fn of_node(&self, node: NodeId) -> Option<Arc<Session>> {
         self.sessions().by_node.get(&node).cloned()
     }

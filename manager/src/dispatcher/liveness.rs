@@ -148,10 +148,7 @@ impl Leading {
         }
         let ended = effects.iter().filter_map(|effect| match effect {
             Effect::End { session } => Some(*session),
-            Effect::Ready { .. }
-            | Effect::Down { .. }
-            | Effect::Disconnected { .. }
-            | Effect::Orphan { .. } => None,
+            Effect::Ready { .. } | Effect::Down { .. } | Effect::Orphan { .. } => None,
         });
         let ended = ended.collect();
         effects.retain(|effect| !matches!(effect, Effect::End { .. }));
@@ -235,9 +232,6 @@ fn apply(txn: &mut Txn, effects: &[Effect]) -> Result<(), Rejected> {
         match *effect {
             Effect::Ready { node } => set(txn, node, NodeState::Ready, "")?,
             Effect::Down { node } => set(txn, node, NodeState::Down, "heartbeat failure")?,
-            Effect::Disconnected { node } => {
-                set(txn, node, NodeState::Disconnected, "the node left")?;
-            }
             Effect::Orphan { node } => orphan(txn, node)?,
             Effect::End { .. } => {}
         }

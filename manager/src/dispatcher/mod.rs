@@ -6,6 +6,7 @@
 //!
 //! With the assignments go the views of the networks that they use ([`views`]).
 
+mod cut_off;
 pub mod encode;
 mod hub;
 pub mod liveness;
@@ -27,6 +28,7 @@ use shoal_model::Timestamp;
 use shoal_proto::dispatcher::dispatcher_server::DispatcherServer;
 use shoal_proto::dispatcher::liveness_server::LivenessServer;
 
+use self::cut_off::CutOff;
 use self::hub::Hub;
 use self::liveness::{Beats, Leading, ReachLeader};
 use self::statuses::Statuses;
@@ -49,6 +51,7 @@ pub struct Dispatcher {
     leading: Arc<Leading>,
     limit: Arc<Mutex<RegistrationLimit>>,
     views: Arc<Views>,
+    cut_off: Arc<CutOff>,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -84,8 +87,13 @@ impl Dispatcher {
             leading: Arc::clone(&leading),
         };
         tasks.spawn(TaskKind::ClusterListener, reporter.run());
+        let cut_off = Arc::new(CutOff::default());
+        tasks.spawn(
+            TaskKind::ClusterListener,
+            cut_off::watch(store.clone(), Arc::clone(&hub), Arc::clone(&cut_off), clock.clone()),
+        );
         let (limit, views) = Default::default();
-        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, views }
+        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, views, cut_off }
     }
 
     /// For the listener of workers and managers.

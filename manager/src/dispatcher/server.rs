@@ -50,6 +50,9 @@ impl Sessions for Dispatcher {
         request: Request<SessionRequest>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let node = caller(request.extensions())?.node;
+        if self.cut_off.is_so() {
+            return Err(Status::unavailable("this manager is cut off from the cluster"));
+        }
         let address = request.extensions().get::<PeerInfo>().map(|peer| peer.address.ip());
         let description = codec::decode("node description", &request.into_inner().description)
             .map_err(bad_input)?;

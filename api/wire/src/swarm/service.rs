@@ -59,6 +59,7 @@ wire! {
         opt failure_action: String,
         /// Nanoseconds.
         opt monitor: i64,
+        #[serde(serialize_with = "crate::json::ratio")]
         all max_failure_ratio: f32,
         all order: String,
     }

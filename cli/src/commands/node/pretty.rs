@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::cluster::capital;
+use super::super::cluster::{capital, moment};
 use crate::units;
 use shoal_gotemplate::value::Value;
 
@@ -14,8 +14,7 @@ pub(super) fn text(node: &Value) -> String {
         out.push_str(&format!("Name:\t\t\t{}\n", spec.at("Name").text()));
     }
     labels(&mut out, "Labels", spec.at("Labels"));
-    let joined = node.at("CreatedAt").text();
-    let joined = units::go_time(joined).unwrap_or_else(|| joined.to_owned());
+    let joined = moment(node.at("CreatedAt").text());
     out.push_str(&format!(
         "Hostname:              \t{}\nJoined at:             \t{joined}\nStatus:\n State:\t\t\t{}\n",
         description.at("Hostname").text(),

@@ -163,7 +163,7 @@ pub(super) async fn scale(context: &mut Context, args: &Args) -> Result {
             }
             _ => {
                 return Err(format!(
-                    "Invalid scale specifier '{text}'.\nSee 'shoal service scale --help'.\n\n\
+                    "invalid scale specifier '{text}'.\nSee 'shoal service scale --help'.\n\n\
                      Usage:  shoal service scale [OPTIONS] SERVICE=REPLICAS [SERVICE=REPLICAS...]"
                 )
                 .into());
@@ -188,8 +188,14 @@ pub(super) async fn scale(context: &mut Context, args: &Args) -> Result {
 }
 
 async fn scale_one(client: &Client, name: &str, replicas: &str) -> Result {
-    let count: u64 =
-        replicas.parse().map_err(|_| Failure::new(format!("invalid replicas value {replicas}")))?;
+    let count: u64 = replicas.parse().map_err(|_| {
+        let digits = replicas.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        let quoted = crate::args::parse::quote(replicas);
+        Failure::new(format!(
+            "invalid replicas value {replicas}: strconv.ParseUint: parsing {quoted}: {why}"
+        ))
+    })?;
     let service = json_of(client, Request::get(at(name))).await?;
     let mut spec = service["Spec"].clone();
     let mode = &mut spec["Mode"];

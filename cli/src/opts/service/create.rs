@@ -96,10 +96,7 @@ fn mode(args: &Args) -> Parsed<Json> {
             let concurrent = concurrent.unwrap_or(total);
             Ok(json!({"ReplicatedJob": {"MaxConcurrent": concurrent, "TotalCompletions": total}}))
         }
-        other => {
-            let known = "replicated, global, replicated-job, and global-job";
-            Err(format!("Unknown mode: {other}, only {known} supported"))
-        }
+        other => Err(format!("Unknown mode: {other}, only replicated and global supported")),
     }
 }
 

@@ -6,6 +6,8 @@ pub(crate) mod create;
 pub(crate) mod flags;
 pub(crate) mod parts;
 pub(crate) mod policy;
+#[cfg(test)]
+mod tests;
 pub(crate) mod update;
 
 use serde_json::Value as Json;

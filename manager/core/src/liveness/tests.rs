@@ -77,11 +77,11 @@ fn a_new_leader_gives_double_grace_and_writes_nothing_for_the_living() {
 }
 
 #[test]
-fn goodbye_is_not_a_failure_and_orphans_come_once() {
+fn a_node_that_left_is_down_at_once_and_orphans_come_once() {
     let mut liveness = empty();
     check(&mut liveness, 0, registered(1, 1), &[Effect::Ready { node: node(1) }]);
     let left = Event::Left { node: node(1), session: session(1) };
-    check(&mut liveness, 1, left, &[Effect::Disconnected { node: node(1) }]);
+    check(&mut liveness, 1, left, &[Effect::Down { node: node(1) }]);
     let day = 24 * 3600;
     check(&mut liveness, day, Event::Tick, &[]);
     check(&mut liveness, day + 1, Event::Tick, &[Effect::Orphan { node: node(1) }]);
