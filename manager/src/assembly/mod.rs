@@ -184,7 +184,7 @@ impl Manager {
         let router = Server::builder()
             .layer(Authorize::new(&credentials))
             .add_service(raft.service())
-            .add_service(StoreServer::service(consensus.clone()))
+            .add_service(StoreServer::service(consensus))
             .add_service(CaService::new(ca))
             .add_service(MembershipServer::new(membership))
             .add_service(sessions)
