@@ -18,6 +18,7 @@ use shoal_worker::agent::{self, View, Worker};
 use shoal_worker::executor::Executor;
 use tokio::sync::{Notify, watch};
 
+use super::Runner;
 use super::record::{Directory, Record};
 use super::worker::{Dial, secrets};
 
@@ -73,7 +74,7 @@ impl Member {
         keeper: Keeper,
         record: Record,
         manager: Option<Manager>,
-        executor: Arc<dyn Executor>,
+        runner: Runner,
         around: Around,
     ) -> Result<Arc<Self>, Failure> {
         let tasks = Tasks::new();
@@ -85,7 +86,8 @@ impl Member {
             secrets: secrets(&keeper, &around.random),
         };
         let ports = agent::Ports {
-            executor: executor.clone(),
+            executor: runner.executor.clone(),
+            networks: runner.networks,
             connector: Arc::new(Dial(keeper.credentials().clone())),
             clock: around.clock.clone(),
             random: around.random.clone(),
@@ -111,7 +113,7 @@ impl Member {
             view,
             manager: watch::Sender::new(manager.map(Arc::new)),
             tasks: tasks.clone(),
-            executor,
+            executor: runner.executor,
         });
         tasks.spawn(TaskKind::Certificates, Arc::clone(&member).follow_managers(renew));
         tasks.spawn(TaskKind::ClusterListener, Arc::clone(&member).follow_role());

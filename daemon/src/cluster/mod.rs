@@ -7,6 +7,7 @@ mod addresses;
 mod control;
 mod found;
 mod member;
+mod overlays;
 mod port;
 mod record;
 mod worker;
@@ -26,9 +27,11 @@ use shoal_model::cluster::node::{ManagerAddress, NodeRole};
 use shoal_model::cluster::request::{Init, Join};
 use shoal_model::error::{Chain, ErrorKind, Fact, Failure, Unfit};
 use shoal_worker::executor::Executor;
+use shoal_worker::networks::Networks;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub(crate) use found::FEATURE_LEVEL;
+pub(crate) use overlays::HostOverlays;
 pub(crate) use port::HostCluster;
 
 use member::{Around, Member, start_manager};
@@ -41,14 +44,21 @@ const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// A bootstrapped manager leads well within this time.
 const LEAD_WAIT: Duration = Duration::from_secs(10);
 
-/// Makes the executor once the node's id is known.
-pub(crate) type MakeExecutor = Box<dyn Fn(NodeId) -> Arc<dyn Executor> + Send + Sync>;
+/// What runs tasks and networks of the cluster on this host.
+#[derive(Clone)]
+pub(crate) struct Runner {
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) networks: Arc<dyn Networks>,
+}
+
+/// Makes it once the node's id is known.
+pub(crate) type MakeRunner = Box<dyn Fn(NodeId) -> Runner + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
     around: Around,
     files: NodeFiles,
-    make_executor: MakeExecutor,
+    make_runner: MakeRunner,
     tasks: Tasks,
     current: Mutex<Current>,
     /// One change at a time.
@@ -92,7 +102,7 @@ impl Host {
         random: SharedRandom,
         disk: SharedDisk,
         tasks: Tasks,
-        make_executor: MakeExecutor,
+        make_runner: MakeRunner,
     ) -> Result<Arc<Self>, Failure> {
         let directory = Directory::new(data_root, disk.clone());
         directory.make()?;
@@ -100,7 +110,7 @@ impl Host {
         let host = Arc::new(Self {
             around: Around { clock, random, disk, directory },
             files,
-            make_executor,
+            make_runner,
             tasks,
             current: Mutex::new(Current::Inactive),
             change: Semaphore::new(1),
@@ -224,9 +234,9 @@ impl Host {
             Some(manager) => !manager.raft.is_initialized().await.unwrap_or(true),
             None => false,
         };
-        let executor = (self.make_executor)(identity.node);
+        let runner = (self.make_runner)(identity.node);
         let remotes = record.remotes.clone();
-        let member = Member::start(keeper, record, manager, executor, self.around.clone()).await?;
+        let member = Member::start(keeper, record, manager, runner, self.around.clone()).await?;
         if joins && let Some(manager) = member.manager() {
             let clock = self.around.clock.clone();
             self.tasks.spawn(TaskKind::ClusterListener, async move {
@@ -326,8 +336,8 @@ impl Host {
             manager.shut_down().await;
             return Err(error);
         }
-        let executor = (self.make_executor)(keeper.credentials().identity().node);
-        Member::start(keeper, record, Some(manager), executor, around.clone()).await
+        let runner = (self.make_runner)(keeper.credentials().identity().node);
+        Member::start(keeper, record, Some(manager), runner, around.clone()).await
     }
 
     /// Joins a cluster; answers when this node is a member, or after [`JOIN_WAIT`].

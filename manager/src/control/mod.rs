@@ -170,7 +170,11 @@ impl Control {
 
     /// Creates a service. Gives warnings too.
     pub async fn create_service(&self, spec: ServiceSpec) -> Result<(ServiceId, Vec<String>)> {
-        let id = self.create(|txn, ids| services::create(txn, ids, spec.clone())).await?;
+        let create = |txn: &mut Txn, ids: &mut dyn Ids| {
+            let id = services::create(txn, ids, spec.clone())?;
+            services::check_implemented(&spec).map(|()| id)
+        };
+        let id = self.create(create).await?;
         Ok((id, Vec::new()))
     }
 
