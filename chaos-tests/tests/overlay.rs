@@ -41,7 +41,8 @@ fn serve(lab: &Lab, host: u8, service: &[&str], script: &str) -> String {
     arguments.extend(["busybox", "sh", "-c", script]);
     lab.run(1, &arguments).unwrap();
     let name = service[service.len() - 1];
-    let came = eventually("the task", Duration::from_secs(30), || container(lab, host, name).is_some());
+    let came =
+        eventually("the task", Duration::from_secs(30), || container(lab, host, name).is_some());
     let tasks = || lab.run(1, &["service", "ps", "--no-trunc", name]).unwrap();
     assert!(came.is_ok(), "{}\n{}", tasks(), lab.log(host));
     container(lab, host, name).unwrap()

@@ -138,8 +138,7 @@ async fn cluster(
             clock: time.clone(),
         };
         let executor = HostExecutor::new(parts, &exec_root, node, description.clone());
-        let overlays =
-            HostOverlays { networks: networks.clone(), names: names.clone(), node };
+        let overlays = HostOverlays { networks: networks.clone(), names: names.clone(), node };
         Runner { executor: Arc::new(executor), networks: Arc::new(overlays) }
     };
     let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));

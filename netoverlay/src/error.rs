@@ -132,7 +132,9 @@ pub enum Error {
         "members of ipvlan network `{network}` share the address of its parent: no MAC address can be chosen"
     )]
     NoMac { network: String },
-    #[error("only tasks of services can join overlay network `{network}` yet: the cluster gave no address on it")]
+    #[error(
+        "only tasks of services can join overlay network `{network}` yet: the cluster gave no address on it"
+    )]
     NoGivenAddress { network: String },
     #[error("failed to {step} overlay network `{network}`")]
     Overlay {
@@ -234,9 +236,7 @@ impl Classified for Error {
             Self::UnknownDriver { .. }
             | Self::NoProtocol { .. }
             | Self::NoGivenAddress { .. }
-            | Self::NoLinkKind { .. } => {
-                ErrorKind::NotImplemented
-            }
+            | Self::NoLinkKind { .. } => ErrorKind::NotImplemented,
             Self::Damaged { .. } | Self::Newer { .. } => ErrorKind::DataLoss,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),
             Self::Port { .. }

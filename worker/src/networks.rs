@@ -24,6 +24,9 @@ pub trait Networks: Send + Sync + 'static {
 
     /// No task of this node is on the network any more: it goes with the last container. Unknown is a success.
     async fn leave(&self, network: ClusterNetworkId) -> Result<(), Failure>;
+
+    /// This node leaves the cluster: all its networks go.
+    async fn leave_all(&self) -> Result<(), Failure>;
 }
 
 /// What shall be, and what is.

@@ -17,8 +17,8 @@ use shoal_model::error::{Chain, Failure};
 use shoal_proto::codec;
 use shoal_proto::dispatcher::dispatcher_client::DispatcherClient;
 use shoal_proto::dispatcher::{
-    AppliedView, AssignmentsRequest, HeartbeatRequest, SessionMessage, SessionRequest, TaskStatusUpdate,
-    UpdateDescriptionRequest, UpdateStatusesRequest,
+    AppliedView, AssignmentsRequest, HeartbeatRequest, SessionMessage, SessionRequest,
+    TaskStatusUpdate, UpdateDescriptionRequest, UpdateStatusesRequest,
 };
 use tokio::sync::{Notify, mpsc};
 use tonic::Code;

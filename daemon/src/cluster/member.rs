@@ -16,6 +16,7 @@ use shoal_model::cluster::NodeId;
 use shoal_model::cluster::node::NodeRole;
 use shoal_worker::agent::{self, View, Worker};
 use shoal_worker::executor::Executor;
+use shoal_worker::networks::Networks;
 use tokio::sync::{Notify, watch};
 
 use super::Runner;
@@ -45,6 +46,7 @@ pub(super) struct Member {
     /// Of everything but the manager, which has its own.
     tasks: Tasks,
     executor: Arc<dyn Executor>,
+    networks: Arc<dyn Networks>,
 }
 
 impl std::fmt::Debug for Member {
@@ -87,7 +89,7 @@ impl Member {
         };
         let ports = agent::Ports {
             executor: runner.executor.clone(),
-            networks: runner.networks,
+            networks: runner.networks.clone(),
             connector: Arc::new(Dial(keeper.credentials().clone())),
             clock: around.clock.clone(),
             random: around.random.clone(),
@@ -114,6 +116,7 @@ impl Member {
             manager: watch::Sender::new(manager.map(Arc::new)),
             tasks: tasks.clone(),
             executor: runner.executor,
+            networks: runner.networks,
         });
         tasks.spawn(TaskKind::Certificates, Arc::clone(&member).follow_managers(renew));
         tasks.spawn(TaskKind::ClusterListener, Arc::clone(&member).follow_role());
@@ -254,7 +257,7 @@ impl Member {
                 first = first.and(Err(error));
             }
         }
-        first
+        first.and(self.networks.leave_all().await)
     }
 }
 

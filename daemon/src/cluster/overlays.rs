@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use shoal_model::Failure;
 use shoal_model::cluster::{ClusterNetworkId, NetworkView, NodeId};
 use shoal_netoverlay::dns::{ClusterNames, Dns};
+use shoal_netoverlay::network::Driver;
 use shoal_netoverlay::network_id;
 use shoal_worker::networks::Networks;
 
@@ -33,5 +34,17 @@ impl Networks for HostOverlays {
         let network = network_id(network);
         self.names.set_cluster(network.clone(), None);
         Ok(self.networks.leave_overlay(network).await?)
+    }
+
+    async fn leave_all(&self) -> Result<(), Failure> {
+        let networks = self.networks.list();
+        let overlays = networks.iter().filter(|network| network.spec.driver == Driver::Overlay);
+        let mut first = Ok(());
+        for network in overlays {
+            self.names.set_cluster(network.id.clone(), None);
+            let left = self.networks.leave_overlay(network.id.clone()).await;
+            first = first.and(left);
+        }
+        Ok(first?)
     }
 }

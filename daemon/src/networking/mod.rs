@@ -102,12 +102,14 @@ impl HostNetworking {
 
     /// Whether a container's way out is a bridge beside its networks: overlay networks have none of their own.
     fn needs_gateway(&self, request: &AttachRequest) -> bool {
-        let networks = request.endpoints.iter().filter_map(|wish| self.networks.resolve(&wish.network).ok());
-        let networks: Vec<_> = networks.filter(|network| network.spec.driver.has_endpoints()).collect();
-        let leads_out = |network: &Network| {
-            network.spec.driver != Driver::Overlay && !network.spec.internal
-        };
-        let is_open = |network: &Network| network.spec.driver == Driver::Overlay && !network.spec.internal;
+        let networks =
+            request.endpoints.iter().filter_map(|wish| self.networks.resolve(&wish.network).ok());
+        let networks: Vec<_> =
+            networks.filter(|network| network.spec.driver.has_endpoints()).collect();
+        let leads_out =
+            |network: &Network| network.spec.driver != Driver::Overlay && !network.spec.internal;
+        let is_open =
+            |network: &Network| network.spec.driver == Driver::Overlay && !network.spec.internal;
         networks.iter().any(|network| is_open(network))
             && !networks.iter().any(|network| leads_out(network))
     }

@@ -185,7 +185,11 @@ impl Control {
         version: Version,
         request: ServiceUpdate,
     ) -> Result<Vec<String>> {
-        self.update(|txn| services::update(txn, reference, version, request.clone())).await?;
+        let change = |txn: &mut Txn| {
+            services::update(txn, reference, version, request.clone())?;
+            if request.rollback { Ok(()) } else { services::check_implemented(&request.spec) }
+        };
+        self.update(change).await?;
         Ok(Vec::new())
     }
 

@@ -28,8 +28,8 @@ use tonic::{Request, Response, Status};
 use super::Dispatcher;
 use super::encode::Encoder;
 use super::hub::Session;
-use super::views::{Told, with_views};
 use super::statuses::Update;
+use super::views::{Told, with_views};
 use crate::store;
 
 /// Changes that come within this time travel together.

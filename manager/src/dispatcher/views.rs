@@ -38,11 +38,7 @@ impl Views {
             Some(known) if known.view.says_the_same(&view) => {
                 Known { index: state.index(), ..known.clone() }
             }
-            _ => Known {
-                index: state.index(),
-                bytes: codec::encode(&view),
-                view: Arc::new(view),
-            },
+            _ => Known { index: state.index(), bytes: codec::encode(&view), view: Arc::new(view) },
         };
         views.insert(network, known.clone());
         views.retain(|id, _| *id == network || state.network(*id).is_some());

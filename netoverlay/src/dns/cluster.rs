@@ -24,8 +24,7 @@ impl ClusterNames {
         for service in &view.services {
             let healthy = view.healthy_of(service.id).flat_map(|one| &one.addresses);
             let tasks: Vec<IpAddr> = healthy.map(|prefix| prefix.address).collect();
-            let shown =
-                if service.virtual_ips.is_empty() { &tasks } else { &service.virtual_ips };
+            let shown = if service.virtual_ips.is_empty() { &tasks } else { &service.virtual_ips };
             for name in service.aliases.iter().chain([&service.name]) {
                 found.add(name, shown);
             }

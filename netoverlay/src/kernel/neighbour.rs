@@ -23,6 +23,8 @@ const SELF: u8 = 0x02;
 const MASTER: u8 = 0x04;
 const DESTINATION: u16 = 1;
 const LINK_ADDRESS: u16 = 2;
+/// Of entries of a bridge: which.
+const BRIDGE: u16 = 9;
 const HEADER_LEN: usize = 12;
 
 fn message(kind: u16, family: u8, index: u32, state: u16, flags: u8) -> Message {
@@ -109,6 +111,7 @@ struct Entry {
     index: u32,
     state: u16,
     flags: u8,
+    of_bridge: bool,
     destination: Option<IpAddr>,
     mac: Option<MacAddress>,
 }
@@ -127,6 +130,7 @@ impl Entry {
             index: u32::from_ne_bytes(header[4..8].try_into().ok()?),
             state: u16::from_ne_bytes(header[8..10].try_into().ok()?),
             flags: header[10],
+            of_bridge: read::find(attributes, BRIDGE).is_some(),
             destination,
             mac: mac.and_then(|value| value.try_into().ok()).map(MacAddress),
         })
@@ -138,7 +142,7 @@ impl Entry {
             (FAMILY_BRIDGE, Some(node)) if self.flags & SELF != 0 => {
                 found.nodes.insert(mac, node);
             }
-            (FAMILY_BRIDGE, None) if self.flags & MASTER != 0 && self.state & NO_ARP != 0 => {
+            (FAMILY_BRIDGE, None) if self.of_bridge && self.state & NO_ARP != 0 => {
                 found.ports.insert(mac);
             }
             (FAMILY_IPV4 | FAMILY_IPV6, Some(address)) if self.state & PERMANENT != 0 => {

@@ -36,12 +36,10 @@ impl Inner {
                 | Driver::Null
                 | Driver::Macvlan
                 | Driver::Ipvlan
-                | Driver::Overlay => {
-                    known.clone().unwrap_or_else(|| {
-                        let spec = NetworkSpec { driver, ipv4: true, ..NetworkSpec::bridge(name) };
-                        self.new_network(spec, Vec::new(), None)
-                    })
-                }
+                | Driver::Overlay => known.clone().unwrap_or_else(|| {
+                    let spec = NetworkSpec { driver, ipv4: true, ..NetworkSpec::bridge(name) };
+                    self.new_network(spec, Vec::new(), None)
+                }),
             };
             if known.as_ref() != Some(&network) {
                 self.store.write_network(&network)?;
@@ -111,7 +109,15 @@ impl Inner {
         bridge: Option<BridgeOptions>,
     ) -> Network {
         let id = NetworkId::from_bytes(bytes32(&*self.ports.random));
-        Network { id, created: self.ports.clock.now(), spec, pools, bridge, parent: None, overlay: None }
+        Network {
+            id,
+            created: self.ports.clock.now(),
+            spec,
+            pools,
+            bridge,
+            parent: None,
+            overlay: None,
+        }
     }
 
     pub(super) fn create_network(&self, spec: NetworkSpec) -> Result<Arc<Network>, Error> {

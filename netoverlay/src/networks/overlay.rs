@@ -123,8 +123,7 @@ impl Inner {
             return Ok(());
         }
         let mut results = vec![
-            self.ensure_place(overlays, &network)
-                .and_then(|()| self.forward(overlays, &network)),
+            self.ensure_place(overlays, &network).and_then(|()| self.forward(overlays, &network)),
         ];
         results.extend(members.iter().map(|member| self.balance(overlays, member)));
         Error::collect(results.into_iter().filter_map(Result::err).collect())
@@ -245,6 +244,9 @@ impl Inner {
             };
             self.move_vxlan(&wanted, &namespace).map_err(fail("make the VXLAN link of"))?;
         }
+        if network.pool(false).is_some() {
+            answer_for_ipv6(&namespace, &vxlan, name)?;
+        }
         let found = link::find(namespace.route(), &vxlan).map_err(fail("look at"))?;
         let vxlan = found.ok_or_else(unknown)?.index;
         let messages = [link::set_master(vxlan, bridge), link::set_up(vxlan), link::set_up(bridge)];
@@ -319,7 +321,12 @@ impl Inner {
         }
         let endpoints = views.iter().flat_map(|view| &view.endpoints);
         let alive = Alive {
-            virtual_ips: before.into_iter().chain([&backends]).flat_map(Backends::keys).copied().collect(),
+            virtual_ips: before
+                .into_iter()
+                .chain([&backends])
+                .flat_map(Backends::keys)
+                .copied()
+                .collect(),
             present: endpoints.flat_map(|one| &one.addresses).map(|one| one.address).collect(),
         };
         let fail = |source| Error::Namespace { sandbox: sandbox.clone(), source };
@@ -394,9 +401,22 @@ const CHUNK: usize = 128;
 fn is_over_ipv6(known: &KnownView) -> bool {
     let endpoints = &known.view.endpoints;
     let own = endpoints.iter().find(|one| one.node == known.node && one.data_path.is_some());
-    own.or(endpoints.first())
-        .and_then(|one| one.data_path)
-        .is_some_and(|address| address.is_ipv6())
+    own.or(endpoints.first()).and_then(|one| one.data_path).is_some_and(|address| address.is_ipv6())
+}
+
+/// Lets a link have IPv6 neighbours, without an address of its own.
+fn answer_for_ipv6(namespace: &Namespace, link: &str, network: &str) -> Result<(), Error> {
+    let values = [("addr_gen_mode", "1"), ("disable_ipv6", "0")];
+    let set = namespace.run(|| {
+        values.iter().try_for_each(|(name, value)| {
+            super::host::set_sysctl(&format!("ipv6/conf/{link}/{name}"), value)
+        })
+    });
+    set.map_err(|source| Error::OverlayNamespace {
+        network: network.to_owned(),
+        step: "set the parameters of",
+        source,
+    })?
 }
 
 /// In the namespace of the calling thread.

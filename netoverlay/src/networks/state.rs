@@ -165,11 +165,8 @@ impl State {
                 }
             }
         }
-        let [ipv4, ipv6] = if network.overlay.is_some() {
-            given(&network, request)?
-        } else {
-            leased
-        };
+        let [ipv4, ipv6] =
+            if network.overlay.is_some() { given(&network, request)? } else { leased };
         let shares_mac = network.spec.driver == Driver::Ipvlan;
         let routes_by_link = network.parent.as_ref().is_some_and(ParentOptions::routes_by_link);
         let gateway = |is_ipv4| {

@@ -120,11 +120,8 @@ pub fn balancing(backends: &Backends) -> Ruleset {
     for (family, kind, field) in families {
         let (services, balancer) = (map_name("svc", family), map_name("lb", family));
         let mut verdicts = Map { key: vec![kind], data: Vec::new(), elements: BTreeMap::new() };
-        let mut slots = Map {
-            key: vec![kind, FieldType::Slot],
-            data: vec![kind],
-            elements: BTreeMap::new(),
-        };
+        let mut slots =
+            Map { key: vec![kind, FieldType::Slot], data: vec![kind], elements: BTreeMap::new() };
         let own = backends.iter().filter(|(vip, _)| Family::of(**vip) == family);
         for (vip, addresses) in own {
             let count = u32::try_from(addresses.len()).expect("a service has few tasks");

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shoal_model::cluster::{ClusterNetworkId, NetworkView, TaskId};
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::task::ContainerStatus;
+use shoal_model::cluster::{ClusterNetworkId, NetworkView, TaskId};
 use shoal_model::error::{ErrorKind, Failure};
 use shoal_worker::executor::{End, Executor, Found, Outcome, Stage, Work};
 use shoal_worker::networks::Networks;
@@ -109,6 +109,11 @@ impl Networks for FakeExecutor {
 
     async fn leave(&self, network: ClusterNetworkId) -> Result<(), Failure> {
         self.log.lock().unwrap().push(format!("leave {}", network.to_bytes()[0]));
+        Ok(())
+    }
+
+    async fn leave_all(&self) -> Result<(), Failure> {
+        self.log.lock().unwrap().push("leave all".to_owned());
         Ok(())
     }
 }
