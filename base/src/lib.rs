@@ -1,9 +1,11 @@
-//! What effects need and the simulator replaces: clock, tasks, blocking work, child commands, disk, randomness.
+//! What effects need and the simulator replaces: clock, tasks, blocking work, child commands, disk, randomness;
+//! and streams as one.
 
 pub mod blocking;
 pub mod clock;
 pub mod command;
 pub mod disk;
+pub mod merge;
 pub mod random;
 pub mod tasks;
 

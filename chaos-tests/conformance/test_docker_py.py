@@ -260,3 +260,146 @@ def test_df(client, sleeper):
     verbose = client.api._result(client.api._get(client.api._url("/system/df"), params={"verbose": 1}), json=True)
     assert set(verbose) == {"ImageUsage", "ContainerUsage", "VolumeUsage", "BuildCacheUsage"}
     assert len(verbose["ImageUsage"]["Items"]) == len(images)
+
+
+@pytest.fixture
+def network(client):
+    pool = docker.types.IPAMPool(
+        subnet="172.28.7.0/24", gateway="172.28.7.1", iprange="172.28.7.128/25", aux_addresses={"spare": "172.28.7.128"}
+    )
+    network = client.networks.create(
+        "pynet", driver="bridge", ipam=docker.types.IPAMConfig(pool_configs=[pool]), labels={"a": "b"}
+    )
+    yield network
+    for container in client.containers.list(all=True, filters={"network": "pynet"}):
+        container.remove(force=True)
+    try:
+        network.remove()
+    except NotFound:
+        pass
+
+
+def addresses(container, name):
+    code, output = container.exec_run(["nslookup", name])
+    lines = [line for line in output.decode().splitlines() if line.startswith("Address: ")]
+    return sorted(line.removeprefix("Address: ") for line in lines)
+
+
+def test_network_attributes(client, network):
+    network.reload()
+    assert network.attrs["IPAM"]["Config"] == [
+        {
+            "Subnet": "172.28.7.0/24",
+            "IPRange": "172.28.7.128/25",
+            "Gateway": "172.28.7.1",
+            "AuxiliaryAddresses": {"spare": "172.28.7.128"},
+        }
+    ]
+    assert network.attrs["Labels"] == {"a": "b"}
+    assert network.attrs["Containers"] == {}
+    assert [found.name for found in client.networks.list(filters={"label": "a=b"})] == ["pynet"]
+    assert [found.name for found in client.networks.list(names=["pynet"])] == ["pynet"]
+    assert client.networks.get(network.id).name == "pynet"
+
+
+def test_network_errors(client, network):
+    with pytest.raises(NotFound):
+        client.networks.get("nothere")
+    with pytest.raises(APIError) as failure:
+        client.networks.create("pynet")
+    assert failure.value.status_code == 409
+    with pytest.raises(APIError) as failure:
+        client.networks.create(
+            "bad", ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet="172.28.7.0/33")])
+        )
+    assert failure.value.status_code == 400
+    with pytest.raises(APIError) as failure:
+        client.networks.get("bridge").remove()
+    assert failure.value.status_code == 403
+
+
+def test_connect_with_address_and_alias(client, network):
+    asks = client.containers.run("busybox", "sleep 300", detach=True, network="pynet")
+    told = client.containers.run("busybox", "sleep 300", detach=True, name="told")
+    network.connect(told, aliases=["alias", "other"], ipv4_address="172.28.7.20")
+    told.reload()
+    joined = told.attrs["NetworkSettings"]["Networks"]
+    assert sorted(joined) == ["bridge", "pynet"]
+    assert joined["pynet"]["IPAddress"] == "172.28.7.20"
+    assert joined["pynet"]["Aliases"] == ["alias", "other"]
+    assert [addresses(asks, name) for name in ("told", "alias", "other.pynet")] == [["172.28.7.20"]] * 3
+    network.reload()
+    assert {c.name for c in network.containers} == {"told", asks.name}
+    with pytest.raises(APIError) as failure:
+        network.remove()
+    assert failure.value.status_code == 403
+    network.disconnect(told)
+    assert addresses(asks, "alias") == []
+    told.reload()
+    assert sorted(told.attrs["NetworkSettings"]["Networks"]) == ["bridge"]
+    with pytest.raises(APIError):
+        network.disconnect(told)
+    told.remove(force=True)
+
+
+def test_network_prune(client, network):
+    kept = client.networks.create("kept")
+    user = client.containers.run("busybox", "sleep 300", detach=True, network="kept")
+    assert client.networks.prune(filters={"label": ["a=b"]}) == {"NetworksDeleted": ["pynet"]}
+    assert client.networks.prune() == {"NetworksDeleted": None}
+    user.remove(force=True)
+    kept.remove()
+
+
+def test_published_ports(client, network):
+    ports = {"80/tcp": ("127.0.0.1", None), "53/udp": [("127.0.0.1", 28253), ("127.0.0.1", 28254)], "81/tcp": 28281}
+    serves = client.containers.run("busybox", "httpd -f -h /etc", detach=True, network="pynet", ports=ports)
+    serves.reload()
+    published = serves.ports
+    assert published["53/udp"] == [
+        {"HostIp": "127.0.0.1", "HostPort": "28253"},
+        {"HostIp": "127.0.0.1", "HostPort": "28254"},
+    ]
+    assert {"HostIp": "0.0.0.0", "HostPort": "28281"} in published["81/tcp"]
+    chosen = published["80/tcp"][0]["HostPort"]
+    asks = f"wget -qO- http://127.0.0.1:{chosen}/group"
+    assert b"root:x:0:" in client.containers.run("busybox", asks, remove=True, network_mode="host")
+    with pytest.raises(APIError) as failure:
+        client.containers.run("busybox", "true", ports={"80/tcp": ("127.0.0.1", int(chosen))}, remove=True)
+    assert failure.value.status_code in (409, 500)
+    for leftover in client.containers.list(all=True, filters={"status": "created"}):
+        leftover.remove()
+
+
+def test_network_events(client):
+    network = client.networks.create("told")
+    container = client.containers.run("busybox", "true", detach=True, network="told")
+    container.wait()
+    container.remove()
+    network.remove()
+    events = client.events(since=0, until=4102444800, filters={"type": "network", "network": "told"}, decode=True)
+    actions = []
+    for event in events:
+        actions.append(event["Action"])
+        if event["Action"] == "destroy":
+            break
+    events.close()
+    assert actions == ["create", "connect", "disconnect", "destroy"]
+
+
+def test_volumes_in_use_and_pruned(client):
+    volume = client.volumes.create("pyvolume", labels={"a": "b"})
+    user = client.containers.run(
+        "busybox", ["sh", "-c", "echo kept > /d/file; exec sleep 300"], detach=True, volumes={"pyvolume": {"bind": "/d"}}
+    )
+    with pytest.raises(APIError) as failure:
+        volume.remove()
+    assert failure.value.status_code == 409
+    user.remove(force=True)
+    read = {"pyvolume": {"bind": "/d", "mode": "ro"}}
+    assert client.containers.run("busybox", "cat /d/file", remove=True, volumes=read) == b"kept\n"
+    assert [found.name for found in client.volumes.list(filters={"label": "a=b"})] == ["pyvolume"]
+    assert client.volumes.prune(filters={"label": ["a=c"], "all": True})["VolumesDeleted"] is None
+    assert client.volumes.prune(filters={"label": ["a=b"], "all": True})["VolumesDeleted"] == ["pyvolume"]
+    with pytest.raises(NotFound):
+        client.volumes.get("pyvolume")

@@ -1,5 +1,6 @@
 //! A host for tests: a network namespace, data roots, a cgroup parent and one `shoald` in them.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -156,7 +157,8 @@ impl Host {
             ("DOCKER_CLI_HINTS".to_owned(), "false".to_owned()),
             ("NO_COLOR".to_owned(), "1".to_owned()),
         ];
-        Client { name: name.to_owned(), program: program.display().to_string(), env }
+        let program = program.display().to_string();
+        Client { name: name.to_owned(), program, env, programs: BTreeMap::new() }
     }
 
     /// Runs the client with these arguments and returns its standard output.

@@ -23,6 +23,14 @@ impl Connection {
         Ok(Self { stream: BufReader::with_capacity(1 << 16, stream) })
     }
 
+    /// Fails a call whose answer does not begin, or does not go on, within `limit`.
+    ///
+    /// # Errors
+    /// When `limit` is zero.
+    pub fn patience(&mut self, limit: std::time::Duration) -> anyhow::Result<()> {
+        Ok(self.stream.get_ref().set_read_timeout(Some(limit))?)
+    }
+
     /// Sends a request and returns the body of a 2xx or 304 answer.
     ///
     /// # Errors

@@ -11,6 +11,18 @@ use crate::command::{command, stdout};
 /// # Errors
 /// When busybox is missing or the files cannot be written.
 pub fn busybox_rootfs(target: &Path) -> anyhow::Result<()> {
+    write_rootfs(target, None)
+}
+
+/// As [`busybox_rootfs`], with the files of the directory `more` laid over it.
+///
+/// # Errors
+/// When busybox is missing or the files cannot be copied.
+pub fn busybox_rootfs_with(target: &Path, more: &Path) -> anyhow::Result<()> {
+    write_rootfs(target, Some(more))
+}
+
+fn write_rootfs(target: &Path, more: Option<&Path>) -> anyhow::Result<()> {
     let work = tempfile::tempdir()?;
     let root = work.path();
     for directory in ["bin", "etc", "tmp", "root", "home", "usr/bin", "var", "dev", "proc", "sys"] {
@@ -35,6 +47,9 @@ pub fn busybox_rootfs(target: &Path) -> anyhow::Result<()> {
         root.join("etc/group"),
         "root:x:0:\nwww-data:x:33:\nstaff:x:50:nobody\nnogroup:x:65534:\n",
     )?;
+    if let Some(more) = more {
+        stdout(command("cp").args(["-r", "--preserve=mode"]).arg(more.join(".")).arg(root))?;
+    }
     stdout(command("chmod").arg("1777").arg(root.join("tmp")))?;
     stdout(
         command("tar")

@@ -1,8 +1,8 @@
 //! Proving, breaking and measuring Shoal from outside: real daemons, real clients.
 //!
 //! [`host`] runs a daemon as a host of its own (network namespace, roots, cgroup parent) and counts what it leaves
-//! behind; [`lab`] runs several of
-//! them, joined by a fabric; [`script`] plays a session of commands against it and compares every line.
+//! behind; [`lab`] runs several of them, joined by a fabric, and [`cluster`] makes a cluster of those; [`script`] plays
+//! a session of commands against a daemon and compares every line; [`linear`] judges what concurrent clients saw.
 
 #![allow(
     clippy::print_stdout,
@@ -10,13 +10,16 @@
     reason = "reports go to the person who runs the tests"
 )]
 
+pub mod cluster;
 pub mod command;
 pub mod host;
 pub mod http;
 pub mod image;
 pub mod lab;
 pub mod leaks;
+pub mod linear;
 pub mod network;
 pub mod pattern;
 pub mod registry;
 pub mod script;
+pub mod service_lab;

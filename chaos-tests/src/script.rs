@@ -10,7 +10,9 @@
 //! $ id := docker run -d busybox top       captures the last line of stdout, later `${id}` or `${id:12}`
 //! $ eventually docker inspect …           asked again for up to 20 s until all fits
 //! $ sorted docker ps …                    lines are sorted before they are compared
+//! $ both docker …                         stderr counts as stdout, behind it
 //! $ host cat file                         a program of the host
+//! $ compose up -d                         another program of the client, see `Client::programs`
 //! ${quiet}                                a flag that newer clients need to be as silent as old ones
 //! @docker20 line                          only for that client; @!docker20 for all others
 //! ```
@@ -37,6 +39,8 @@ pub struct Client {
     pub program: String,
     /// Environment, `DOCKER_HOST` above all.
     pub env: Vec<(String, String)>,
+    /// Further first words of commands, and the words they stand for.
+    pub programs: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -136,10 +140,14 @@ fn play_step(
     }
     let eventually = strip_word(&mut line, "eventually");
     let sorted = strip_word(&mut line, "sorted");
+    let both = strip_word(&mut line, "both");
     let words = split(&substitute(line, variables)?)?;
     let deadline = monotonic() + EVENTUALLY;
     loop {
-        let outcome = execute(&words, step, client, variables).and_then(|output| {
+        let outcome = execute(&words, step, client, variables).and_then(|mut output| {
+            if both {
+                output.stdout += &std::mem::take(&mut output.stderr);
+            }
             compare(step, &output, sorted, capture.is_some(), variables).map(|()| output)
         });
         match outcome {
@@ -179,16 +187,17 @@ fn execute(
     client: &Client,
     variables: &BTreeMap<String, String>,
 ) -> anyhow::Result<Output> {
-    let (program, arguments) = match words.split_first() {
-        Some((first, rest)) if first == "docker" => (client.program.clone(), rest),
-        Some((first, rest)) if first == "host" => {
-            (rest.first().context("host: no program")?.clone(), rest.get(1..).unwrap_or_default())
+    let (first, arguments) = words.split_first().context("no command")?;
+    let program = match first.as_str() {
+        "docker" => std::slice::from_ref(&client.program),
+        "host" => &[],
+        other => {
+            client.programs.get(other).with_context(|| format!("no program {other}"))?.as_slice()
         }
-        _ => bail!("a command begins with docker or host"),
     };
     let mut child = command("timeout")
         .args(["-k", "5", "60"])
-        .arg(program)
+        .args(program)
         .args(arguments)
         .envs(client.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
@@ -313,7 +322,9 @@ mod tests {
     use super::*;
 
     fn shell() -> Client {
-        Client { name: "sh".to_owned(), program: "sh".to_owned(), env: Vec::new() }
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let programs = BTreeMap::from([("say".to_owned(), words(&["echo", "it"]))]);
+        Client { name: "sh".to_owned(), program: "sh".to_owned(), env: Vec::new(), programs }
     }
 
     fn played(text: &str) -> Vec<String> {
@@ -324,7 +335,8 @@ mod tests {
     fn a_fitting_session_has_no_failures() {
         let text = "# prose\n$ docker -c 'echo one; echo two >&2; exit 3'\none\n2> two\n[exit 3]\n\
                     $ x := docker -c 'echo abcdef'\n$ docker -c 'echo ${x:3}'\nabc\n\
-                    $ docker -c cat\n<< in\nin\n@sh $ docker -c true\n@!sh $ docker -c false\n";
+                    $ docker -c cat\n<< in\nin\n@sh $ docker -c true\n@!sh $ docker -c false\n\
+                    $ both docker -c 'echo two >&2; echo one'\none\ntwo\n$ say again\nit again\n";
         assert_eq!(played(text), Vec::<String>::new());
     }
 
@@ -337,6 +349,8 @@ mod tests {
             "$ docker -c 'echo x >&2'\n",
             "$ docker -c 'exit 2'\n",
             "$ docker -c 'true'\n[exit 1]\n",
+            "$ both docker -c 'echo one >&2'\n2> one\n",
+            "$ unknown\n",
         ] {
             assert_eq!(played(text).len(), 1, "{text}");
         }

@@ -89,15 +89,16 @@ fn shoal_cli() {
     session("shoal", &bin_dir().unwrap().join("shoal"));
 }
 
-#[test]
-fn docker_py() {
+/// Plays a file of tests of docker-py against a host of its own.
+#[track_caller]
+fn docker_py_plays(file: &str) {
     let host = Host::start(&["--log-level", "debug"]).unwrap();
     let rootfs = host.path().join("rootfs.tar");
     image::busybox_rootfs(&rootfs).unwrap();
     let mut pytest = command(tool("venv/bin/python"));
     pytest
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/test_docker_py.py"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance").join(file))
         .env("DOCKER_HOST", format!("unix://{}", host.socket().display()))
         .env("ROOTFS", &rootfs);
     let output = run(&mut pytest).unwrap();
@@ -105,4 +106,14 @@ fn docker_py() {
     println!("{text}");
     assert!(output.status.success(), "{text}\n{}", host.log());
     host.finish().unwrap();
+}
+
+#[test]
+fn docker_py() {
+    docker_py_plays("test_docker_py.py");
+}
+
+#[test]
+fn docker_py_of_a_cluster() {
+    docker_py_plays("test_docker_py_swarm.py");
 }

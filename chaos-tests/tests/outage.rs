@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
-use shoal_chaos_tests::command::{command, eventually, stdout};
+use shoal_chaos_tests::command::{command, eventually, run as run_program, stdout};
 use shoal_chaos_tests::host::Host;
 use shoal_chaos_tests::image;
+use shoal_chaos_tests::network::enter;
 
 fn host() -> Host {
     let host = Host::start(&[]).unwrap();
@@ -71,4 +75,76 @@ fn containers_that_end_while_the_daemon_is_stopped_are_reported_removed_or_resta
 #[test]
 fn containers_that_end_after_a_kill_of_the_daemon_are_reported_removed_or_restarted() {
     an_outage(|host| host.kill().unwrap());
+}
+
+/// Looks `name` up as the process does, at the name server of its network.
+fn lookup(pid: u32, name: &str) -> String {
+    let mut nslookup = command("nsenter");
+    nslookup.arg(format!("--net=/proc/{pid}/ns/net"));
+    nslookup.args(["busybox", "nslookup", name, "127.0.0.11"]);
+    String::from_utf8_lossy(&run_program(&mut nslookup).unwrap().stdout).into_owned()
+}
+
+/// What a published port of the host answers to `GET /`; empty when nobody does.
+fn page(namespace: &str, address: SocketAddr) -> String {
+    let ask = || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    let namespace = Path::new("/run/netns").join(namespace);
+    let answer = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            enter(&namespace).unwrap();
+            ask().unwrap_or_default()
+        });
+        asked.join().unwrap()
+    });
+    answer.split_once("\r\n\r\n").map(|(_, page)| page.to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn names_and_published_ports_outlive_a_kill_and_what_is_asked_meanwhile_is_answered() {
+    let mut host = host();
+    host.docker(&["network", "create", "--subnet", "172.29.0.0/24", "front"]).unwrap();
+    let on = ["--network", "front", "--network-alias", "site"];
+    let web = ["--name", "web", "--ip", "172.29.0.10", "-p", "8080:80"];
+    run(&host, &[&web[..], &on].concat(), "echo page > /tmp/index.html; exec httpd -f -h /tmp");
+    let asks = run(&host, &["--name", "asks", "--network", "front"], "sleep 1000");
+    let namespace = host.name().to_owned();
+    let [v4, v6] = ["127.0.0.1:8080", "[::1]:8080"].map(|text| text.parse().unwrap());
+    for address in [v4, v6] {
+        assert_eq!(page(&namespace, address), "page\n", "{address}\n{}", host.log());
+    }
+
+    host.kill().unwrap();
+    assert_eq!(page(&namespace, v4), "page\n", "the kernel's rules need no daemon");
+    let questions = std::thread::scope(|scope| {
+        // Asked while no daemon runs: a name, and a port whose connections the daemon relays.
+        let name = scope.spawn(|| lookup(asks, "site"));
+        let relayed = scope.spawn(|| page(&namespace, v6));
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!name.is_finished() && !relayed.is_finished(), "nobody is there who could answer");
+        host.launch().unwrap();
+        [name.join().unwrap(), relayed.join().unwrap()]
+    });
+    assert!(questions[0].contains("172.29.0.10"), "{}\n{}", questions[0], host.log());
+    assert_eq!(questions[1], "page\n", "{}", host.log());
+
+    // The next daemon knows the old names and new ones, and holds the port.
+    run(&host, &["--name", "late", "--network", "front", "--ip", "172.29.0.20"], "sleep 1000");
+    host.docker(&["rename", "web", "webb"]).unwrap();
+    for (name, address) in
+        [("webb", "172.29.0.10"), ("site", "172.29.0.10"), ("late", "172.29.0.20")]
+    {
+        let answer = lookup(asks, name);
+        assert!(answer.contains(address), "{name}: {answer}\n{}", host.log());
+    }
+    assert!(host.docker(&["run", "--rm", "-p", "8080:80", "busybox", "true"]).is_err());
+    host.docker(&["rm", "-f", "webb"]).unwrap();
+    assert_ne!(page(&namespace, v4), "page\n");
+    host.docker(&["run", "--rm", "-p", "8080:80", "busybox", "true"]).unwrap();
+    host.finish().unwrap();
 }

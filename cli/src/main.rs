@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod commands;
+mod compose;
 mod config;
 mod context;
 mod error;

@@ -47,6 +47,34 @@ pub(crate) fn human_duration(seconds: i64) -> String {
     }
 }
 
+/// Nanoseconds as Go prints a duration: `1m30s`, `1.5ms`.
+pub(crate) fn go_duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let left = nanos.unsigned_abs();
+    let part = |value: u64, unit: u64| {
+        let digits = unit.ilog10() as usize;
+        let rest = format!("{:0digits$}", value % unit);
+        let rest = if unit == 1 { "" } else { rest.trim_end_matches('0') };
+        let dot = if rest.is_empty() { "" } else { "." };
+        format!("{}{dot}{rest}", value / unit)
+    };
+    match left {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{left}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", part(left, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", part(left, 1_000_000)),
+        _ => {
+            let (hours, minutes) = (left / 3_600_000_000_000, left / 60_000_000_000 % 60);
+            let seconds = part(left % 60_000_000_000, 1_000_000_000);
+            match (hours, minutes) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, _) => format!("{sign}{minutes}m{seconds}s"),
+                _ => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
 /// How long ago a moment was.
 pub(crate) fn ago(now_seconds: i64, then_seconds: i64) -> String {
     format!("{} ago", human_duration(now_seconds - then_seconds))
@@ -122,6 +150,13 @@ mod tests {
         assert_eq!(shown, ["0B", "999B", "1kB", "1.024kB", "1.235MB", "4.262MB", "1000kB"]);
         assert_eq!(human_size_3(4_261_502.0), "4.26MB");
         assert_eq!(binary_size(2_062_790_656.0), "1.921GiB");
+    }
+
+    #[test]
+    fn durations_print_as_in_go() {
+        let all = [0, 5, 1_500, 2_000_000, 1_500_000_000, 90_000_000_000, 7_776_000_000_000_000];
+        let shown = all.map(go_duration);
+        assert_eq!(shown, ["0s", "5ns", "1.5µs", "2ms", "1.5s", "1m30s", "2160h0m0s"]);
     }
 
     #[test]

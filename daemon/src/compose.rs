@@ -17,6 +17,7 @@ use shoal_engine::{Engine, Parts};
 use shoal_engine_images::image::Images;
 use shoal_engine_images::pull::{Concurrency, Transfers, default_certs_dir};
 use shoal_engine_registry as registry;
+use shoal_model::cluster::node::NodeDescription;
 use shoal_model::container::{LogSpec, Ulimit};
 use shoal_model::system::{RegistryInfo, SystemInfo};
 use shoal_netoverlay as netoverlay;
@@ -90,7 +91,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
             images: images.clone(),
             frozen,
         }),
-        execs: Arc::new(HostExecs(engine.clone())),
+        execs: Arc::new(HostExecs { engine: engine.clone(), cluster: cluster.clone() }),
         images: host_images.clone(),
         volumes: Arc::new(HostVolumes { volumes: engine.volumes(), events: engine.events() }),
         networks: Arc::new(HostNetworks { networks: networks.clone(), engine: engine.clone() }),
@@ -126,24 +127,26 @@ async fn cluster(
     clock: SharedClock,
 ) -> anyhow::Result<Arc<cluster::Host>> {
     let (engine, images) = (runs.engine.clone(), runs.images.clone());
-    let (networks, names) = (runs.networks.clone(), runs.names.clone());
+    let (networks, names, events) =
+        (runs.networks.clone(), runs.names.clone(), runs.engine.events());
     let exec_root = config.exec_root.clone();
     let description = executor::description(config, facts)?;
     let time = clock.clone();
-    let make = move |node| {
+    let make = move |node, api| {
         let parts = executor::Parts {
             engine: engine.clone(),
             images: images.clone(),
             networks: networks.clone(),
             clock: time.clone(),
         };
-        let executor = HostExecutor::new(parts, &exec_root, node, description.clone());
+        let description = NodeDescription { api, ..description.clone() };
+        let executor = HostExecutor::new(parts, &exec_root, node, description);
         let overlays = HostOverlays { networks: networks.clone(), names: names.clone(), node };
         Runner { executor: Arc::new(executor), networks: Arc::new(overlays) }
     };
     let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));
-    let host =
-        cluster::Host::open(&config.data_root, clock, random, disk, tasks.clone(), Box::new(make));
+    let (tasks, make) = (tasks.clone(), Box::new(make));
+    let host = cluster::Host::open(&config.data_root, clock, random, disk, tasks, events, make);
     host.await.map_err(|failure| anyhow::anyhow!("cannot take up membership: {failure}"))
 }
 

@@ -104,7 +104,16 @@ fn merge(flags: Options, file: Options) -> anyhow::Result<Options> {
         tlscert,
         tlskey
     );
-    list!(hosts, labels, registry_mirrors, insecure_registries, dns, dns_opts, dns_search);
+    list!(
+        hosts,
+        labels,
+        node_generic_resources,
+        registry_mirrors,
+        insecure_registries,
+        dns,
+        dns_opts,
+        dns_search
+    );
     merged.debug |= file.debug;
     merged.init |= file.init;
     merged.tls |= file.tls;

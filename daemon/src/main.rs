@@ -6,6 +6,7 @@ mod compose;
 mod config;
 mod executor;
 mod facts;
+mod generic;
 mod lock;
 mod networking;
 mod options;
@@ -34,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     shoal_engine::sys::keep_one_heap();
     let config = config::load(Options::parse())?;
     log_to_stderr(&config.options);
+    check_length(&config.exec_root)?;
     make_directory(&config.data_root, 0o711)?;
     make_directory(&config.exec_root, 0o711)?;
     let _lock = lock::Lock::take(&config.data_root)?;
@@ -77,10 +79,27 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
+/// Bytes of the exec root: sockets live beneath it, `/shim/<container>/shim.sock`, and the path of a socket has
+/// 107 bytes at most.
+const EXEC_ROOT_MAX: usize = 107 - "/shim/".len() - 64 - "/shim.sock".len();
+
+/// Refuses an exec root under which no container could be started.
+fn check_length(exec_root: &Path) -> anyhow::Result<()> {
+    let length = exec_root.as_os_str().len();
+    anyhow::ensure!(
+        length <= EXEC_ROOT_MAX,
+        "--exec-root `{}` has {length} bytes: at most {EXEC_ROOT_MAX}, since containers have sockets beneath it",
+        exec_root.display()
+    );
+    Ok(())
+}
+
 fn log_to_stderr(options: &Options) {
     let level =
         if options.debug { "debug" } else { options.log_level.as_deref().unwrap_or("info") };
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Consensus tells each of its steps at `info`; they are for its developers.
+    let directives = if level == "info" { "info,openraft=warn" } else { level };
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -94,6 +94,11 @@ pub(crate) struct Options {
     #[serde(rename = "labels")]
     pub(crate) labels: Vec<String>,
 
+    /// Resource that services may reserve on this node: KIND=NUMBER, or KIND=NAME for each piece.
+    #[arg(long = "node-generic-resource", value_name = "KIND=VALUE")]
+    #[serde(rename = "node-generic-resources")]
+    pub(crate) node_generic_resources: Vec<String>,
+
     /// Mirror of Docker Hub, tried first.
     #[arg(long = "registry-mirror", value_name = "URL")]
     #[serde(rename = "registry-mirrors")]

@@ -1,10 +1,11 @@
 //! Legacy links (`--link container:alias`): names of other containers in `/etc/hosts`.
 //!
-//! Links of the default bridge and of user-defined networks are treated alike: the addresses that the
-//! other containers have when this one starts. Differs: on user-defined networks docker answers them by
-//! DNS. The variables of links, which docker makes only on demand since 29, are not made.
+//! They belong to the default bridge: the addresses that the other containers have when this one starts. On
+//! user-defined networks a link is a name that DNS answers from what is there when it is asked, so nothing about
+//! it is written or checked but its form. The variables of links, which docker makes only on demand since 29, are
+//! not made.
 //!
-//! Source: moby `daemon/container_operations_unix.go setupLinkedContainers`, `buildSandboxOptions`; `opts.ParseLink`.
+//! Source: moby `daemon/container_operations_unix.go setupLinkedContainers`, `daemon_unix.go registerLinks`; `opts.ParseLink`.
 
 use std::net::IpAddr;
 
@@ -38,33 +39,31 @@ fn parse(text: &str) -> Result<Link<'_>, Error> {
     Ok(Link { container, alias })
 }
 
-/// The network of the links of the host specification, which docker honours on the default bridge only.
+/// The network of links that are written to `/etc/hosts`.
 const BRIDGE: &str = "bridge";
 
-/// Every link with the network it is on.
-fn all(spec: &ContainerSpec) -> impl Iterator<Item = (&str, &str)> {
-    let on_bridge = matches!(spec.host.network_mode, NetworkMode::Bridge | NetworkMode::Default);
-    let host = spec.host.links.iter().filter(move |_| on_bridge).map(|link| (BRIDGE, link));
-    let endpoints = spec
-        .endpoints
-        .iter()
-        .flat_map(|(network, spec)| spec.links.iter().map(move |link| (network.as_str(), link)));
-    host.chain(endpoints).map(|(network, link)| (network, link.as_str()))
+/// The links of the host specification, which docker honours on the default bridge only.
+fn on_bridge(spec: &ContainerSpec) -> impl Iterator<Item = &String> {
+    let honoured = matches!(spec.host.network_mode, NetworkMode::Bridge | NetworkMode::Default);
+    spec.host.links.iter().filter(move |_| honoured)
 }
 
-/// Checks the links of a new container: each names a container that is there.
+/// Checks the links of a new container: those of the default bridge name a container that is there.
 ///
 /// # Errors
 /// A malformed link, or an unknown container.
 pub(crate) fn check(core: &Core, spec: &ContainerSpec) -> Result<(), Error> {
-    for (_, link) in all(spec) {
+    for link in on_bridge(spec) {
         let link = parse(link)?;
         resolve::container(core, link.container).map_err(|_| Error::Invalid {
             field: "Links",
             reason: format!("could not get container for {}", link.container),
         })?;
     }
-    Ok(())
+    spec.endpoints.values().flat_map(|endpoint| &endpoint.links).try_for_each(|link| {
+        parse(link)?;
+        Ok(())
+    })
 }
 
 /// Lines of `/etc/hosts` for the links of a container. One that runs already loses those that lead nowhere.
@@ -74,8 +73,8 @@ pub(crate) fn check(core: &Core, spec: &ContainerSpec) -> Result<(), Error> {
 pub(crate) fn lines(core: &Core, view: &View) -> Result<Vec<Line>, Error> {
     let starting = !view.state.phase.is_live();
     let mut lines = Vec::new();
-    for (network, link) in all(&view.record.spec) {
-        match lines_of(core, view, network, &parse(link)?) {
+    for link in on_bridge(&view.record.spec) {
+        match lines_of(core, view, &parse(link)?) {
             Err(error) if starting => return Err(error),
             found => lines.extend(found.into_iter().flatten()),
         }
@@ -83,7 +82,7 @@ pub(crate) fn lines(core: &Core, view: &View) -> Result<Vec<Line>, Error> {
     Ok(lines)
 }
 
-fn lines_of(core: &Core, view: &View, network: &str, link: &Link<'_>) -> Result<Vec<Line>, Error> {
+fn lines_of(core: &Core, view: &View, link: &Link<'_>) -> Result<Vec<Line>, Error> {
     let other = resolve::container(core, link.container)?.view();
     let (name, alias) = (other.name(), link.alias);
     let conflict = |reason| Error::Conflict { container: view.name().to_owned(), reason };
@@ -91,9 +90,9 @@ fn lines_of(core: &Core, view: &View, network: &str, link: &Link<'_>) -> Result<
         let reason = format!("Cannot link to a non running container: /{name} AS {alias}");
         return Err(conflict(reason));
     }
-    let settings = other.network.as_ref().and_then(|settings| settings.endpoints.get(network));
+    let settings = other.network.as_ref().and_then(|settings| settings.endpoints.get(BRIDGE));
     let endpoint = settings
-        .ok_or_else(|| conflict(format!("linked container {name} is not on network {network}")))?;
+        .ok_or_else(|| conflict(format!("linked container {name} is not on network {BRIDGE}")))?;
     let v4 = endpoint.ipv4.map(|(address, _)| IpAddr::V4(address));
     let v6 = endpoint.ipv6.map(|(address, _)| IpAddr::V6(address));
     let names = names(alias, &other.record.spec.hostname, name);

@@ -1,3 +1,5 @@
+//! Tests of chains.
+
 use shoal_base::random::SystemRandom;
 use shoal_model::cluster::node::NodeRole;
 use shoal_model::error::Chain;

@@ -1,3 +1,5 @@
+//! Tests of what a node keeps on disk.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

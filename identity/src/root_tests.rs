@@ -1,3 +1,5 @@
+//! Tests of roots and signing.
+
 use shoal_base::random::SystemRandom;
 use x509_parser::extensions::ParsedExtension;
 

@@ -57,8 +57,8 @@ pub enum Refused {
     NotManager { node: NodeId },
     #[error("expected node `{expected}` at the other end, found `{node}`")]
     OtherNode { expected: NodeId, node: NodeId },
-    #[error("node `{node}` was removed from the cluster")]
-    Revoked { node: NodeId },
+    #[error("the node at the other end was removed from the cluster")]
+    Revoked,
 }
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -199,7 +199,9 @@ impl Live {
         let cluster = Some(current.identity.cluster);
         let identity = verify(end, rest, &current.trust, cluster, now)?;
         if self.credentials.is_revoked(identity.node) {
-            return Err(refused(Refused::Revoked { node: identity.node }));
+            // With an alert of its own: the node learns that it was removed.
+            tracing::debug!(node = %identity.node, "refused a node that was removed");
+            return Err(CertificateError::Revoked.into());
         }
         self.expected.map_or(Ok(()), |expected| expect(expected, identity))
     }
@@ -248,12 +250,35 @@ fn refused(reason: Refused) -> rustls::Error {
     CertificateError::Other(OtherError(Arc::new(reason))).into()
 }
 
+/// Whether a connection failed because the other end says that this node was removed.
+pub fn is_revoked(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::{AlertDescription, Error};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(Error::AlertReceived(AlertDescription::CertificateRevoked)) =
+            error.downcast_ref::<Error>()
+        {
+            return true;
+        }
+        // Its source is that of what it holds.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if held.is_some_and(|held| is_revoked(held)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// A failed handshake with our own reason as its cause: the library shows such reasons only in their debug form.
 pub(crate) fn explained(error: io::Error) -> io::Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))) => {
             io::Error::new(error.kind(), Reason(Arc::clone(reason)))
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => {
+            io::Error::new(error.kind(), Reason(Arc::new(Refused::Revoked)))
         }
         _ => error,
     }

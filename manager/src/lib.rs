@@ -2,11 +2,16 @@
 
 pub mod allocate;
 pub mod assembly;
+pub mod backup;
 pub mod ca;
 pub mod consensus;
 pub mod control;
 pub mod dispatcher;
+pub mod execs;
+pub mod feature;
+pub mod logs;
 pub mod orchestrate;
+pub mod overview;
 pub mod peers;
 mod planning;
 pub mod schedule;

@@ -33,7 +33,8 @@ pub struct ExecSpec {
 }
 
 /// How an exec is started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExecStart {
     /// Do not attach; return when it runs.
     pub detach: bool,
@@ -44,7 +45,7 @@ pub struct ExecStart {
 }
 
 /// An exec as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecDetails {
     /// Id.
     pub id: ExecId,

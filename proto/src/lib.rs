@@ -4,6 +4,7 @@
 
 pub mod assignment;
 pub mod codec;
+pub mod status;
 
 /// Transactions of managers that do not lead.
 #[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
@@ -33,4 +34,10 @@ pub mod raft {
 #[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod membership {
     tonic::include_proto!("shoal.membership.v1");
+}
+
+/// What every node serves of its own tasks.
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+pub mod node {
+    tonic::include_proto!("shoal.node.v1");
 }

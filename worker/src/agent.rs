@@ -175,9 +175,16 @@ impl Worker {
         self.view.clone()
     }
 
-    /// Says goodbye, so that the node is not taken for dead. Tasks are the caller's business.
-    pub fn leave(&self) {
-        self.shared.leave();
+    /// Says goodbye, so that the node counts as down at once. Without a session there is nobody to tell. Tasks are
+    /// the caller's business.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the goodbye was heard.
+    pub async fn leave(&self) {
+        if self.view.borrow().session.is_some() {
+            self.shared.leave();
+            self.shared.left().await;
+        }
     }
 
     /// Erases tasks and secrets from disk. Call it after the owner of `ports.tasks` has shut down.

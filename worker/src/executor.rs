@@ -6,11 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use shoal_model::ExecId;
+use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::service::PortConfig;
 use shoal_model::cluster::task::{ConfigReference, ContainerStatus, SecretReference};
 use shoal_model::cluster::{ClusterNetwork, Config, Secret, Task, TaskId};
+use shoal_model::container::{Input, LogRecord, Output};
 use shoal_model::error::Failure;
+use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
+use tokio::sync::mpsc;
 
 /// Everything that a task needs to be made ready. Templates are expanded.
 #[derive(Debug, Clone)]
@@ -67,7 +73,27 @@ pub enum Outcome {
     Unhealthy,
 }
 
-/// Runs tasks. All methods but `list` and `describe` name a task; there is at most one call per task at a time.
+/// A task's log, oldest first.
+pub type Lines = BoxStream<'static, Result<LogRecord, Failure>>;
+
+/// A client attached to a process of a task.
+pub struct Session {
+    /// Ends when the process has closed its outputs. Dropping it detaches.
+    pub output: BoxStream<'static, Result<Output, Failure>>,
+    /// Where the client's stdin goes; `None`: the process has none.
+    pub input: Option<mpsc::Sender<Input>>,
+    /// Whether the process has a terminal.
+    pub tty: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("tty", &self.tty).finish_non_exhaustive()
+    }
+}
+
+/// Runs tasks. All methods but `list` and `describe` name a task; there is at most one call per task at a time, `logs`
+/// and execs not counted.
 ///
 /// # Cancel safety
 /// Any call may be dropped; `shutdown` or `remove` must then clear away what it left.
@@ -99,4 +125,30 @@ pub trait Executor: Send + Sync + 'static {
 
     /// Removes container, networks and mounts that only this task used. Nothing there is a success.
     async fn remove(&self, task: TaskId) -> Result<(), Failure>;
+
+    /// Makes an exec in the task's running container.
+    async fn exec_create(&self, task: TaskId, spec: ExecSpec) -> Result<ExecId, Failure>;
+
+    /// Starts an exec of the task's container; a session unless detached.
+    async fn exec_start(
+        &self,
+        task: TaskId,
+        exec: &str,
+        start: ExecStart,
+    ) -> Result<Option<Session>, Failure>;
+
+    /// Changes the size of an exec's terminal.
+    async fn exec_resize(
+        &self,
+        task: TaskId,
+        exec: &str,
+        rows: u32,
+        columns: u32,
+    ) -> Result<(), Failure>;
+
+    /// Everything about an exec of the task's container.
+    async fn exec_inspect(&self, task: TaskId, exec: &str) -> Result<ExecDetails, Failure>;
+
+    /// Reads the task's log; with `follow` until the container ends. `None`: there is no container.
+    async fn logs(&self, task: TaskId, query: LogQuery) -> Result<Option<Lines>, Failure>;
 }

@@ -49,6 +49,17 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 pub trait Connector: Send + Sync + 'static {
     /// Connects to `host:port`.
     async fn connect(&self, address: &str) -> Result<Channel, Failure>;
+
+    /// Adds to the node's description what it authenticates with. Nothing without certificates.
+    fn identify(&self, _description: &mut NodeDescription) {}
+
+    /// Returns once [`Connector::identify`] says something else than `told`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    async fn identity_changed(&self, _told: &NodeDescription) {
+        std::future::pending().await
+    }
 }
 
 /// What a session tells the agent.
@@ -96,6 +107,8 @@ pub struct Shared {
     views: Views,
     reported: Notify,
     leaving: Notify,
+    /// The goodbye was answered.
+    left: Notify,
 }
 
 impl Shared {
@@ -112,6 +125,14 @@ impl Shared {
 
     pub(crate) fn views(&self) -> &Views {
         &self.views
+    }
+
+    /// Returns once a manager has taken the goodbye.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn left(&self) {
+        self.left.notified().await;
     }
 
     fn batch(&self) -> Batch {
@@ -154,6 +175,9 @@ impl Error {
         match self {
             Self::Call { source, .. } if source.code() == Code::PermissionDenied => {
                 Some(source.message().to_owned())
+            }
+            Self::Call { source, .. } if shoal_identity::tls::is_revoked(source.as_ref()) => {
+                Some("a manager refuses this node's certificate as revoked".to_owned())
             }
             Self::Call { .. }
             | Self::Connect { .. }
@@ -214,7 +238,8 @@ impl Client {
         previous: &mut Option<SessionId>,
     ) -> Result<std::convert::Infallible, Error> {
         let describe = |failure: Failure| Error::Describe { message: failure.chain() };
-        let description = self.executor.describe().await.map_err(describe)?;
+        let mut description = self.executor.describe().await.map_err(describe)?;
+        self.connector.identify(&mut description);
         let connecting = self.connector.connect(address);
         let channel = self.timed("connect", connecting).await?.map_err(|failure| {
             Error::Connect { address: address.to_owned(), source: Box::new(ConnectError(failure)) }
@@ -240,6 +265,7 @@ impl Client {
             clock: self.clock.clone(),
             shared: Arc::clone(&self.shared),
             executor: Arc::clone(&self.executor),
+            connector: Arc::clone(&self.connector),
             inbound: self.inbound.clone(),
         };
         let result = tokio::select! {
@@ -308,6 +334,7 @@ struct Talk {
     clock: SharedClock,
     shared: Arc<Shared>,
     executor: Arc<dyn Executor>,
+    connector: Arc<dyn Connector>,
     inbound: mpsc::Sender<Inbound>,
 }
 
@@ -366,6 +393,11 @@ impl Talk {
             let patience = period.min(CALL_TIMEOUT);
             let answer = within(&self.clock, patience, CALL, client.heartbeat(request)).await?;
             let answer = answer.map_err(failed(CALL))?.into_inner();
+            if leaving {
+                self.shared.left.notify_one();
+                // The end of everything comes next; another session would undo the goodbye.
+                return Err(Error::Stopped);
+            }
             period = Duration::from_millis(answer.period_ms.max(1));
         }
     }
@@ -410,10 +442,18 @@ impl Talk {
     ) -> Result<std::convert::Infallible, Error> {
         const CALL: &str = "UpdateDescription";
         loop {
-            self.clock.sleep(DESCRIBE_PERIOD).await;
+            tokio::select! {
+                () = self.clock.sleep(DESCRIBE_PERIOD) => {}
+                () = self.connector.identity_changed(&told) => {}
+            }
             let description = match self.executor.describe().await {
-                Ok(description) if description != told => description,
-                Ok(_) => continue,
+                Ok(mut description) => {
+                    self.connector.identify(&mut description);
+                    if description == told {
+                        continue;
+                    }
+                    description
+                }
                 Err(error) => {
                     tracing::warn!(%error, "failed to describe this node");
                     continue;

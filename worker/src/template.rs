@@ -9,7 +9,6 @@ use std::sync::Arc;
 use shoal_gotemplate::{Functions, Missing, NoFunctions, Template, Value};
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::secret::DriverSpec;
-use shoal_model::cluster::task::Slot;
 use shoal_model::cluster::{Config, Secret, Task};
 use shoal_model::container::{ContainerSpec, MountKind};
 use shoal_model::error::{Classified, ErrorKind};
@@ -102,9 +101,9 @@ pub fn task_name(task: &Task) -> String {
 }
 
 fn slot(task: &Task) -> String {
-    match (task.slot, task.node) {
-        (Slot(0), Some(node)) => node.to_string(),
-        (Slot(number), _) => number.to_string(),
+    match (task.shown_slot(), task.node) {
+        (0, Some(node)) => node.to_string(),
+        (number, _) => number.to_string(),
     }
 }
 

@@ -18,5 +18,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "host",
         "--bench",
         "network",
+        "--bench",
+        "services",
     ]))
 }

@@ -34,7 +34,7 @@ enum Command {
     },
     /// Everything CI checks: format, lints, arrows, unit, kernel and conformance tests.
     Test {
-        /// Only these stages: fmt, tidy, clippy, unit, conformance, network, cgroup2, crash.
+        /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, cluster, linear.
         #[arg(value_parser = test::STAGES)]
         stages: Vec<String>,
     },

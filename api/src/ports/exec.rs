@@ -6,7 +6,7 @@ use shoal_model::{ExecId, Failure};
 
 use super::Session;
 
-/// Execs of this host.
+/// Execs of this host, by id, and those of the cluster's tasks, by name (ADR 0008).
 #[async_trait]
 pub trait Execs: Send + Sync + 'static {
     /// Creates one in a running container; `NotRunning`, `Paused`, `Restarting` otherwise.

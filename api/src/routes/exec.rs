@@ -21,13 +21,28 @@ fn size(console: Option<[u32; 2]>) -> Option<(u32, u32)> {
 }
 
 pub(super) async fn create(mut ctx: Context) -> Answer {
+    let spec = spec(&mut ctx).await?;
+    let created = ctx.ports.execs.create(ctx.name(), spec).await;
+    let id = created.map_err(during(Verb::ExecCreate))?.to_string();
+    json_answer(StatusCode::CREATED, &IdResponse { id })
+}
+
+/// Shoal's own: an exec in a task of the cluster, wherever it runs (ADR 0008).
+pub(super) async fn create_in_task(mut ctx: Context) -> Answer {
+    let spec = spec(&mut ctx).await?;
+    let created = super::swarm::port(&ctx)?.exec_create(ctx.name(), spec).await;
+    let id = created.map_err(during(Verb::ExecCreate))?;
+    json_answer(StatusCode::CREATED, &IdResponse { id })
+}
+
+async fn spec(ctx: &mut Context) -> Result<ExecSpec, ApiError> {
     let body: wire::CreateBody = ctx.json().await?;
     let command = body.cmd.unwrap_or_default().0;
     if command.is_empty() {
         return Err(ApiError::bad_request("No exec command specified"));
     }
     detach_keys(&body.detach_keys)?;
-    let spec = ExecSpec {
+    Ok(ExecSpec {
         command,
         env: body.env.unwrap_or_default(),
         user: body.user,
@@ -39,10 +54,7 @@ pub(super) async fn create(mut ctx: Context) -> Answer {
         attach_stderr: body.attach_stderr,
         detach_keys: Some(body.detach_keys).filter(|keys| !keys.is_empty()),
         console_size: size(body.console_size).filter(|_| ctx.version.at_least(42)),
-    };
-    let created = ctx.ports.execs.create(ctx.name(), spec).await;
-    let id = created.map_err(during(Verb::ExecCreate))?.to_string();
-    json_answer(StatusCode::CREATED, &IdResponse { id })
+    })
 }
 
 /// A program that cannot be run is told in the stream, as dockerd does: the client has been promised one.
@@ -86,7 +98,7 @@ pub(super) async fn inspect(ctx: Context) -> Answer {
     let spec = details.spec;
     let mut words = spec.command.into_iter();
     ok(&wire::ExecInspect {
-        id: details.id.to_string(),
+        id: ctx.name().to_owned(),
         running: details.running,
         exit_code: details.exit_code.map(Into::into),
         process_config: wire::ProcessConfig {

@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::StreamExt as _;
 use http::StatusCode;
-use shoal_model::container::{LogOptions, LogRecord, Output, OutputKind, StatsSample};
+use shoal_model::container::{LogOptions, LogRecord, Output, StatsSample};
 
 use super::system::time_of;
 use crate::convert::{stats as convert, time};
@@ -32,14 +32,10 @@ pub(super) async fn logs(ctx: Context) -> Answer {
     let logs = ctx.ports.containers.logs(ctx.name(), options).await?;
     let framed = !logs.tty;
     let lines = logs.records.map(move |item| {
-        let output = item.map_or_else(
-            |failure| Output {
-                kind: OutputKind::Stderr,
-                bytes: format!("Error grabbing logs: {failure}\n").into_bytes(),
-            },
-            |record| shape.output(record),
-        );
-        Ok::<Bytes, std::convert::Infallible>(frame::encode(output, framed))
+        Ok::<Bytes, std::convert::Infallible>(match item {
+            Ok(record) => frame::encode(shape.output(record), framed),
+            Err(failure) => frame::log_failure(&failure, framed),
+        })
     });
     let kind = if framed && ctx.version.at_least(42) { MULTIPLEXED } else { RAW };
     Ok(typed(StatusCode::OK, kind, Body::from_stream(lines)))

@@ -13,6 +13,7 @@ mod refused;
 mod registry;
 mod secrets;
 mod services;
+mod shoal;
 mod swarm;
 mod system;
 mod volumes;
@@ -120,6 +121,10 @@ table! {
     POST "/plugins/{name:.*}" refused::plugin;
     DELETE "/plugins/{name:.*}" refused::plugin;
 
+    GET "/shoal/swarm/status" shoal::status;
+    POST "/shoal/swarm/backup" shoal::backup;
+    POST "/shoal/swarm/restore" shoal::restore;
+    POST "/shoal/tasks/{name}/exec" exec::create_in_task;
     POST "/swarm/init" swarm::init;
     POST "/swarm/join" swarm::join;
     POST "/swarm/leave" swarm::leave;

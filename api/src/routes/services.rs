@@ -11,7 +11,8 @@ use shoal_api_wire::swarm::service as wire;
 use shoal_model::cluster::ClusterNetwork;
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::request::{AuthFrom, ServiceUpdate};
-use shoal_model::container::{LogRecord, Output, OutputKind};
+use shoal_model::container::{LogRecord, OutputKind};
+use shoal_model::{ErrorKind, Failure};
 
 use super::logs::Shape;
 use super::swarm::{port, version};
@@ -125,22 +126,33 @@ fn log_query(ctx: &Context) -> Result<LogQuery, ApiError> {
         stdout,
         stderr,
         since: time_of(ctx, "since")?.filter(|since| since.nanos() != 0),
-        tail: ctx.query.text("tail").parse().ok(),
+        tail: tail(ctx.query.text("tail"))?,
     })
+}
+
+/// Source: moby `daemon/cluster/services.go ServiceLogs`, which is stricter than for containers.
+fn tail(text: &str) -> Result<Option<u64>, ApiError> {
+    let refused = |message: &str| Err(Failure::new(ErrorKind::Internal, message).into());
+    match text {
+        "" | "all" => Ok(None),
+        number => match number.parse::<i64>() {
+            Ok(lines) => match u64::try_from(lines) {
+                Ok(lines) => Ok(Some(lines)),
+                Err(_) => refused("negative tail values not supported"),
+            },
+            Err(_) => refused("tail value must be a positive integer or \"all\""),
+        },
+    }
 }
 
 fn logs(ctx: &Context, lines: Stream<LogLine>, tty: bool) -> axum::response::Response {
     let shape =
         Shape { timestamps: ctx.query.flag("timestamps"), details: ctx.query.flag("details") };
     let frames = lines.map(move |item| {
-        let output = item.map_or_else(
-            |failure| Output {
-                kind: OutputKind::Stderr,
-                bytes: format!("Error grabbing logs: {failure}\n").into_bytes(),
-            },
-            |line| shape.output(record(line)),
-        );
-        Ok::<Bytes, std::convert::Infallible>(frame::encode(output, !tty))
+        Ok::<Bytes, std::convert::Infallible>(match item {
+            Ok(line) => frame::encode(shape.output(record(line)), !tty),
+            Err(failure) => frame::log_failure(&failure, !tty),
+        })
     });
     let kind = if !tty && ctx.version.at_least(42) { MULTIPLEXED } else { RAW };
     typed(StatusCode::OK, kind, Body::from_stream(frames))

@@ -17,7 +17,7 @@ pub(super) fn port(ctx: &Context) -> Result<Arc<dyn Cluster>, ApiError> {
 }
 
 /// The port for what a host outside a cluster can be asked.
-fn membership(ctx: &Context) -> Result<Arc<dyn Cluster>, ApiError> {
+pub(super) fn membership(ctx: &Context) -> Result<Arc<dyn Cluster>, ApiError> {
     let missing = || ApiError::not_implemented("swarm mode is not available in this daemon");
     ctx.ports.cluster.clone().ok_or_else(missing)
 }
@@ -92,6 +92,22 @@ pub(super) async fn info(port: Option<Arc<dyn Cluster>>) -> wire::SwarmInfo {
     let managers = nodes.iter().filter(|node| node.manager.is_some()).count();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     convert::swarm_info(&membership, Some(&cluster), count(nodes.len()), count(managers))
+}
+
+/// Said in `info` of a cluster that bears no failure of a manager although it has two.
+const TWO_MANAGERS: &str = "WARNING: Running the cluster with two managers: when either is gone, nothing can be changed. \
+                            Add a third one, or demote one.";
+
+/// Warnings of `info` about the cluster.
+pub(super) fn warnings(info: &wire::SwarmInfo) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if info.control_available && info.managers == 2 {
+        warnings.push(TWO_MANAGERS.to_owned());
+    }
+    if info.local_node_state == "error" && !info.error.is_empty() {
+        warnings.push(format!("WARNING: {}", info.error));
+    }
+    warnings
 }
 
 /// For `/_ping`: `inactive`, `active/manager`, ….

@@ -31,8 +31,10 @@ pub(super) async fn version(ctx: Context) -> Answer {
 }
 
 pub(super) async fn info(ctx: Context) -> Answer {
-    let info = ctx.ports.system.info().await?;
-    ok(&system::info(&info, swarm::info(ctx.ports.cluster.clone()).await, ctx.version))
+    let mut info = ctx.ports.system.info().await?;
+    let cluster = swarm::info(ctx.ports.cluster.clone()).await;
+    info.warnings.extend(swarm::warnings(&cluster));
+    ok(&system::info(&info, cluster, ctx.version))
 }
 
 /// A time of the query; absent and empty are `None`.

@@ -31,6 +31,16 @@ impl Args {
         self.values.iter().any(|(long, _)| *long == name)
     }
 
+    /// Was no flag given?
+    pub(crate) fn is_bare(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Was this flag given and no other?
+    pub(crate) fn only(&self, name: &str) -> bool {
+        self.values.iter().all(|(long, _)| *long == name)
+    }
+
     /// The value of a flag, or its default; `None` when neither is there.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let given = self.values.iter().find(|(long, _)| *long == name);

@@ -1,10 +1,11 @@
 //! `exec`.
 
 use serde_json::json;
+use shoal_gotemplate::value::Value;
 
 use super::run::side_effects;
 use crate::args::{Args, BOOL, Command, Count, Flag, LIST, STR, action, flag, list, short};
-use crate::client::{Request, url::segment};
+use crate::client::{self, Client, Request, url::segment};
 use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::opts::{check, create};
@@ -32,7 +33,9 @@ pub(super) const COMMANDS: &[Command] = &[Command::new(
     action!(exec),
 )
 .passes_the_rest()
-.examples("shoal exec -it web sh    # a shell in a running container")];
+.examples(
+    "shoal exec -it web sh    # a shell in a running container\nshoal exec -it 5mnzk0w sh    # in a task of the cluster, on whatever node, from any manager",
+)];
 
 /// Ends with the exit code of what was run.
 pub(super) fn exit(code: i64) -> Result {
@@ -40,6 +43,26 @@ pub(super) fn exit(code: i64) -> Result {
         Ok(0) => Ok(()),
         Ok(code) => Err(Failure::code(code)),
         Err(_) => Err(Failure::code(125)),
+    }
+}
+
+/// In a container of this host, else in a task of the cluster, wherever it runs.
+async fn create(
+    client: &Client,
+    name: &str,
+    body: serde_json::Value,
+) -> std::result::Result<Value, client::Error> {
+    let path = format!("/containers/{}/exec", segment(name));
+    match client.value(Request::post(path).json(body.clone())).await {
+        Err(no_container) if no_container.status() == 404 => {
+            let path = format!("/shoal/tasks/{}/exec", segment(name));
+            match client.value(Request::post(path).json(body)).await {
+                // Neither a task, or this host is no manager.
+                Err(error) if matches!(error.status(), 404 | 503) => Err(no_container),
+                created => created,
+            }
+        }
+        created => created,
     }
 }
 
@@ -63,8 +86,7 @@ async fn exec(context: &mut Context, args: &Args) -> Result {
         "Cmd": args.rest[1..], "ConsoleSize": console,
     });
     let client = context.client()?;
-    let path = format!("/containers/{}/exec", segment(args.arg(0)));
-    let created = client.value(Request::post(path).json(body)).await?;
+    let created = create(client, args.arg(0), body).await?;
     let path = format!("/exec/{}", created.at("Id").text());
     let start = Request::post(format!("{path}/start"));
     let start = start.json(json!({"Detach": detach, "Tty": tty, "ConsoleSize": console}));

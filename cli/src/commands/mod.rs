@@ -1,6 +1,7 @@
 //! The commands, and the groups they are shown in.
 
 mod build;
+mod cluster;
 mod container;
 mod copy;
 mod disk;
@@ -12,15 +13,21 @@ mod image;
 mod images;
 mod info;
 mod inspect;
+mod kept;
 mod list;
 mod logs;
 mod network;
+mod node;
 mod objects;
 mod prune;
+mod recovery;
 mod registry;
 mod run;
+mod service;
+mod stack;
 mod start;
 mod stats;
+mod swarm;
 mod transfer;
 mod version;
 mod volume;
@@ -39,7 +46,13 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "config", about: "Manage configs of the cluster" },
     Group { name: "network", about: "Manage networks" },
+    Group { name: "node", about: "Manage nodes of the cluster" },
+    Group { name: "secret", about: "Manage secrets of the cluster" },
+    Group { name: "service", about: "Manage services of the cluster" },
+    Group { name: "stack", about: "Manage stacks of services" },
+    Group { name: "swarm", about: "Manage the cluster" },
     Group { name: "system", about: "Manage the engine" },
     Group { name: "volume", about: "Manage volumes" },
 ];
@@ -59,14 +72,20 @@ static TABLES: &[&[Command]] = &[
     images::COMMANDS,
     info::COMMANDS,
     inspect::COMMANDS,
+    kept::COMMANDS,
     list::COMMANDS,
     logs::COMMANDS,
     network::COMMANDS,
+    node::COMMANDS,
     prune::COMMANDS,
+    recovery::COMMANDS,
     registry::COMMANDS,
     run::COMMANDS,
+    service::COMMANDS,
+    stack::COMMANDS,
     start::COMMANDS,
     stats::COMMANDS,
+    swarm::COMMANDS,
     transfer::COMMANDS,
     version::COMMANDS,
     volume::COMMANDS,

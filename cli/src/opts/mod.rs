@@ -9,6 +9,7 @@ pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod ports;
 pub(crate) mod resources;
+pub(crate) mod service;
 pub(crate) mod volume;
 
 /// Splits one line of comma separated values, with CSV quoting.

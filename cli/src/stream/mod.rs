@@ -2,6 +2,7 @@
 
 pub(crate) mod demux;
 pub(crate) mod keys;
+pub(crate) mod live;
 pub(crate) mod progress;
 pub(crate) mod pump;
 pub(crate) mod signals;

@@ -20,7 +20,7 @@ pub(crate) enum To {
 }
 
 impl To {
-    fn write(self, text: &str) {
+    pub(super) fn write(self, text: &str) {
         match self {
             Self::Out => sys::out(text),
             Self::Err => sys::err(text),
@@ -45,7 +45,7 @@ impl To {
 /// When the connection breaks, or a message says that the work failed.
 pub(crate) async fn show(mut response: Response, to: To) -> Result {
     let mut pending = Vec::new();
-    let mut screen = Screen { width: to.terminal(), ..Screen::default() };
+    let mut screen = Screen::of(to);
     while let Some(chunk) = response.chunk().await? {
         pending.extend_from_slice(&chunk);
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
@@ -68,15 +68,24 @@ fn take(line: &[u8], screen: &mut Screen, to: To) -> Result {
 
 /// What the lines at the bottom of the terminal stand for.
 #[derive(Debug, Default)]
-struct Screen {
+pub(super) struct Screen {
     /// `None`: not a terminal.
     width: Option<usize>,
     lines: HashMap<String, usize>,
 }
 
 impl Screen {
+    pub(super) fn of(to: To) -> Self {
+        Self::with_width(to.terminal())
+    }
+
+    /// `None`: not a terminal.
+    pub(super) fn with_width(width: Option<usize>) -> Self {
+        Self { width, lines: HashMap::new() }
+    }
+
     /// The text that shows a message, with the movements of the cursor. Pure.
-    fn show(&mut self, message: &Value) -> std::result::Result<String, String> {
+    pub(super) fn show(&mut self, message: &Value) -> std::result::Result<String, String> {
         if *message.at("aux") != Value::Null {
             return Ok(String::new());
         }
@@ -121,7 +130,7 @@ impl Screen {
             (Some(width), Some(progress)) if stream.is_empty() => {
                 format!("\x1b[2K\r{prefix}{status} {}\r", bar(progress, width))
             }
-            (None, Some(progress)) if !bar(progress, 0).is_empty() => String::new(),
+            (None, Some(progress)) if !bar(progress, 200).is_empty() => String::new(),
             _ if !stream.is_empty() => format!("{prefix}{stream}"),
             _ => format!("{prefix}{status}\n"),
         }
@@ -150,6 +159,9 @@ fn bar(progress: &Value, width: usize) -> String {
     let mut text = String::new();
     if width > 110 {
         text = format!("[{}>{}] ", "=".repeat(half), " ".repeat(50 - half));
+    }
+    if progress.at("hidecounts").is_true() {
+        return text;
     }
     text.push_str(&match units {
         "" if current > total => format!("{:>8}", size(current)),

@@ -37,7 +37,7 @@ pub(super) fn advertise(
 ) -> Result<SocketAddr> {
     if !text.is_empty() {
         let (place, port) = split(text)?;
-        let port = port.unwrap_or(listen.port());
+        let port = port.unwrap_or_else(|| listen.port());
         let address = match place.parse::<IpAddr>() {
             Ok(address) => address,
             Err(_) => of_link(place, host)?,

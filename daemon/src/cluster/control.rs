@@ -1,10 +1,11 @@
 //! Checks and objects of membership that need no running node.
 
 use shoal_base::random::Random;
-use shoal_manager::assembly::Manager;
+use shoal_manager::consensus::Overview;
 use shoal_manager::store;
 use shoal_manager_core::store::Txn;
 use shoal_model::cluster::object::Meta;
+use shoal_model::cluster::overview::Quorum;
 use shoal_model::cluster::request::Init;
 use shoal_model::cluster::{ClusterNetwork, ClusterNetworkId, IpPrefix};
 use shoal_model::error::{ErrorKind, Failure};
@@ -92,20 +93,17 @@ pub(super) fn predefined(txn: &mut Txn, random: &dyn Random) -> Result<(), store
     })
 }
 
-/// Why a manager does not leave without force.
+/// Why a manager does not leave without force; `seen`: consensus, when a leader answers.
 ///
 /// Source of the texts: moby `daemon/cluster/swarm.go Leave`.
-pub(super) fn leaving(manager: Option<&Manager>) -> Failure {
+pub(super) fn leaving(seen: Option<&Overview>) -> Failure {
     let mut text =
         "You are attempting to leave the swarm on a node that is participating as a manager. "
             .to_owned();
     let refuse = |text: String| Failure::new(ErrorKind::Unavailable, text);
-    match manager.map(|manager| manager.raft.status()) {
+    match seen.map(Overview::quorum) {
         None => text.push_str("Doing so may lose the consensus of your cluster. "),
-        Some(status) => {
-            let voters = status.members.values().filter(|member| member.voter).count();
-            let lost = status.followers.values().filter(|follower| !follower.reachable).count();
-            let reachable = voters.saturating_sub(lost);
+        Some(Quorum { voters, reachable, .. }) => {
             if voters <= 1 {
                 text.push_str(
                     "Removing the last manager erases all current state of the swarm. Use `--force` to \
@@ -113,6 +111,7 @@ pub(super) fn leaving(manager: Option<&Manager>) -> Failure {
                 );
                 return refuse(text);
             }
+            // The others go on with the same number of members: nobody has removed this one.
             if reachable.saturating_sub(1) < voters / 2 + 1 {
                 text.push_str(&format!(
                     "Removing this node leaves {} managers out of {voters}. Without a Raft quorum your swarm \

@@ -5,11 +5,11 @@ use shoal_identity::files::DataKey;
 use shoal_identity::request::NodeKey;
 use shoal_identity::root::Issue;
 use shoal_identity::{PeerIdentity, keeper, root};
-use shoal_manager::ca::configure;
 use shoal_manager::ca::signing::local_signer;
+use shoal_manager::ca::{configure, issue};
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{
-    IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeSpec, NodeStatus,
+    Availability, IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeSpec, NodeStatus,
 };
 use shoal_model::cluster::object::Meta;
 use shoal_model::cluster::request::Init;
@@ -17,7 +17,7 @@ use shoal_model::cluster::{Cluster, ClusterId, Node, NodeId};
 use shoal_model::error::{ErrorKind, Failure};
 
 /// Feature level of this release.
-pub(crate) const FEATURE_LEVEL: u32 = 1;
+pub(crate) const FEATURE_LEVEL: u32 = shoal_manager::feature::LEVEL;
 
 /// What a new cluster begins with.
 pub(super) struct Founded {
@@ -60,6 +60,21 @@ pub(super) fn found(
         feature_level: FEATURE_LEVEL,
     };
     cluster = configure::lock(&cluster, random);
+    let (node, stored) =
+        first_manager(&cluster, request.availability, manager, data_path, now, random)?;
+    Ok(Founded { cluster, node, stored })
+}
+
+/// Makes a node that is the only manager of `cluster`, and what it keeps. Nothing is stored.
+pub(super) fn first_manager(
+    cluster: &Cluster,
+    availability: Availability,
+    manager: ManagerAddress,
+    data_path: Option<std::net::IpAddr>,
+    now: Timestamp,
+    random: &dyn Random,
+) -> Result<(Node, shoal_identity::files::Stored), Failure> {
+    let failed = |error: root::Error| Failure::from(error);
     let id = NodeId::from_bytes(bytes(random));
     let identity = PeerIdentity { node: id, role: NodeRole::Manager, cluster: cluster.id };
     let internal = |error: &dyn std::fmt::Display| {
@@ -68,17 +83,13 @@ pub(super) fn found(
     let key = NodeKey::generate().map_err(|error| internal(&error))?;
     let csr = key.request().map_err(|error| internal(&error))?;
     let issue = Issue { identity, expiry: cluster.spec.ca.node_cert_expiry, now };
-    let chain = local_signer(&cluster, now)
+    let chain = local_signer(cluster, now)
         .and_then(|signer| signer.sign(&csr, issue, random))
         .map_err(failed)?;
     let node = Node {
         id,
         meta: Meta::default(),
-        spec: NodeSpec {
-            role: NodeRole::Manager,
-            availability: request.availability,
-            ..NodeSpec::default()
-        },
+        spec: NodeSpec { role: NodeRole::Manager, availability, ..NodeSpec::default() },
         role: NodeRole::Manager,
         description: None,
         status: NodeStatus::default(),
@@ -95,13 +106,13 @@ pub(super) fn found(
         failures: Vec::new(),
     };
     let stored = shoal_identity::files::Stored {
-        trust: cluster.root.certificate.clone(),
+        trust: issue::trust_bundle(&cluster.root),
         chain,
         key,
         data_keys: vec![DataKey { id: 1, key: bytes(random) }],
         unlock_version: cluster.unlock_key_version,
     };
-    Ok(Founded { cluster, node, stored })
+    Ok((node, stored))
 }
 
 /// The key that locks the new node's files, when the cluster is locked from the beginning.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
+use shoal_engine::events::Bus;
 use shoal_identity::Keeper;
 use shoal_identity::renew::{Managers, Renewer};
 use shoal_manager::assembly::{Manager, Options, Surroundings};
@@ -17,14 +18,20 @@ use shoal_model::cluster::node::NodeRole;
 use shoal_worker::agent::{self, View, Worker};
 use shoal_worker::executor::Executor;
 use shoal_worker::networks::Networks;
+use shoal_worker::node_api;
 use tokio::sync::{Notify, watch};
 
 use super::Runner;
+use super::node_api::Listening;
 use super::record::{Directory, Record};
 use super::worker::{Dial, secrets};
 
 /// Before a manager that did not start is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// A worker that is refused for so long is no member any more.
+const REFUSED: Duration = Duration::from_secs(10);
+/// A manager has so long to hear that this node leaves.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// What a member needs of its surroundings.
 #[derive(Clone)]
@@ -33,6 +40,8 @@ pub(super) struct Around {
     pub(super) random: SharedRandom,
     pub(super) disk: SharedDisk,
     pub(super) directory: Directory,
+    /// Where the cluster's events are published.
+    pub(super) events: Bus,
 }
 
 /// A member.
@@ -71,12 +80,13 @@ impl Managers for Known {
 }
 
 impl Member {
-    /// Starts worker and certificate renewal; `manager` when one runs already.
+    /// Starts worker, node API and certificate renewal; `manager` when one runs already.
     pub(super) async fn start(
         keeper: Keeper,
         record: Record,
         manager: Option<Manager>,
         runner: Runner,
+        api: Option<Listening>,
         around: Around,
     ) -> Result<Arc<Self>, Failure> {
         let tasks = Tasks::new();
@@ -97,6 +107,9 @@ impl Member {
             tasks: tasks.clone(),
         };
         let worker = Worker::start(options, ports).await?;
+        if let Some(Listening { listener, .. }) = api {
+            node_api::serve(listener, keeper.credentials(), runner.executor.clone(), &tasks);
+        }
         let view = worker.view();
         let renew = Arc::new(Notify::new());
         let renewer = Renewer {
@@ -119,6 +132,9 @@ impl Member {
             networks: runner.networks,
         });
         tasks.spawn(TaskKind::Certificates, Arc::clone(&member).follow_managers(renew));
+        let published =
+            super::events::publish(member.manager.subscribe(), member.around.events.clone());
+        tasks.spawn(TaskKind::Stream, published);
         tasks.spawn(TaskKind::ClusterListener, Arc::clone(&member).follow_role());
         Ok(member)
     }
@@ -226,8 +242,7 @@ impl Member {
 
     async fn start_manager(&self) -> Result<(), Failure> {
         let record = self.record();
-        let manager =
-            start_manager(&record, self.keeper.clone(), Begin::AsStored, &self.around).await?;
+        let manager = start_manager(&record, self.keeper.clone(), &self.around).await?;
         let manager = Arc::new(manager);
         self.manager.send_replace(Some(manager.clone()));
         let known = Known { view: self.view.clone(), seeds: record.remotes };
@@ -240,6 +255,10 @@ impl Member {
 
     /// Ends everything; containers run on.
     pub(super) async fn stop(&self) {
+        // First of all: until another leads, nothing can be written.
+        if let Some(manager) = self.manager() {
+            manager.hand_over().await;
+        }
         self.tasks.shut_down().await;
         if let Some(manager) = self.manager.send_replace(None) {
             manager.shut_down().await;
@@ -248,7 +267,10 @@ impl Member {
 
     /// Ends everything and removes the containers of all tasks.
     pub(super) async fn leave(&self) -> Result<(), Failure> {
-        self.worker.leave();
+        tokio::select! {
+            () = self.worker.leave() => {}
+            () = self.around.clock.sleep(GOODBYE) => tracing::info!("no manager heard the goodbye"),
+        }
         self.stop().await;
         let mut first = Ok(());
         for task in self.executor.list().await? {
@@ -261,6 +283,30 @@ impl Member {
     }
 }
 
+/// Waits until managers refuse this node as a stranger, and none takes it. `None`: the member has ended.
+pub(super) async fn refused(
+    mut view: watch::Receiver<View>,
+    clock: &SharedClock,
+) -> Option<String> {
+    loop {
+        let refused = view.wait_for(|view| view.refused.is_some()).await.ok()?.refused.clone();
+        let taken = tokio::select! {
+            taken = view.wait_for(|view| view.session.is_some()) => Some(taken.map(drop)),
+            () = clock.sleep(REFUSED) => None,
+        };
+        if let Some(taken) = taken {
+            taken.ok()?;
+            continue;
+        }
+        // Between two refusals there may be managers that do not answer at all.
+        let decided =
+            view.wait_for(|view| view.session.is_some() || view.refused.is_some()).await.ok()?;
+        if decided.session.is_none() {
+            return refused;
+        }
+    }
+}
+
 fn is_to_rotate(node: &shoal_model::cluster::Node) -> bool {
     node.certificate.state == shoal_model::cluster::node::IssueState::Rotate
 }
@@ -269,7 +315,6 @@ fn is_to_rotate(node: &shoal_model::cluster::Node) -> bool {
 pub(super) async fn start_manager(
     record: &Record,
     keeper: Keeper,
-    begin: Begin,
     around: &Around,
 ) -> Result<Manager, Failure> {
     let listen: SocketAddr = record.listen.parse().map_err(|_| {
@@ -281,7 +326,8 @@ pub(super) async fn start_manager(
         listen,
         advertise: record.advertise.clone(),
         raft: record.raft.clone(),
-        begin,
+        begin: if record.alone { Begin::Alone } else { Begin::AsStored },
+        ready: !record.alone,
     };
     let surroundings = Surroundings {
         keeper,

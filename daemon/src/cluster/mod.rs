@@ -5,11 +5,15 @@
 
 mod addresses;
 mod control;
+mod events;
 mod found;
 mod member;
+mod node_api;
 mod overlays;
 mod port;
 mod record;
+mod status;
+mod survive;
 mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +22,10 @@ use std::time::Duration;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
+use shoal_engine::events::Bus;
 use shoal_identity::{Keeper, NodeFiles, UnlockKey, chain, credentials, files, join};
 use shoal_manager::store;
-use shoal_manager_raft::{Begin, RaftId};
+use shoal_manager_raft::RaftId;
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::membership::{LocalState, Membership};
 use shoal_model::cluster::node::{ManagerAddress, NodeRole};
@@ -51,8 +56,9 @@ pub(crate) struct Runner {
     pub(crate) networks: Arc<dyn Networks>,
 }
 
-/// Makes it once the node's id is known.
-pub(crate) type MakeRunner = Box<dyn Fn(NodeId) -> Runner + Send + Sync>;
+/// Makes it once the node's id is known, and where its node API listens.
+pub(crate) type MakeRunner =
+    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Runner + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
@@ -102,13 +108,14 @@ impl Host {
         random: SharedRandom,
         disk: SharedDisk,
         tasks: Tasks,
+        events: Bus,
         make_runner: MakeRunner,
     ) -> Result<Arc<Self>, Failure> {
         let directory = Directory::new(data_root, disk.clone());
         directory.make()?;
         let files = NodeFiles::open(&directory.certificates(), disk.clone(), random.clone())?;
         let host = Arc::new(Self {
-            around: Around { clock, random, disk, directory },
+            around: Around { clock, random, disk, directory, events },
             files,
             make_runner,
             tasks,
@@ -165,8 +172,9 @@ impl Host {
     }
 
     /// Runs as the member that is on disk.
-    async fn resume(&self, record: Record, unlock: Option<UnlockKey>) {
+    async fn resume(self: &Arc<Self>, record: Record, unlock: Option<UnlockKey>) {
         match self.try_resume(record, unlock).await {
+            Ok(Current::Member(member)) => self.adopt(member),
             Ok(current) => self.set(current),
             Err(error) => {
                 tracing::error!(%error, "membership of the cluster is broken");
@@ -221,11 +229,25 @@ impl Host {
         }
     }
 
-    async fn run(&self, keeper: Keeper, record: Record) -> Result<Current, Failure> {
+    /// Starts the member with everything that it serves.
+    async fn start(
+        &self,
+        keeper: Keeper,
+        mut record: Record,
+        manager: Option<shoal_manager::assembly::Manager>,
+    ) -> Result<Arc<Member>, Failure> {
+        let around = self.around.clone();
+        let api = node_api::listen(&mut record, &around.directory).await?;
+        let address = api.as_ref().map(|api| api.advertise);
+        let runner = (self.make_runner)(keeper.credentials().identity().node, address);
+        Member::start(keeper, record, manager, runner, api, around).await
+    }
+
+    async fn run(&self, keeper: Keeper, mut record: Record) -> Result<Current, Failure> {
         let identity = keeper.credentials().identity();
         let manager = match identity.role {
             NodeRole::Manager => {
-                Some(start_manager(&record, keeper.clone(), Begin::AsStored, &self.around).await?)
+                Some(survive::start(&mut record, &keeper, None, &self.around).await?)
             }
             NodeRole::Worker => None,
         };
@@ -234,9 +256,8 @@ impl Host {
             Some(manager) => !manager.raft.is_initialized().await.unwrap_or(true),
             None => false,
         };
-        let runner = (self.make_runner)(identity.node);
         let remotes = record.remotes.clone();
-        let member = Member::start(keeper, record, manager, runner, self.around.clone()).await?;
+        let member = self.start(keeper, record, manager).await?;
         if joins && let Some(manager) = member.manager() {
             let clock = self.around.clock.clone();
             self.tasks.spawn(TaskKind::ClusterListener, async move {
@@ -247,12 +268,10 @@ impl Host {
     }
 
     /// Begins a cluster.
-    async fn init(&self, request: Init) -> Result<NodeId, Failure> {
+    async fn init(self: &Arc<Self>, request: Init) -> Result<NodeId, Failure> {
         let _permit = self.permit().await;
-        if request.force_new_cluster {
-            return Err(Failure::not_implemented(
-                "--force-new-cluster is not implemented by Shoal yet",
-            ));
+        if request.force_new_cluster && !matches!(self.current(), Current::Inactive) {
+            return self.force_new_cluster(&request).await;
         }
         if !matches!(self.current(), Current::Inactive) {
             return Err(unfit(Unfit::AlreadyAMember));
@@ -271,7 +290,7 @@ impl Host {
         match self.begin(&request, record, advertise, data_path).await {
             Ok(member) => {
                 let (node, mut view) = (member.node(), member.view());
-                self.set(Current::Member(member));
+                self.adopt(member);
                 // Docker answers when the node is ready for tasks; the cluster exists in any case.
                 tokio::select! {
                     _ = view.wait_for(|view| view.session.is_some()) => {}
@@ -305,7 +324,7 @@ impl Host {
         let unlock = lock.map(|lock| lock.key);
         self.files.save(&founded.stored, unlock.as_ref())?;
         let keeper = Keeper::new(self.files.clone(), founded.stored, unlock, around.clock.clone())?;
-        let manager = start_manager(&record, keeper.clone(), Begin::AsStored, around).await?;
+        let manager = start_manager(&record, keeper.clone(), around).await?;
         let begun = async {
             manager.raft.bootstrap().await.map_err(|error| {
                 Failure::new(
@@ -336,8 +355,7 @@ impl Host {
             manager.shut_down().await;
             return Err(error);
         }
-        let runner = (self.make_runner)(keeper.credentials().identity().node);
-        Member::start(keeper, record, Some(manager), runner, around.clone()).await
+        self.start(keeper, record, Some(manager)).await
     }
 
     /// Joins a cluster; answers when this node is a member, or after [`JOIN_WAIT`].
@@ -368,7 +386,7 @@ impl Host {
             match self.try_join(&record).await {
                 Ok(member) => {
                     let mut view = member.view();
-                    self.set(Current::Member(member));
+                    self.adopt(member);
                     let left = deadline.saturating_sub(self.around.clock.monotonic());
                     return tokio::select! {
                         _ = view.wait_for(|view| view.session.is_some()) => Ok(()),
@@ -403,7 +421,7 @@ impl Host {
                     return;
                 }
                 match host.try_join(&record).await {
-                    Ok(member) => return host.set(Current::Member(member)),
+                    Ok(member) => return host.adopt(member),
                     Err(JoinFailure::Final(error)) => {
                         tracing::error!(%error, "the join was refused");
                         let message = error.chain();
@@ -454,7 +472,12 @@ impl Host {
             }
             Current::Member(member) => {
                 if member.is_manager() && !force {
-                    return Err(control::leaving(member.manager().as_deref()));
+                    let manager = member.manager();
+                    let seen = match &manager {
+                        Some(manager) => manager.control.consensus().await.ok(),
+                        None => None,
+                    };
+                    return Err(control::leaving(seen.as_ref()));
                 }
                 self.mark_leaving()?;
                 member.leave().await?;
@@ -480,7 +503,7 @@ impl Host {
     }
 
     /// Unlocks a locked manager.
-    async fn unlock(&self, key: &str) -> Result<(), Failure> {
+    async fn unlock(self: &Arc<Self>, key: &str) -> Result<(), Failure> {
         let _permit = self.permit().await;
         if !matches!(self.current(), Current::Locked) {
             let inactive = matches!(self.current(), Current::Inactive);
@@ -541,7 +564,7 @@ impl Host {
     }
 
     /// The manager of this node, or why there is none.
-    fn manager(&self) -> Result<Arc<shoal_manager::assembly::Manager>, Failure> {
+    pub(crate) fn manager(&self) -> Result<Arc<shoal_manager::assembly::Manager>, Failure> {
         match self.current() {
             Current::Inactive | Current::Pending => Err(unfit(Unfit::NotAMember)),
             Current::Locked => Err(unfit(Unfit::Locked)),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shoal_api::ports::{Cluster, Stream};
+use shoal_api::ports::{ByteStream, Cluster, Stream};
 use shoal_manager::ca::configure;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
 use shoal_model::cluster::node::NodeRole;
+use shoal_model::cluster::overview::{Overview, Restore};
 use shoal_model::cluster::request::{
     AuthFrom, Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView,
 };
@@ -18,6 +19,7 @@ use shoal_model::cluster::{
     Version,
 };
 use shoal_model::error::{ErrorKind, Fact, Failure};
+use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
 
 use super::Host;
@@ -27,10 +29,6 @@ use super::Host;
 pub(crate) struct HostCluster(pub(crate) Arc<Host>);
 
 type Result<T> = std::result::Result<T, Failure>;
-
-fn no_logs<T>() -> Result<T> {
-    Err(Failure::not_implemented("logs of services are not implemented by Shoal yet"))
-}
 
 #[async_trait]
 impl Cluster for HostCluster {
@@ -58,6 +56,18 @@ impl Cluster for HostCluster {
         let cluster = self.inspect().await?;
         let key = shoal_identity::UnlockKey::from_bytes(&cluster.unlock_key);
         Ok(key.map(|key| key.to_string()).unwrap_or_default())
+    }
+
+    async fn overview(&self) -> Result<Overview> {
+        self.0.overview().await
+    }
+
+    async fn backup(&self, passphrase: String) -> Result<ByteStream> {
+        self.0.backup(passphrase).await
+    }
+
+    async fn restore(&self, request: Restore, backup: ByteStream) -> Result<NodeId> {
+        self.0.restore(request, backup).await
     }
 
     async fn inspect(&self) -> Result<Arc<ClusterObject>> {
@@ -153,9 +163,8 @@ impl Cluster for HostCluster {
         Ok(self.0.manager()?.control.remove_service(name).await?)
     }
 
-    async fn service_logs(&self, name: &str, _: LogQuery) -> Result<Stream<LogLine>> {
-        self.service(name).await?;
-        no_logs()
+    async fn service_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>> {
+        Ok(self.0.manager()?.logs.of_service(name, query).await?)
     }
 
     async fn tasks(&self, filters: TaskFilters) -> Result<Vec<Arc<Task>>> {
@@ -166,9 +175,12 @@ impl Cluster for HostCluster {
         Ok(self.0.manager()?.control.task(name).await?)
     }
 
-    async fn task_logs(&self, name: &str, _: LogQuery) -> Result<Stream<LogLine>> {
-        self.task(name).await?;
-        no_logs()
+    async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>> {
+        Ok(self.0.manager()?.logs.of_task(name, query).await?)
+    }
+
+    async fn exec_create(&self, task: &str, spec: ExecSpec) -> Result<String> {
+        self.0.manager()?.execs.create(task, spec).await
     }
 
     async fn secrets(&self, filters: ObjectFilters) -> Result<Vec<Arc<Secret>>> {

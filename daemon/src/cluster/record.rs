@@ -46,6 +46,12 @@ pub(super) struct Record {
     /// Empty unless joining.
     pub(super) token: String,
     pub(super) availability: Availability,
+    /// This manager is to be the only one, and the cluster does not say so yet.
+    #[serde(default)]
+    pub(super) alone: bool,
+    /// Where the node API listened last; zero: nowhere yet.
+    #[serde(default)]
+    pub(super) node_api_port: u16,
 }
 
 impl Record {
@@ -61,6 +67,8 @@ impl Record {
             remotes: Vec::new(),
             token: String::new(),
             availability: Availability::Active,
+            alone: false,
+            node_api_port: 0,
         }
     }
 }
@@ -144,7 +152,8 @@ impl Directory {
         let mut first = Ok(());
         for entry in entries.flatten() {
             if entry.path() != self.file() {
-                first = first.and(remove(&entry.path()));
+                let removed = remove(&entry.path());
+                first = first.and(removed);
             }
         }
         first?;

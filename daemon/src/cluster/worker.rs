@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shoal_base::random::SharedRandom;
 use shoal_identity::tls::Expected;
-use shoal_identity::{Credentials, Keeper, connect};
+use shoal_identity::{Credentials, Keeper, chain, connect, pem};
 use shoal_manager_raft::{Key, KeyId, Keyring, Sealer as _};
+use shoal_model::cluster::node::NodeDescription;
 use shoal_model::error::{ErrorKind, Failure};
 use shoal_worker::session::Connector;
 use shoal_worker::storage::{Sealer, SecretCache};
@@ -19,6 +20,31 @@ pub(super) struct Dial(pub(super) Credentials);
 impl Connector for Dial {
     async fn connect(&self, address: &str) -> Result<Channel, Failure> {
         Ok(connect::channel(&self.0, address, Expected::Manager)?)
+    }
+
+    fn identify(&self, description: &mut NodeDescription) {
+        let current = self.0.current();
+        let bundle = &current.trust.bundle;
+        let issuer = pem::certificates(current.chain.as_bytes())
+            .ok()
+            .and_then(|certificates| chain::issuer(&certificates, bundle));
+        description.trust_root.clone_from(bundle);
+        (description.issuer_subject, description.issuer_public_key) = issuer.unwrap_or_default();
+    }
+
+    async fn identity_changed(&self, told: &NodeDescription) {
+        let mut changes = self.0.follow();
+        loop {
+            changes.mark_unchanged();
+            let mut now = told.clone();
+            self.identify(&mut now);
+            if now != *told {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 

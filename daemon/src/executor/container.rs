@@ -27,7 +27,7 @@ pub(super) struct Shown {
 
 /// The name of a task: `service.slot`, or `service.node` without slots.
 fn task_name(task: &Task) -> String {
-    let place = match (task.slot.0, task.node) {
+    let place = match (task.shown_slot(), task.node) {
         (0, Some(node)) => node.to_string(),
         (slot, _) => slot.to_string(),
     };

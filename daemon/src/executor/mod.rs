@@ -9,20 +9,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use shoal_base::blocking;
 use shoal_engine::Engine;
+use shoal_engine::container::session as engine;
 use shoal_engine::container::settle::Verdict;
+use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::service::PortConfig;
 use shoal_model::cluster::task::ContainerStatus;
 use shoal_model::cluster::{NodeId, TaskId};
 use shoal_model::container::{
-    ContainerDetails, ListOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
+    ContainerDetails, ListOptions, LogOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
 };
+use shoal_model::error::{Fact, ObjectKind};
+use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use shoal_model::filters::{ContainerFilters, LabelFilter};
-use shoal_model::{ContainerId, ErrorKind, Failure};
-use shoal_worker::executor::{End, Executor, Found, Outcome, Stage, Work};
+use shoal_model::{ContainerId, ErrorKind, ExecId, Failure};
+use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 
 use crate::ports::HostImages;
 use files::TaskFiles;
@@ -289,6 +294,55 @@ impl Executor for HostExecutor {
             .await
             .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
     }
+
+    async fn exec_create(&self, task: TaskId, spec: ExecSpec) -> Result<ExecId, Failure> {
+        let container = self.required(task).await?.id;
+        Ok(self.engine.exec_create(container.as_str(), spec)?)
+    }
+
+    async fn exec_start(
+        &self,
+        task: TaskId,
+        exec: &str,
+        start: ExecStart,
+    ) -> Result<Option<Session>, Failure> {
+        self.exec_inspect(task, exec).await?;
+        let session = self.engine.exec_start(exec, start).await?;
+        Ok(session.map(|engine::Session { output, input, tty }| Session { output, input, tty }))
+    }
+
+    async fn exec_resize(
+        &self,
+        task: TaskId,
+        exec: &str,
+        rows: u32,
+        columns: u32,
+    ) -> Result<(), Failure> {
+        self.exec_inspect(task, exec).await?;
+        Ok(self.engine.exec_resize(exec, rows, columns).await?)
+    }
+
+    async fn exec_inspect(&self, task: TaskId, exec: &str) -> Result<ExecDetails, Failure> {
+        let details = self.engine.exec_inspect(exec)?;
+        // Execs of other containers are none of the task's.
+        if details.container != self.required(task).await?.id {
+            let fact = Fact::NoSuch { object: ObjectKind::Exec, name: exec.to_owned() };
+            return Err(Failure::of(ErrorKind::NotFound, fact));
+        }
+        Ok(details)
+    }
+
+    async fn logs(&self, task: TaskId, query: LogQuery) -> Result<Option<Lines>, Failure> {
+        let Some(details) = self.container(task).await? else { return Ok(None) };
+        let LogQuery { follow, stdout, stderr, since, tail } = query;
+        let tail = tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
+        let options = LogOptions { stdout, stderr, follow, since, until: None, tail };
+        match self.engine.logs(details.id.as_str(), options).await.map_err(Failure::from) {
+            Ok(logs) => Ok(Some(logs.records)),
+            Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
 }
 
 /// What this host offers to a cluster.
@@ -313,7 +367,8 @@ pub(crate) fn description(
         resources: NodeResources {
             nano_cpus: i64::from(facts.cpus) * 1_000_000_000,
             memory: i64::try_from(facts.memory)?,
-            generic: Vec::new(),
+            generic: crate::generic::parse(&config.options.node_generic_resources)
+                .context("--node-generic-resource")?,
         },
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: crate::cluster::FEATURE_LEVEL,

@@ -26,8 +26,13 @@ pub(super) struct Puller {
     images: Arc<HostImages>,
     clock: SharedClock,
     /// By reference and credentials: tasks of one service share a pull.
-    pulls: Mutex<BTreeMap<(String, String), watch::Receiver<Option<Done>>>>,
+    pulls: Mutex<BTreeMap<Key, Outcome>>,
 }
+
+/// Reference and credentials.
+type Key = (String, String);
+/// `None` while it is under way.
+type Outcome = watch::Receiver<Option<Done>>;
 
 /// A finished pull.
 #[derive(Debug, Clone)]

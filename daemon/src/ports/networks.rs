@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use shoal_api::ports::Networks;
 use shoal_engine::Engine;
 use shoal_model::container::{EndpointSpec, Pruned};
+use shoal_model::error::Fact;
 use shoal_model::filters::{NetworkFilters, PruneFilters, all_labels};
 use shoal_model::network::{Ipam, IpamPool, Network, NetworkDetails, NetworkMember, NetworkSpec};
 use shoal_model::{EventKind, Failure, NetworkId};
@@ -39,6 +40,24 @@ impl HostNetworks {
             return Err(error.into());
         }
         Ok(network)
+    }
+
+    /// A refusal because of members names them as dockerd does, where the network side knows ids only.
+    fn with_members(&self, failure: Failure, network: &network::Network) -> Failure {
+        let name = &network.spec.name;
+        let members = self.engine.members_of_network(name);
+        let endpoints = members.iter().filter_map(|container| {
+            let id = &container.network.endpoints.get(name)?.endpoint_id;
+            Some(format!("name:{:?} id:{:?}", container.name, id.get(..12).unwrap_or(id)))
+        });
+        let endpoints: Vec<String> = endpoints.collect();
+        match failure.fact() {
+            Some(Fact::NetworkInUse { network, .. }) if !endpoints.is_empty() => {
+                let network = network.clone();
+                Failure::of(failure.kind(), Fact::NetworkInUse { network, endpoints })
+            }
+            _ => failure,
+        }
     }
 
     fn is_used(&self, network: &network::Network) -> bool {
@@ -91,7 +110,8 @@ impl Networks for HostNetworks {
 
     async fn remove(&self, name: &str) -> Result<(), Failure> {
         let network = self.local(name)?;
-        self.networks.remove_network(network.id.clone()).await?;
+        let removed = self.networks.remove_network(network.id.clone()).await;
+        removed.map_err(|error| self.with_members(error.into(), &network))?;
         self.publish("destroy", &network);
         Ok(())
     }

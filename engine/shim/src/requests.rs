@@ -197,6 +197,8 @@ impl Server {
                 sys::sleep_ms(1);
             }
         }
+        // Ports and sockets are free for a next run as soon as the daemon reads the answer.
+        self.kept_fds.clear();
         self.done = true;
         Ok(Response::Done)
     }

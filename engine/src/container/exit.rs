@@ -80,8 +80,10 @@ impl Owner {
         if let Some(run) = &run {
             run.ended.cancel();
         }
+        let joined = self.joined_networks();
         self.report(&ended);
         self.clean_up(run).await;
+        self.publish_networks("disconnect", &joined).await;
         if self.restart_at.is_none() && self.container.view.borrow().record.spec.host.auto_remove {
             self.remove_automatically().await;
         }

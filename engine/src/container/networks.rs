@@ -1,7 +1,9 @@
 //! Joining and leaving networks after creation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shoal_model::EventKind;
 use shoal_model::container::{EndpointSpec, NetworkMode, Phase};
 use shoal_model::network::Endpoint;
 
@@ -92,6 +94,7 @@ impl Owner {
                 descriptors.into_iter().map(|kept| (kept.name, kept.descriptor)).collect();
             client.put_descriptors(&kept).await.map_err(self.shim_error())?;
             self.network_changed(settings)?;
+            self.publish_network("connect", &network);
         }
         self.save(|record| {
             record.endpoints.insert(network.name.clone(), endpoint);
@@ -122,7 +125,32 @@ impl Owner {
         self.save(|record| {
             record.endpoints.remove(&network.name);
         })
-        .await
+        .await?;
+        self.publish_network("disconnect", &network);
+        Ok(())
+    }
+
+    /// Names of the networks that the container is on while it runs.
+    pub(crate) fn joined_networks(&self) -> Vec<String> {
+        self.container.view.borrow().record.endpoints.keys().cloned().collect()
+    }
+
+    /// Tells that the container came to these networks, or left them. One that is gone meanwhile is not told of.
+    pub(crate) async fn publish_networks(&self, action: &str, names: &[String]) {
+        for name in names {
+            if let Ok(network) = self.core.networking.resolve(name).await {
+                self.publish_network(action, &network);
+            }
+        }
+    }
+
+    fn publish_network(&self, action: &str, network: &NetworkReference) {
+        let attributes = BTreeMap::from([
+            ("container".to_owned(), self.container.id.to_string()),
+            ("name".to_owned(), network.name.clone()),
+            ("type".to_owned(), network.driver.clone()),
+        ]);
+        self.core.events.publish(EventKind::Network, action, network.id.as_str(), attributes);
     }
 
     /// Shows and remembers the new settings, and rewrites the files that depend on them.

@@ -353,6 +353,7 @@ impl Owner {
                         "failed to end a shim");
                 }
                 self.clean_up(None).await;
+                self.publish_networks("disconnect", &self.joined_networks()).await;
             }
             Life::Idle => {}
         }

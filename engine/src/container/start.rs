@@ -57,6 +57,7 @@ impl Owner {
         let pending = self.container.take_pending();
         match Box::pin(self.launch(pending)).await {
             Ok(launched) => {
+                self.publish_networks("connect", &self.joined_networks()).await;
                 self.started(launched, starter);
                 Ok(())
             }

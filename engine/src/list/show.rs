@@ -147,7 +147,8 @@ fn published(network: &NetworkSettings) -> Vec<PublishedPort> {
             ..port.clone()
         }));
     }
-    ports.sort();
+    // The bindings of a port stay in their order: clients take the first one.
+    ports.sort_by(|a, b| (a.container_port, &a.protocol).cmp(&(b.container_port, &b.protocol)));
     ports
 }
 

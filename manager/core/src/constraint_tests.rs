@@ -1,3 +1,5 @@
+//! Tests of constraints.
+
 use std::collections::BTreeMap;
 
 use shoal_model::cluster::node::Platform;

@@ -4,6 +4,7 @@
 //! members; a [`Sealer`] encrypts what is written to disk. No other crate names openraft: its alphas
 //! change, and its generic code takes minutes to compile (ADR 0005).
 
+mod begin;
 mod compact;
 mod connect;
 mod error;
@@ -21,6 +22,7 @@ mod status;
 mod types;
 mod wire;
 
+pub use begin::{Fresh, begin_with};
 pub use connect::{ConnectError, Connector, TcpConnector, endpoint};
 pub use error::{
     BootstrapError, MembershipError, ProposeError, ReadError, StartError, TransferError,

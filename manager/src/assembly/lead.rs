@@ -8,6 +8,7 @@ use shoal_base::SharedClock;
 use shoal_base::random::SharedRandom;
 use shoal_identity::Credentials;
 use shoal_manager_raft::Raft;
+use tokio::sync::watch;
 
 use crate::ca::CaStore;
 use crate::ca::signing::Signing;
@@ -15,7 +16,7 @@ use crate::ca::turn::Turn;
 use crate::control::RandomIds;
 use crate::dispatcher::Dispatcher;
 use crate::store::Store;
-use crate::{allocate, orchestrate, schedule};
+use crate::{allocate, feature, orchestrate, schedule};
 
 use super::roles;
 
@@ -28,6 +29,8 @@ pub(super) struct Leader {
     pub(super) credentials: Credentials,
     pub(super) clock: SharedClock,
     pub(super) random: SharedRandom,
+    /// Whether what it leads is in order; see [`super::Manager::take_over`].
+    pub(super) ready: watch::Receiver<bool>,
 }
 
 impl Leader {
@@ -35,7 +38,10 @@ impl Leader {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: all progress of the duties is in the store.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
+        if self.ready.wait_for(|ready| *ready).await.is_err() {
+            return;
+        }
         let mut leadership = self.store.leadership();
         loop {
             let term = {
@@ -87,6 +93,7 @@ impl Leader {
             Box::pin(turn.run()),
             Box::pin(self.dispatcher.lead()),
             Box::pin(roles::run(&self.store, &self.raft, &self.clock)),
+            Box::pin(feature::run(&self.store, &self.clock)),
             Box::pin(allocate::run(self.store.clone(), self.clock.clone())),
             Box::pin(schedule::run(self.store.clone(), self.clock.clone())),
             Box::pin(self.orchestrate()),

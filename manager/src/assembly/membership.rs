@@ -11,9 +11,11 @@ use shoal_model::cluster::node::ManagerAddress;
 use shoal_model::error::{Chain, Failure};
 use shoal_proto::membership::membership_client::MembershipClient;
 use shoal_proto::membership::membership_server::Membership;
-use shoal_proto::membership::{JoinRequest, JoinResponse};
+use shoal_proto::membership::{ConsensusRequest, ConsensusResponse, JoinRequest, JoinResponse};
 use tonic::{Request, Response, Status};
 
+use crate::consensus::Overview;
+use crate::feature;
 use crate::store::{self, Store};
 
 /// Between two rounds over all known managers.
@@ -25,11 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Handler {
     store: Store,
+    raft: Raft,
 }
 
 impl Handler {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store }
+    pub(super) fn new(store: Store, raft: Raft) -> Self {
+        Self { store, raft }
     }
 }
 
@@ -37,7 +40,14 @@ impl Handler {
 impl Membership for Handler {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let caller = authorize::caller(request.extensions())?.node;
-        let JoinRequest { raft_id, address } = request.into_inner();
+        let JoinRequest { raft_id, address, feature_level } = request.into_inner();
+        let needed = self.store.view().cluster().map_or(0, |cluster| cluster.feature_level);
+        if feature_level.max(1) < needed {
+            return Err(Status::failed_precondition(format!(
+                "the cluster is at feature level {needed}, and node `{caller}` knows level {feature_level}: \
+                 install a newer release there"
+            )));
+        }
         let address = address
             .parse()
             .map_err(|_| Status::invalid_argument(format!("`{address}` is not ADDRESS:PORT")))?;
@@ -58,6 +68,15 @@ impl Membership for Handler {
             Err(error) => Err(Status::unavailable(Chain(&error).to_string())),
         }
     }
+
+    async fn consensus(
+        &self,
+        _: Request<ConsensusRequest>,
+    ) -> Result<Response<ConsensusResponse>, Status> {
+        let seen = Overview::of_leader(&self.raft.status());
+        let seen = seen.ok_or_else(|| Status::failed_precondition("this manager does not lead"))?;
+        Ok(Response::new(seen.encode()))
+    }
 }
 
 /// Tells one of `managers` where this manager is.
@@ -72,7 +91,11 @@ pub(super) async fn join(
         for address in managers.iter().filter(|address| **address != member.address) {
             let call = async {
                 let channel = connect::channel(credentials, address, Expected::Manager)?;
-                let request = JoinRequest { raft_id: member.id.0, address: member.address.clone() };
+                let request = JoinRequest {
+                    raft_id: member.id.0,
+                    address: member.address.clone(),
+                    feature_level: feature::LEVEL,
+                };
                 MembershipClient::new(channel).join(request).await.map_err(|status| {
                     Failure::new(
                         shoal_model::ErrorKind::Unavailable,

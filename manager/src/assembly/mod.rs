@@ -5,6 +5,8 @@
 mod lead;
 mod membership;
 mod roles;
+mod seats;
+mod takeover;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,22 +16,30 @@ use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_identity::{Keeper, authorize::Authorize, listen};
-use shoal_manager_raft::{Begin, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError};
+use shoal_manager_core::store::State;
+use shoal_manager_raft::{
+    Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError,
+};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
 use shoal_proto::membership::membership_server::MembershipServer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::transport::Server;
 
 use crate::ca::{self, CaServer, CaStore, StoredCa};
-use crate::consensus::raft::RaftConsensus;
+use crate::consensus::raft::{RaftConsensus, View};
 use crate::control::Control;
 use crate::dispatcher::{Dispatcher, liveness};
+use crate::execs::Execs;
+use crate::logs::Logs;
 use crate::peers::Peers;
 use crate::store::forward::{Remote, Server as StoreServer};
 use crate::store::machine::Machine;
-use crate::store::{Objects, Store};
+use crate::store::{self, Objects, Store};
+
+pub use takeover::Survivor;
 
 /// What a manager is started with.
 #[derive(Debug)]
@@ -46,6 +56,9 @@ pub struct Options {
     pub raft: RaftConfig,
     /// Whom it takes for the cluster.
     pub begin: Begin,
+    /// Whether it leads at once. Otherwise it does so after [`Manager::take_over`]: what it has on disk names managers
+    /// that are gone, and the leader would wait for them.
+    pub ready: bool,
 }
 
 /// What a manager needs of its surroundings.
@@ -97,11 +110,16 @@ pub struct Manager {
     pub store: Store,
     /// What the API calls.
     pub control: Control,
+    /// Logs of tasks, wherever they are.
+    pub logs: Logs,
+    /// Execs in tasks, wherever they are.
+    pub execs: Execs,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
     pub authority: Arc<dyn CaStore>,
     keeper: Keeper,
+    ready: watch::Sender<bool>,
     tasks: Tasks,
 }
 
@@ -141,12 +159,13 @@ impl Manager {
         let authority: Arc<dyn CaStore> = stored;
         let dispatcher = Dispatcher::new(
             store.clone(),
-            Arc::new(liveness::Remote::new(peers, clock.clone())),
+            Arc::new(liveness::Remote::new(peers.clone(), clock.clone())),
             clock.clone(),
             random.clone(),
             tasks.clone(),
         );
         tasks.spawn(TaskKind::Certificates, ca::follow::run(authority.clone(), keeper.clone()));
+        let (ready, readiness) = watch::channel(options.ready);
         let leader = lead::Leader {
             store: store.clone(),
             raft: raft.clone(),
@@ -155,12 +174,13 @@ impl Manager {
             credentials: credentials.clone(),
             clock: clock.clone(),
             random: random.clone(),
+            ready: readiness,
         };
         tasks.spawn(TaskKind::LeaderLoop, leader.run());
         tasks.spawn(TaskKind::LeaderLoop, follow_settings(store.clone(), raft.clone()));
         let (sessions, beats) = dispatcher.services();
         let ca = CaServer::new(authority.clone(), clock.clone(), random.clone());
-        let membership = membership::Handler::new(store.clone());
+        let membership = membership::Handler::new(store.clone(), raft.clone());
         let router = Server::builder()
             .layer(Authorize::new(&credentials))
             .add_service(raft.service())
@@ -177,8 +197,11 @@ impl Manager {
                 tracing::error!(error = %Chain(&error), "the manager's server ended");
             }
         });
-        let control = Control::new(store.clone(), consensus, random);
-        Ok(Self { store, control, raft, authority, keeper, tasks })
+        let seats = seats::Seats { raft: raft.clone(), channels: peers, clock: clock.clone() };
+        let control = Control::new(store.clone(), Arc::new(seats), random);
+        let execs = Execs::new(store.clone(), credentials.clone(), clock.clone());
+        let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
+        Ok(Self { store, control, logs, execs, raft, authority, keeper, ready, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.
@@ -189,16 +212,75 @@ impl Manager {
         membership::join(&self.raft, self.keeper.credentials(), managers, clock).await;
     }
 
+    /// Writes down that this manager is the only one, and begins to lead.
+    ///
+    /// # Errors
+    /// When it cannot be committed; asking again goes on.
+    pub async fn take_over(&self, survivor: &Survivor) -> Result<(), store::Error> {
+        self.store.update(|txn| takeover::take_over(txn, survivor)).await?;
+        self.ready.send_replace(true);
+        Ok(())
+    }
+
+    /// Hands leadership over, if this manager has it and another can take it.
+    pub async fn hand_over(&self) {
+        if !self.raft.status().leads() {
+            return;
+        }
+        let clock = self.keeper.credentials().clock();
+        let began = clock.monotonic();
+        match self.raft.transfer_leadership(None).await {
+            Ok(to) => {
+                let took = (clock.monotonic() - began).as_millis();
+                tracing::info!(%to, took, "handed leadership over");
+            }
+            Err(error) => {
+                tracing::info!(error = %Chain(&error), "leadership was not handed over");
+            }
+        }
+    }
+
     /// Stops taking part. A leader hands over first.
     pub async fn shut_down(&self) {
-        if self.raft.status().leads()
-            && let Err(error) = self.raft.transfer_leadership(None).await
-        {
-            tracing::debug!(error = %Chain(&error), "leadership was not handed over");
-        }
+        self.hand_over().await;
         self.tasks.shut_down().await;
         self.raft.shutdown().await;
     }
+}
+
+/// Which log is begun.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "as in Options")]
+pub struct Log {
+    pub directory: PathBuf,
+    pub raft_id: RaftId,
+    pub advertise: String,
+}
+
+/// Begins a log that no one has yet with a state; [`Manager::start`] then goes on with it, and must
+/// [take over](Manager::take_over).
+///
+/// # Errors
+/// When it cannot be written. Remove the directory then.
+pub async fn begin_with(
+    log: Log,
+    keeper: &Keeper,
+    random: &SharedRandom,
+    disk: SharedDisk,
+    state: State,
+) -> Result<(), Error> {
+    let node = keeper.credentials().identity().node;
+    let index = state.index();
+    shoal_manager_raft::begin_with(Fresh {
+        member: Member { id: log.raft_id, node, address: log.advertise },
+        directory: log.directory,
+        sealer: keyring(keeper, random)?,
+        disk,
+        state: Box::new(View(state)),
+        index,
+    })
+    .await?;
+    Ok(())
 }
 
 /// The keys of the log: the newest seals, all open.

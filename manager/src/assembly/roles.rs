@@ -85,6 +85,8 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
     let mut status = raft.watch();
     loop {
         let (state, mut changes) = store.watch();
+        // The members that the plan is made for: a change of them by a step below is one to plan for anew.
+        let planned = members(&status.borrow_and_update());
         let mut done = true;
         for step in steps(&state, raft) {
             if let Err(error) = take(store, raft, &step).await {
@@ -96,8 +98,7 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
             clock.sleep(AGAIN).await;
             continue;
         }
-        let current = members(&status.borrow_and_update());
-        loop {
+        while members(&status.borrow_and_update()) == planned {
             tokio::select! {
                 batches = changes.next() => {
                     use shoal_manager_core::store::watch::Event;
@@ -110,9 +111,6 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
                 changed = status.changed() => {
                     if changed.is_err() {
                         return;
-                    }
-                    if members(&status.borrow_and_update()) != current {
-                        break;
                     }
                 }
             }

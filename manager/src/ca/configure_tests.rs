@@ -1,3 +1,5 @@
+//! Tests of the root's settings.
+
 use shoal_base::random::SystemRandom;
 use shoal_model::cluster::manager::ExternalCa;
 

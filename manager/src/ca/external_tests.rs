@@ -1,3 +1,5 @@
+//! Tests of signers outside the cluster.
+
 use shoal_model::cluster::{ClusterId, NodeId};
 
 use super::*;

@@ -20,7 +20,7 @@ pub mod stored;
 pub mod turn;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use port::{CaStore, Change};
 pub use server::CaServer;

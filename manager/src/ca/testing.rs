@@ -23,6 +23,7 @@ pub(crate) fn cluster() -> Cluster {
         unlock_key_version: 0,
         revoked: Vec::new(),
         feature_level: 1,
+        mesh_cursor: 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the store needs of consensus.
 
 pub mod memory;
+pub mod overview;
 pub mod raft;
 
 use std::fmt::Debug;
@@ -9,6 +10,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use shoal_model::cluster::NodeId;
 use tokio::sync::watch;
+
+pub use overview::Overview;
 
 /// The manager that leads.
 #[derive(Debug, Clone, PartialEq, Eq)]

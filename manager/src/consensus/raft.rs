@@ -1,21 +1,15 @@
 //! Consensus by `manager/raft`: the store's view of it, and the state machine that it drives.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use shoal_base::tasks::{TaskKind, Tasks};
-use shoal_manager_core::control::nodes::Seat;
 use shoal_manager_core::store::State;
 use shoal_manager_raft as raft;
-use shoal_manager_raft::{RaftId, quorum};
-use shoal_model::cluster::NodeId;
-use shoal_model::cluster::request::ManagerView;
 use tokio::sync::watch;
 
 use super::{Consensus, Error, Leader, Leadership, Proposed};
-use crate::control::Managers;
 use crate::store::machine::{self, Machine};
 
 impl raft::StateMachine for Machine {
@@ -40,7 +34,8 @@ impl raft::StateMachine for Machine {
     }
 }
 
-struct View(State);
+/// A state to be written.
+pub(crate) struct View(pub(crate) State);
 
 impl raft::SnapshotView for View {
     fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
@@ -141,32 +136,5 @@ impl Consensus for RaftConsensus {
 
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
-    }
-}
-
-impl Managers for RaftConsensus {
-    /// Only the leader knows who answers; on other managers all but a missing leader count as reachable.
-    fn manager(&self, node: NodeId) -> Option<ManagerView> {
-        let status = self.raft.status();
-        let (id, _) = status.members.iter().find(|(_, member)| member.member.node == node)?;
-        let is_leader = status.leader.as_ref().is_some_and(|leader| leader.id == *id);
-        let follower = status.followers.get(id);
-        let is_reachable = follower.is_none_or(|follower| follower.reachable);
-        Some(ManagerView { is_leader, is_reachable })
-    }
-
-    fn seat(&self, node: NodeId) -> Seat {
-        let status = self.raft.status();
-        let found = status.members.iter().find(|(_, member)| member.member.node == node);
-        let Some((&id, _)) = found else { return Seat::None };
-        let voters = status.members.iter().filter(|(_, member)| member.voter);
-        let voters: BTreeSet<_> = voters.map(|(id, _)| *id).collect();
-        let answers =
-            |id: &RaftId| status.followers.get(id).is_none_or(|follower| follower.reachable);
-        let reachable: BTreeSet<_> = voters.iter().copied().filter(answers).collect();
-        match quorum::check_removal(&voters, &reachable, id) {
-            Ok(()) => Seat::Free,
-            Err(_) => Seat::Needed,
-        }
     }
 }

@@ -11,20 +11,21 @@ mod tests;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
 use shoal_base::random::SharedRandom;
-use shoal_manager_core::control::nodes::Seat;
 use shoal_manager_core::control::{self as core, find, lists, networks, nodes, secrets, services};
 use shoal_manager_core::ids::Ids;
 use shoal_manager_core::store::Txn;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
-use shoal_model::cluster::request::{ManagerView, NodeView, ServiceUpdate, ServiceView};
+use shoal_model::cluster::request::{NodeView, ServiceUpdate, ServiceView};
 use shoal_model::cluster::{
     Cluster, ClusterNetwork, ClusterNetworkId, Config, ConfigId, ConfigSpec, Node, NodeId,
     NodeSpec, Secret, SecretId, SecretSpec, Service, ServiceId, ServiceSpec, Task, Version,
 };
 use shoal_model::network::NetworkSpec;
 
-use crate::store::Store;
+use crate::consensus::Overview;
+use crate::store::{self, Store};
 
 pub use error::Error;
 
@@ -32,10 +33,8 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// What consensus knows of managers.
 pub trait Managers: Debug + Send + Sync + 'static {
-    /// The part of a node in consensus; `None`: it has none.
-    fn manager(&self, node: NodeId) -> Option<ManagerView>;
-    /// Whether a node may leave it.
-    fn seat(&self, node: NodeId) -> Seat;
+    /// What it looks like from the leader.
+    fn overview(&self) -> BoxFuture<'static, std::result::Result<Overview, store::Error>>;
 }
 
 /// Ids from the system's randomness.
@@ -112,18 +111,20 @@ impl Control {
     /// The nodes that fit.
     pub async fn nodes(&self, filters: NodeFilters) -> Result<Vec<NodeView>> {
         let nodes = lists::nodes(&self.store.read().await?, &filters);
-        Ok(nodes.into_iter().map(|node| self.node_view(node)).collect())
+        let consensus = self.consensus().await?;
+        Ok(nodes.into_iter().map(|node| node_view(&consensus, node)).collect())
     }
 
     /// A node.
     pub async fn node(&self, reference: &str) -> Result<NodeView> {
         let view = self.store.read().await?;
-        Ok(self.node_view(Arc::clone(find::node(&view, reference)?)))
+        let node = Arc::clone(find::node(&view, reference)?);
+        Ok(node_view(&self.consensus().await?, node))
     }
 
-    fn node_view(&self, node: Arc<Node>) -> NodeView {
-        let manager = self.managers.manager(node.id);
-        NodeView { node, manager }
+    /// What consensus looks like from the leader.
+    pub async fn consensus(&self) -> Result<Overview> {
+        Ok(self.managers.overview().await?)
     }
 
     /// Changes the spec of a node.
@@ -133,15 +134,22 @@ impl Control {
         version: Version,
         spec: NodeSpec,
     ) -> Result<()> {
-        let seat = |id| self.managers.seat(id);
+        let consensus = self.consensus().await?;
+        let seat = |id| consensus.seat(id);
         self.update(|txn| nodes::update(txn, reference, version, spec.clone(), seat)).await
     }
 
     /// Removes a node and revokes its certificate.
     pub async fn remove_node(&self, reference: &str, force: bool) -> Result<NodeId> {
-        let seat = |id| self.managers.seat(id);
+        let consensus = self.consensus().await?;
+        let seat = |id| consensus.seat(id);
         self.update(|txn| nodes::remove(txn, reference, force, seat)).await
     }
+}
+
+fn node_view(consensus: &Overview, node: Arc<Node>) -> NodeView {
+    let manager = consensus.manager(node.id);
+    NodeView { node, manager }
 }
 
 /// Services and tasks. Errors are docker's refusals and those of the store.

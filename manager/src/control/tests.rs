@@ -15,12 +15,8 @@ use crate::store::tests::sole;
 struct NoManagers;
 
 impl Managers for NoManagers {
-    fn manager(&self, _: NodeId) -> Option<ManagerView> {
-        None
-    }
-
-    fn seat(&self, _: NodeId) -> Seat {
-        Seat::None
+    fn overview(&self) -> BoxFuture<'static, std::result::Result<Overview, store::Error>> {
+        Box::pin(async { Ok(Overview::default()) })
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::liveness::Leading;
+use crate::ca::issue::trust_bundle;
 use crate::store::Store;
 
 /// One session.
@@ -193,7 +194,7 @@ fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
         Event::Node(diff) => node(hub, leading, diff.old.as_deref(), diff.new.as_deref()),
         Event::Cluster(diff) => {
             let says = |cluster: &Option<Arc<Cluster>>| {
-                cluster.as_ref().map(|it| (it.root.certificate.clone(), it.spec.heartbeat_period))
+                cluster.as_ref().map(|it| (trust_bundle(&it.root), it.spec.heartbeat_period))
             };
             if says(&diff.old) != says(&diff.new) {
                 refresh_all(hub);
@@ -252,7 +253,11 @@ fn node(hub: &Hub, leading: &Leading, old: Option<&Node>, new: Option<&Node>) {
                 hub.end(session.id);
             }
         }
-        (Some(old), Some(new)) if old.spec != new.spec || old.role != new.role => {
+        (Some(old), Some(new))
+            if old.spec != new.spec
+                || old.role != new.role
+                || old.certificate.state != new.certificate.state =>
+        {
             if let Some(session) = hub.of_node(new.id) {
                 session.refresh.notify_one();
             }

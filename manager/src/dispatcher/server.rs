@@ -30,6 +30,7 @@ use super::encode::Encoder;
 use super::hub::Session;
 use super::statuses::Update;
 use super::views::{Told, with_views};
+use crate::ca::issue::trust_bundle;
 use crate::store;
 
 /// Changes that come within this time travel together.
@@ -292,7 +293,9 @@ fn session_message(view: &State, session: &Session) -> SessionMessage {
     });
     let node = view.node(session.node).map(|node| {
         let mut node = Node::clone(node);
-        node.certificate = NodeCertificate::default();
+        // Of its certificate it is told only whether it is to ask for another.
+        let state = node.certificate.state;
+        node.certificate = NodeCertificate { state, ..NodeCertificate::default() };
         node.failures.clear();
         // What changes with each registration does not concern the node itself.
         node.meta = shoal_model::cluster::Meta::default();
@@ -304,7 +307,7 @@ fn session_message(view: &State, session: &Session) -> SessionMessage {
         managers: managers.collect(),
         root_ca: view
             .cluster()
-            .map(|cluster| cluster.root.certificate.clone().into_bytes().into())
+            .map(|cluster| trust_bundle(&cluster.root).into_bytes().into())
             .unwrap_or_default(),
         node: node.unwrap_or_default(),
         heartbeat_ms: milliseconds(session.period),

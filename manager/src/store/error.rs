@@ -17,9 +17,7 @@ pub enum Error {
     #[error("the managers have no quorum")]
     NoQuorum,
     /// The transaction may or may not be committed.
-    #[error(
-        "leadership changed while the transaction was proposed; whether it was committed is unknown"
-    )]
+    #[error("the transaction was proposed, and whether it is committed is unknown")]
     Unknown,
     #[error("this manager has not applied entry {index} in time")]
     Behind { index: u64 },

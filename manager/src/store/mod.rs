@@ -175,15 +175,25 @@ impl Store {
     pub async fn commit(&self, transaction: &Transaction) -> Result<Accepted, Error> {
         let entry = Bytes::from(encode_transaction(transaction)?);
         let deadline = self.deadline();
+        // An earlier attempt may be committed yet: then it is the reason why a later one is rejected.
+        let mut uncertain = false;
         loop {
             let error = match self.propose(entry.clone()).await {
                 Ok((index, outcome)) => {
                     self.catch_up(index).await?;
-                    return outcome.map_err(Error::Rejected);
+                    return match outcome {
+                        Ok(accepted) => Ok(accepted),
+                        Err(rejected) if !uncertain => Err(Error::Rejected(rejected)),
+                        Err(_) => match settle::fate(&self.view(), transaction) {
+                            Fate::Committed(version) => Ok(Accepted { version, late: Vec::new() }),
+                            Fate::NotCommitted | Fate::Unclear => Err(Error::Unknown),
+                        },
+                    };
                 }
                 Err(error) => error,
             };
             if matches!(error, Error::Unknown) {
+                uncertain = true;
                 match settle::fate(&self.read().await?, transaction) {
                     Fate::Committed(version) => {
                         return Ok(Accepted { version, late: Vec::new() });
@@ -226,7 +236,13 @@ impl Store {
 
     /// Proposes an entry here or, when this manager does not lead, to the leader.
     async fn propose(&self, entry: Bytes) -> Result<(u64, Outcome), Error> {
-        let proposed = match self.inner.consensus.propose(entry.clone()).await {
+        // A leader that is cut off waits for its followers for as long as that lasts.
+        let here = self.inner.consensus.propose(entry.clone());
+        let here = tokio::select! {
+            proposed = here => proposed,
+            () = self.inner.clock.sleep(forward::CALL_TIMEOUT) => Err(consensus::Error::Unknown),
+        };
+        let proposed = match here {
             Err(consensus::Error::NotLeader { leader: Some(leader) }) => {
                 self.inner.leaders.propose(&leader, entry).await?
             }

@@ -15,6 +15,7 @@ pub mod membership;
 pub mod network;
 pub mod node;
 pub mod object;
+pub mod overview;
 pub mod request;
 pub mod secret;
 pub mod service;

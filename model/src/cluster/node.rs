@@ -109,6 +109,8 @@ pub struct NodeDescription {
     pub issuer_public_key: Vec<u8>,
     /// MTU of the underlay; zero: unknown.
     pub underlay_mtu: u32,
+    /// Where it serves managers what they ask of its tasks; `None`: nowhere.
+    pub api: Option<SocketAddr>,
 }
 
 /// Operating system and architecture, in Go's words.

@@ -322,6 +322,13 @@ pub struct Task {
     pub runs: u32,
 }
 
+impl Task {
+    /// The slot that users see: that of a replicated job counts from zero, as Docker's does.
+    pub fn shown_slot(&self) -> u64 {
+        self.slot.0.saturating_sub(u64::from(self.job_iteration.is_some()))
+    }
+}
+
 /// What is known of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -15,6 +15,13 @@ use crate::sandbox::{PortRequest, Sandbox};
 /// Attempts to find a port that is free for both families.
 const RANDOM_ATTEMPTS: usize = 32;
 
+/// Attempts at a port that is taken: a process that was just forked has copies of our sockets, also of
+/// those that are closed meanwhile, until it executes its program.
+const FORK_ATTEMPTS: usize = 5;
+
+/// Between these attempts.
+const FORK_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// A reserved port.
 pub(super) type Reserved = (PublishedPort, OwnedFd);
 
@@ -26,7 +33,7 @@ impl Inner {
         requests: &[PortRequest],
     ) -> Result<Vec<Reserved>, Error> {
         let mut reserved = Vec::new();
-        for request in requests {
+        for request in by_choice(requests) {
             reserved.extend(reserve_one(&self.targets(sandbox, request)?, request)?);
         }
         Ok(reserved)
@@ -170,6 +177,16 @@ pub(super) fn leading(sandbox: &Sandbox) -> Vec<PublishedPort> {
     sandbox.ports.iter().filter(|port| sandbox.is_led_to(port)).copied().collect()
 }
 
+/// Those that leave no choice first, so that a range or a random port does not take what another one names.
+fn by_choice(requests: &[PortRequest]) -> Vec<&PortRequest> {
+    let mut ordered: Vec<&PortRequest> = requests.iter().collect();
+    ordered.sort_by_key(|request| match request.host_ports {
+        Some((first, last)) => last.saturating_sub(first),
+        None => u16::MAX,
+    });
+    ordered
+}
+
 fn reserve_one(
     targets: &[(IpAddr, IpAddr)],
     request: &PortRequest,
@@ -177,7 +194,17 @@ fn reserve_one(
     let Some((first_host, _)) = targets.first() else { return Ok(Vec::new()) };
     let attempt = |port: u16| reserve_at(targets, request, port);
     match request.host_ports {
-        Some((first, last)) if first == last => attempt(first),
+        Some((first, last)) if first == last => {
+            for _ in 1..FORK_ATTEMPTS {
+                match attempt(first) {
+                    Err(Error::Port { source, .. })
+                        if source.kind() == std::io::ErrorKind::AddrInUse => {}
+                    other => return other,
+                }
+                std::thread::sleep(FORK_PAUSE);
+            }
+            attempt(first)
+        }
         Some((first, last)) => {
             for port in first..=last {
                 match attempt(port) {
@@ -230,4 +257,29 @@ fn reserve_at(
 /// Whether the host has IPv6 at all.
 fn host_has_ipv6() -> bool {
     std::fs::read("/proc/thread-self/net/if_inet6").is_ok_and(|links| !links.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_no_choice_comes_first() {
+        let request = |container_port, host_ports| PortRequest {
+            protocol: Protocol::Tcp,
+            container_port,
+            host_ip: None,
+            host_ports,
+        };
+        let requests = [
+            request(1, None),
+            request(2, Some((8080, 8090))),
+            request(3, Some((8082, 8082))),
+            request(4, Some((8080, 8081))),
+            request(5, Some((80, 80))),
+        ];
+        let order: Vec<u16> =
+            by_choice(&requests).into_iter().map(|request| request.container_port).collect();
+        assert_eq!(order, [3, 5, 4, 2, 1]);
+    }
 }

@@ -5,11 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use shoal_model::ExecId;
+use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::task::ContainerStatus;
 use shoal_model::cluster::{ClusterNetworkId, NetworkView, TaskId};
 use shoal_model::error::{ErrorKind, Failure};
-use shoal_worker::executor::{End, Executor, Found, Outcome, Stage, Work};
+use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
+use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 use shoal_worker::networks::Networks;
 use tokio::sync::watch;
 
@@ -190,4 +194,35 @@ impl Executor for FakeExecutor {
         self.containers.send_modify(|containers| drop(containers.remove(&task)));
         Ok(())
     }
+
+    /// Its containers write nothing.
+    async fn logs(&self, task: TaskId, _: LogQuery) -> Result<Option<Lines>, Failure> {
+        Ok(self.get(task).map(|_| futures_util::stream::empty().boxed()))
+    }
+
+    /// Its containers have no processes.
+    async fn exec_create(&self, _: TaskId, _: ExecSpec) -> Result<ExecId, Failure> {
+        Err(no_processes())
+    }
+
+    async fn exec_start(
+        &self,
+        _: TaskId,
+        _: &str,
+        _: ExecStart,
+    ) -> Result<Option<Session>, Failure> {
+        Err(no_processes())
+    }
+
+    async fn exec_resize(&self, _: TaskId, _: &str, _: u32, _: u32) -> Result<(), Failure> {
+        Err(no_processes())
+    }
+
+    async fn exec_inspect(&self, _: TaskId, _: &str) -> Result<ExecDetails, Failure> {
+        Err(no_processes())
+    }
+}
+
+fn no_processes() -> Failure {
+    Failure::new(ErrorKind::Conflict, "there are no processes here")
 }

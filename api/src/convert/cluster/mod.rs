@@ -4,6 +4,7 @@ pub(crate) mod extensions;
 pub(crate) mod filters;
 pub(crate) mod network;
 pub(crate) mod node;
+pub(crate) mod overview;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_out;

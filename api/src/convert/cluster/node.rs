@@ -42,6 +42,16 @@ const fn role_out(role: NodeRole) -> &'static str {
     }
 }
 
+/// Docker's word.
+pub(super) const fn state(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Unknown => "unknown",
+        NodeState::Down => "down",
+        NodeState::Ready => "ready",
+        NodeState::Disconnected => "disconnected",
+    }
+}
+
 pub(crate) fn node(view: &NodeView) -> wire::Node {
     let Node { id, spec, description, status, manager, .. } = &*view.node;
     let availability = match spec.availability {
@@ -49,12 +59,7 @@ pub(crate) fn node(view: &NodeView) -> wire::Node {
         Availability::Pause => "pause",
         Availability::Drain => "drain",
     };
-    let state = match status.state {
-        NodeState::Unknown => "unknown",
-        NodeState::Down => "down",
-        NodeState::Ready => "ready",
-        NodeState::Disconnected => "disconnected",
-    };
+    let state = state(status.state);
     let manager_status = view.manager.map(|seen| wire::ManagerStatus {
         leader: seen.is_leader,
         reachability: if seen.is_reachable { "reachable" } else { "unreachable" }.to_owned(),

@@ -59,12 +59,15 @@ fn mode(wire: wire::ServiceMode) -> Result<ServiceMode> {
         return Ok(ServiceMode::GlobalJob);
     }
     if let Some(job) = wire.replicated_job {
+        let most = job.max_concurrent.unwrap_or(1);
         return Ok(ServiceMode::ReplicatedJob {
-            max_concurrent: job.max_concurrent,
-            total_completions: job.total_completions,
+            max_concurrent: Some(most),
+            total_completions: Some(job.total_completions.unwrap_or(most)),
         });
     }
-    Ok(ServiceMode::Replicated { replicas: wire.replicated.unwrap_or_default().replicas })
+    // Said even where it was not: docker's CLI knows the mode of a service by its number alone.
+    let replicas = wire.replicated.unwrap_or_default().replicas;
+    Ok(ServiceMode::Replicated { replicas: Some(replicas.unwrap_or(1)) })
 }
 
 fn update_config(wire: wire::UpdateConfig) -> Result<UpdateConfig> {

@@ -77,6 +77,7 @@ fn mode(mode: ServiceMode) -> wire::ServiceMode {
     let mut out = wire::ServiceMode::default();
     match mode {
         ServiceMode::Replicated { replicas } => {
+            let replicas = Some(replicas.unwrap_or(1));
             out.replicated = Some(wire::ReplicatedService { replicas });
         }
         ServiceMode::Global => out.global = Some(Empty {}),

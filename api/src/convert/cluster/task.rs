@@ -21,7 +21,7 @@ pub(crate) fn task<'a>(
         labels: labels_out(&std::collections::BTreeMap::new()),
         spec: task_spec_out::spec(&task.spec),
         service_id: task.service.map(|id| id.to_string()).unwrap_or_default(),
-        slot: task.slot.0,
+        slot: task.shown_slot(),
         node_id: task.node.map(|id| id.to_string()).unwrap_or_default(),
         status: wire::TaskStatus {
             timestamp: time::rfc3339(task.status.at),

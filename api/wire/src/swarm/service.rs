@@ -34,7 +34,10 @@ wire! {
     }
 
     struct ServiceMode {
+        // docker-py writes these two in lower case, and Go does not mind.
+        #[serde(alias = "replicated")]
         opt replicated: Option<ReplicatedService>,
+        #[serde(alias = "global")]
         opt global: Option<Empty>,
         opt replicated_job: Option<ReplicatedJob>,
         opt global_job: Option<Empty>,

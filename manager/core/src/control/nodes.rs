@@ -24,8 +24,9 @@ pub enum Seat {
     None,
     /// It may give it up.
     Free,
-    /// The managers would lose their quorum without it.
-    Needed,
+    /// The managers would lose their quorum without it: of `voters` so many answer, and so many must.
+    #[allow(missing_docs, reason = "said above")]
+    Needed { voters: usize, reachable: usize, needed: usize },
 }
 
 /// Changes the spec of a node.
@@ -53,10 +54,11 @@ pub fn update(
                     text: "can't find manager in raft memberlist".to_owned(),
                 });
             }
-            Seat::Needed => {
-                return Err(Error::precondition(
-                    "can't remove member from the raft: this would result in a loss of quorum",
-                ));
+            Seat::Needed { voters, reachable, needed } => {
+                return Err(Error::precondition(format!(
+                    "can't remove member from the raft: this would result in a loss of quorum: {reachable} of \
+                     {voters} managers would answer, {needed} must"
+                )));
             }
         }
     }

@@ -438,7 +438,7 @@ fn managers_and_live_nodes_are_not_removed() {
         cluster.run(|txn, _| nodes::update(txn, "n1", version, worker.clone(), |_| seat))
     };
     assert_eq!(
-        demote(&mut cluster, Seat::Needed),
+        demote(&mut cluster, Seat::Needed { voters: 2, reachable: 1, needed: 2 }),
         Err("FailedPrecondition: can't remove member from the raft: this would result in a loss of quorum"
             .to_owned())
     );
