@@ -21,8 +21,9 @@ use shoal_model::cluster::node::NodeDescription;
 use shoal_model::container::{LogSpec, Ulimit};
 use shoal_model::system::{RegistryInfo, SystemInfo};
 use shoal_netoverlay as netoverlay;
+use shoal_netoverlay::dns::{ClusterNames, Dns};
 
-use crate::cluster::{self, HostCluster};
+use crate::cluster::{self, HostCluster, HostOverlays, Runner};
 use crate::config::Config;
 use crate::executor::{self, HostExecutor};
 use crate::facts::HostFacts;
@@ -56,10 +57,14 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         options: config.options.dns_opts.clone(),
     };
     // Each namespace has its own tables: the name need not differ between daemons.
-    let names = shoal_netoverlay::dns::Dns::new(tasks.clone(), clock.clone(), "shoal");
+    let names = Dns::new(tasks.clone(), clock.clone(), "shoal");
+    for view in networks.views() {
+        let id = shoal_netoverlay::network_id(view.network);
+        names.set_cluster(id, Some(ClusterNames::of(&view)));
+    }
     let parts = Parts {
         images: Arc::new(images.clone()),
-        networking: Arc::new(HostNetworking::new(networks.clone(), names, dns)),
+        networking: Arc::new(HostNetworking::new(networks.clone(), names.clone(), dns)),
         clock: clock.clone(),
         random: Arc::new(SystemRandom),
         disk: Arc::new(SystemDisk),
@@ -78,7 +83,8 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         engine: engine.clone(),
         tasks: tasks.clone(),
     });
-    let cluster = cluster(config, &engine, &host_images, &facts, tasks, clock.clone()).await?;
+    let runs = Runs { engine: &engine, images: &host_images, networks: &networks, names: &names };
+    let cluster = cluster(config, runs, &facts, tasks, clock.clone()).await?;
     let ports = Ports {
         containers: Arc::new(HostContainers {
             engine: engine.clone(),
@@ -104,23 +110,39 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
     Ok((ports, Closing { images, networks, cluster }))
 }
 
+/// What runs tasks of a cluster.
+struct Runs<'a> {
+    engine: &'a Engine,
+    images: &'a Arc<HostImages>,
+    networks: &'a netoverlay::Networks,
+    names: &'a Dns,
+}
+
 /// Takes up membership of a cluster, if there is any.
 async fn cluster(
     config: &Config,
-    engine: &Engine,
-    images: &Arc<HostImages>,
+    runs: Runs<'_>,
     facts: &HostFacts,
     tasks: &Tasks,
     clock: SharedClock,
 ) -> anyhow::Result<Arc<cluster::Host>> {
-    let (engine, images, events) = (engine.clone(), images.clone(), engine.events());
+    let (engine, images) = (runs.engine.clone(), runs.images.clone());
+    let (networks, names, events) =
+        (runs.networks.clone(), runs.names.clone(), runs.engine.events());
     let exec_root = config.exec_root.clone();
     let description = executor::description(config, facts)?;
     let time = clock.clone();
-    let make = move |node, api| -> Arc<dyn shoal_worker::executor::Executor> {
-        let (engine, images) = (engine.clone(), images.clone());
+    let make = move |node, api| {
+        let parts = executor::Parts {
+            engine: engine.clone(),
+            images: images.clone(),
+            networks: networks.clone(),
+            clock: time.clone(),
+        };
         let description = NodeDescription { api, ..description.clone() };
-        Arc::new(HostExecutor::new(engine, images, &exec_root, node, description, time.clone()))
+        let executor = HostExecutor::new(parts, &exec_root, node, description);
+        let overlays = HostOverlays { networks: networks.clone(), names: names.clone(), node };
+        Runner { executor: Arc::new(executor), networks: Arc::new(overlays) }
     };
     let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));
     let (tasks, make) = (tasks.clone(), Box::new(make));

@@ -125,6 +125,9 @@ pub struct Endpoint {
     /// Its link lies on a link of the host: nothing of it is in the host's namespace.
     #[serde(default)]
     pub on_parent: bool,
+    /// Its veth pair ends in the namespace of an overlay network: nothing of it is in the host's namespace.
+    #[serde(default)]
+    pub in_overlay: bool,
     /// It gives a default route over the link, without a gateway.
     #[serde(default)]
     pub routes_by_link: bool,

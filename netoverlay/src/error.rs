@@ -132,6 +132,24 @@ pub enum Error {
         "members of ipvlan network `{network}` share the address of its parent: no MAC address can be chosen"
     )]
     NoMac { network: String },
+    #[error(
+        "only tasks of services can join overlay network `{network}` yet: the cluster gave no address on it"
+    )]
+    NoGivenAddress { network: String },
+    #[error("failed to {step} overlay network `{network}`")]
+    Overlay {
+        network: String,
+        step: &'static str,
+        #[source]
+        source: socket::Error,
+    },
+    #[error("failed to {step} the namespace of overlay network `{network}`")]
+    OverlayNamespace {
+        network: String,
+        step: &'static str,
+        #[source]
+        source: namespace::Error,
+    },
     #[error("link `{bridge}` exists and is not a bridge")]
     NotABridge { bridge: String },
     #[error("failed to set kernel parameter `net/{key}`")]
@@ -215,9 +233,10 @@ impl Classified for Error {
             | Self::Overlap { .. } => ErrorKind::Forbidden,
             Self::GivenUp { .. } => ErrorKind::Cancelled,
             Self::Pools { .. } => ErrorKind::Unavailable,
-            Self::UnknownDriver { .. } | Self::NoProtocol { .. } | Self::NoLinkKind { .. } => {
-                ErrorKind::NotImplemented
-            }
+            Self::UnknownDriver { .. }
+            | Self::NoProtocol { .. }
+            | Self::NoGivenAddress { .. }
+            | Self::NoLinkKind { .. } => ErrorKind::NotImplemented,
             Self::Damaged { .. } | Self::Newer { .. } => ErrorKind::DataLoss,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),
             Self::Port { .. }
@@ -227,6 +246,8 @@ impl Classified for Error {
             | Self::EndpointLost { .. }
             | Self::Link { .. }
             | Self::Bridge { .. }
+            | Self::Overlay { .. }
+            | Self::OverlayNamespace { .. }
             | Self::Parent { .. }
             | Self::Sysctl { .. }
             | Self::ReadHost(_)

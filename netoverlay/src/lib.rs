@@ -20,5 +20,6 @@ mod store;
 pub mod subnet;
 
 pub use error::Error;
+pub use networks::overlay::network_id;
 pub use networks::{Networks, Ports};
 pub use settings::Settings;

@@ -24,6 +24,8 @@ pub enum Driver {
     Macvlan,
     /// Links that share the address of a link of the host.
     Ipvlan,
+    /// Spans the nodes of a cluster, which gives the addresses.
+    Overlay,
 }
 
 impl Driver {
@@ -35,12 +37,13 @@ impl Driver {
             Self::Null => "null",
             Self::Macvlan => "macvlan",
             Self::Ipvlan => "ipvlan",
+            Self::Overlay => "overlay",
         }
     }
 
     /// Whether sandboxes have endpoints with addresses on such networks.
     pub const fn has_endpoints(self) -> bool {
-        matches!(self, Self::Bridge | Self::Macvlan | Self::Ipvlan)
+        matches!(self, Self::Bridge | Self::Macvlan | Self::Ipvlan | Self::Overlay)
     }
 }
 
@@ -130,6 +133,18 @@ pub struct Network {
     /// What it lies on; `None` unless the driver is macvlan or ipvlan.
     #[serde(default)]
     pub parent: Option<ParentOptions>,
+    /// `None` unless the driver is overlay.
+    #[serde(default)]
+    pub overlay: Option<OverlayOptions>,
+}
+
+/// Options of an overlay network, as the cluster chose them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayOptions {
+    /// VXLAN id.
+    pub vni: u32,
+    /// Largest packet of the members, bytes.
+    pub mtu: u32,
 }
 
 impl Network {

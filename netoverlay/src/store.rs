@@ -6,11 +6,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shoal_base::SharedDisk;
 use shoal_base::disk::TEMPORARY_SUFFIX;
 use shoal_model::NetworkId;
+use shoal_model::cluster::{NetworkView, NodeId};
 
 use crate::error::Error;
 use crate::network::Network;
@@ -39,6 +41,18 @@ pub(crate) struct Store {
     networks: PathBuf,
     sandboxes: PathBuf,
     namespaces: PathBuf,
+    /// Namespaces of overlay networks.
+    overlays: PathBuf,
+    /// Views of overlay networks.
+    views: PathBuf,
+}
+
+/// The view of a network that was put into effect last.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KnownView {
+    pub(crate) view: Arc<NetworkView>,
+    /// This node.
+    pub(crate) node: NodeId,
 }
 
 /// What [`Store::sandboxes`] found.
@@ -57,8 +71,11 @@ impl Store {
             networks: data.join("networks"),
             sandboxes: exec.join("sandboxes"),
             namespaces: exec.join("netns"),
+            overlays: exec.join("overlays"),
+            views: exec.join("views"),
         };
-        for directory in [&store.networks, &store.sandboxes, &store.namespaces] {
+        let Self { networks, sandboxes, namespaces, overlays, views, .. } = &store;
+        for directory in [networks, sandboxes, namespaces, overlays, views] {
             std::fs::create_dir_all(directory).map_err(|source| Error::File {
                 step: "create directory",
                 path: directory.clone(),
@@ -70,6 +87,44 @@ impl Store {
 
     pub(crate) fn namespace(&self, id: &SandboxId) -> PathBuf {
         self.namespaces.join(id.as_str())
+    }
+
+    /// Where the namespace of an overlay network is pinned.
+    pub(crate) fn overlay(&self, id: &NetworkId) -> PathBuf {
+        self.overlays.join(id.as_str())
+    }
+
+    /// The views of before a restart. One that cannot be read is left out: a manager sends it again.
+    pub(crate) fn views(&self) -> Result<Vec<KnownView>, Error> {
+        let mut views = Vec::new();
+        for name in self.names(&self.views)? {
+            match self.read(&self.views.join(format!("{name}{SUFFIX}"))) {
+                Ok(view) => views.push(view),
+                Err(error) => {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::warn!(error, "view of an overlay network not read");
+                }
+            }
+        }
+        Ok(views)
+    }
+
+    pub(crate) fn write_view(&self, id: &NetworkId, view: &KnownView) -> Result<(), Error> {
+        let path = self.views.join(format!("{id}{SUFFIX}"));
+        let temporary = path.with_extension(format!("json{TEMPORARY_SUFFIX}"));
+        std::fs::write(&temporary, encode(view))
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .map_err(|source| Error::File { step: "write", path, source })
+    }
+
+    pub(crate) fn remove_view(&self, id: &NetworkId) -> Result<(), Error> {
+        let path = self.views.join(format!("{id}{SUFFIX}"));
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::File { step: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// All networks; what a crash left half-written is removed.

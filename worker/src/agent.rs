@@ -17,7 +17,7 @@ use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::Timestamp;
 use shoal_model::cluster::task::TaskStatus;
-use shoal_model::cluster::{AssignedTask, SessionId, TaskId, TaskState};
+use shoal_model::cluster::{AssignedTask, ClusterNetworkId, SessionId, TaskId, TaskState};
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::assignment::Key;
 use shoal_proto::codec;
@@ -29,6 +29,7 @@ use crate::assignments::Part;
 use crate::executor::Executor;
 use crate::lifecycle::{Effect, Event, Lifecycle, Memory, Now, Operation, Rules};
 use crate::managers::Managers;
+use crate::networks::{self, Networks};
 use crate::reports::Report;
 use crate::session::{About, Client, Connector, Inbound, Shared, Update};
 use crate::storage::{self, Record, SecretCache, Storage};
@@ -55,6 +56,7 @@ pub struct Options {
 #[allow(missing_docs, reason = "the types say it")]
 pub struct Ports {
     pub executor: Arc<dyn Executor>,
+    pub networks: Arc<dyn Networks>,
     pub connector: Arc<dyn Connector>,
     pub clock: SharedClock,
     pub random: SharedRandom,
@@ -163,6 +165,8 @@ impl Worker {
         agent.resume(loaded);
         ports.tasks.spawn(TaskKind::WorkerSession, agent.run(inbound));
         ports.tasks.spawn(TaskKind::WorkerSession, client.run());
+        let applying = networks::run(Viewed(shared.clone()), ports.networks, ports.clock);
+        ports.tasks.spawn(TaskKind::WorkerSession, applying);
         Ok(Self { view, shared, storage })
     }
 
@@ -189,6 +193,14 @@ impl Worker {
     /// When the disk refuses.
     pub async fn erase(&self) -> Result<(), storage::Error> {
         self.storage.erase().await
+    }
+}
+
+struct Viewed(Arc<Shared>);
+
+impl AsRef<networks::Views> for Viewed {
+    fn as_ref(&self) -> &networks::Views {
+        self.0.views()
     }
 }
 
@@ -277,6 +289,9 @@ impl Agent {
                 }
             }
             Inbound::Assignments(update) => self.update(update),
+            Inbound::Views(views) => {
+                views.into_iter().for_each(|view| self.shared.views().put(view));
+            }
             Inbound::Lost { refused } => {
                 self.view.send_modify(|view| {
                     view.session = None;
@@ -311,6 +326,9 @@ impl Agent {
             } else {
                 self.dirty_references.insert(key);
                 self.references.remove(&key);
+                if key.kind() == Some(Kind::Network) {
+                    self.shared.views().leave(ClusterNetworkId::from_bytes(key.id()));
+                }
             }
         }
         if update.complete {

@@ -12,13 +12,13 @@ use async_trait::async_trait;
 use shoal_base::random::SharedRandom;
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::cluster::node::NodeDescription;
-use shoal_model::cluster::{Node, NodeId, SessionId};
+use shoal_model::cluster::{NetworkView, Node, NodeId, SessionId};
 use shoal_model::error::{Chain, Failure};
 use shoal_proto::codec;
 use shoal_proto::dispatcher::dispatcher_client::DispatcherClient;
 use shoal_proto::dispatcher::{
-    AssignmentsRequest, HeartbeatRequest, SessionMessage, SessionRequest, TaskStatusUpdate,
-    UpdateDescriptionRequest, UpdateStatusesRequest,
+    AppliedView, AssignmentsRequest, HeartbeatRequest, SessionMessage, SessionRequest,
+    TaskStatusUpdate, UpdateDescriptionRequest, UpdateStatusesRequest,
 };
 use tokio::sync::{Notify, mpsc};
 use tonic::Code;
@@ -27,6 +27,7 @@ use tonic::transport::Channel;
 use crate::assignments::{self, Delta, Part, Set};
 use crate::executor::Executor;
 use crate::managers::Managers;
+use crate::networks::Views;
 use crate::reports::{Batch, Reports};
 use shoal_proto::assignment::Key;
 
@@ -68,6 +69,8 @@ pub enum Inbound {
     Session(SessionId, Box<About>),
     /// Assignments changed.
     Assignments(Update),
+    /// Views of networks changed. They come after the assignments that need them.
+    Views(Vec<NetworkView>),
     /// The session is over, or could not begin.
     Lost {
         /// The manager says that this node is no member; `None`: anything else.
@@ -101,6 +104,7 @@ pub struct Update {
 #[derive(Debug, Default)]
 pub struct Shared {
     reports: Mutex<Reports>,
+    views: Views,
     reported: Notify,
     leaving: Notify,
     /// The goodbye was answered.
@@ -117,6 +121,10 @@ impl Shared {
     /// Has the session say goodbye.
     pub fn leave(&self) {
         self.leaving.notify_one();
+    }
+
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
     }
 
     /// Returns once a manager has taken the goodbye.
@@ -346,13 +354,19 @@ impl Talk {
             let mut set = Set::default();
             let error = loop {
                 let message = stream.message().await.map_err(failed(CALL))?;
-                match set.receive(message.ok_or(Error::Ended { call: CALL })?) {
+                let mut message = message.ok_or(Error::Ended { call: CALL })?;
+                let views = std::mem::take(&mut message.views);
+                match set.receive(message) {
                     Ok(None) => {}
                     Ok(Some(delta)) => {
                         let update = Inbound::Assignments(update(&set, delta));
                         self.inbound.send(update).await.map_err(|_| Error::Stopped)?;
                     }
                     Err(error) => break error,
+                }
+                if !views.is_empty() {
+                    let views = Inbound::Views(readable(views));
+                    self.inbound.send(views).await.map_err(|_| Error::Stopped)?;
                 }
             };
             tracing::warn!(error = %Chain(&error), "asking for the complete assignments again");
@@ -369,7 +383,11 @@ impl Talk {
                 () = self.clock.sleep(period) => false,
                 () = self.shared.leaving.notified() => true,
             };
-            let request = HeartbeatRequest { session: self.id(), applied: Vec::new(), leaving };
+            let applied = self.shared.views.applied().into_iter().map(|(network, version)| {
+                AppliedView { network: network.to_bytes().to_vec().into(), version }
+            });
+            let applied = applied.collect();
+            let request = HeartbeatRequest { session: self.id(), applied, leaving };
             let mut client = self.client.clone();
             // A connection that is dead without saying so is noticed before the node counts as down.
             let patience = period.min(CALL_TIMEOUT);
@@ -451,6 +469,16 @@ impl Talk {
             told = description;
         }
     }
+}
+
+/// The views that this release can read.
+fn readable(views: Vec<shoal_proto::dispatcher::NetworkView>) -> Vec<NetworkView> {
+    let decode = |view: shoal_proto::dispatcher::NetworkView| {
+        codec::decode("network view", &view.view)
+            .inspect_err(|error| tracing::error!(error = %Chain(error), "a view of a network cannot be read"))
+            .ok()
+    };
+    views.into_iter().filter_map(decode).collect()
 }
 
 fn update(set: &Set, delta: Delta) -> Update {

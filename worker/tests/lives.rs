@@ -16,7 +16,8 @@ use shoal_model::cluster::task::{
     RestartHistory, RestartPolicy, SecretReference, Slot, TaskSpec, TaskStatus,
 };
 use shoal_model::cluster::{
-    AssignedTask, Meta, NodeId, Secret, SecretId, SecretSpec, Task, TaskId, TaskState, Version,
+    AssignedTask, ClusterNetworkId, Meta, NetworkView, NodeId, Secret, SecretId, SecretSpec, Task,
+    TaskId, TaskState, Version,
 };
 
 fn id(number: u8) -> TaskId {
@@ -183,6 +184,25 @@ async fn a_digest_that_differs_brings_the_complete_set() {
     lab.manager.assign(&task(2, TaskState::Running), TaskState::Assigned);
     lab.reaches(2, TaskState::Running).await;
     assert_eq!(lab.executor.log(), ["prepare 1", "start 1", "prepare 2", "start 2"]);
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_view_is_put_into_effect_and_said_to_be() {
+    let lab = Lab::running().await;
+    let view = |version| NetworkView {
+        network: ClusterNetworkId::from_bytes([7; 16]),
+        version,
+        data_path_port: 4789,
+        endpoints: Vec::new(),
+        services: Vec::new(),
+    };
+    lab.manager.view(&view(5));
+    until("a heartbeat that says so", || lab.manager.applied() == [5]).await;
+    lab.manager.view(&view(4));
+    lab.manager.view(&view(6));
+    until("a heartbeat that says so", || lab.manager.applied() == [6]).await;
+    assert_eq!(lab.executor.log(), ["prepare 1", "start 1", "network 7 5", "network 7 6"]);
     lab.end().await;
 }
 

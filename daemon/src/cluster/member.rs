@@ -17,9 +17,11 @@ use shoal_model::cluster::NodeId;
 use shoal_model::cluster::node::NodeRole;
 use shoal_worker::agent::{self, View, Worker};
 use shoal_worker::executor::Executor;
+use shoal_worker::networks::Networks;
 use shoal_worker::node_api;
 use tokio::sync::{Notify, watch};
 
+use super::Runner;
 use super::node_api::Listening;
 use super::record::{Directory, Record};
 use super::worker::{Dial, secrets};
@@ -53,6 +55,7 @@ pub(super) struct Member {
     /// Of everything but the manager, which has its own.
     tasks: Tasks,
     executor: Arc<dyn Executor>,
+    networks: Arc<dyn Networks>,
 }
 
 impl std::fmt::Debug for Member {
@@ -82,7 +85,7 @@ impl Member {
         keeper: Keeper,
         record: Record,
         manager: Option<Manager>,
-        executor: Arc<dyn Executor>,
+        runner: Runner,
         api: Option<Listening>,
         around: Around,
     ) -> Result<Arc<Self>, Failure> {
@@ -95,7 +98,8 @@ impl Member {
             secrets: secrets(&keeper, &around.random),
         };
         let ports = agent::Ports {
-            executor: executor.clone(),
+            executor: runner.executor.clone(),
+            networks: runner.networks.clone(),
             connector: Arc::new(Dial(keeper.credentials().clone())),
             clock: around.clock.clone(),
             random: around.random.clone(),
@@ -104,7 +108,7 @@ impl Member {
         };
         let worker = Worker::start(options, ports).await?;
         if let Some(Listening { listener, .. }) = api {
-            node_api::serve(listener, keeper.credentials(), executor.clone(), &tasks);
+            node_api::serve(listener, keeper.credentials(), runner.executor.clone(), &tasks);
         }
         let view = worker.view();
         let renew = Arc::new(Notify::new());
@@ -124,7 +128,8 @@ impl Member {
             view,
             manager: watch::Sender::new(manager.map(Arc::new)),
             tasks: tasks.clone(),
-            executor,
+            executor: runner.executor,
+            networks: runner.networks,
         });
         tasks.spawn(TaskKind::Certificates, Arc::clone(&member).follow_managers(renew));
         let published =
@@ -286,7 +291,7 @@ impl Member {
                 first = first.and(Err(error));
             }
         }
-        first
+        first.and(self.networks.leave_all().await)
     }
 }
 

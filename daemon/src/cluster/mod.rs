@@ -9,6 +9,7 @@ mod events;
 mod found;
 mod member;
 mod node_api;
+mod overlays;
 mod port;
 mod record;
 mod status;
@@ -31,9 +32,11 @@ use shoal_model::cluster::node::{ManagerAddress, NodeRole};
 use shoal_model::cluster::request::{Init, Join};
 use shoal_model::error::{Chain, ErrorKind, Fact, Failure, Unfit};
 use shoal_worker::executor::Executor;
+use shoal_worker::networks::Networks;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub(crate) use found::FEATURE_LEVEL;
+pub(crate) use overlays::HostOverlays;
 pub(crate) use port::HostCluster;
 
 use member::{Around, Member, start_manager};
@@ -46,15 +49,22 @@ const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// A bootstrapped manager leads well within this time.
 const LEAD_WAIT: Duration = Duration::from_secs(10);
 
-/// Makes the executor once the node's id is known, and where its node API listens.
-pub(crate) type MakeExecutor =
-    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Arc<dyn Executor> + Send + Sync>;
+/// What runs tasks and networks of the cluster on this host.
+#[derive(Clone)]
+pub(crate) struct Runner {
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) networks: Arc<dyn Networks>,
+}
+
+/// Makes it once the node's id is known, and where its node API listens.
+pub(crate) type MakeRunner =
+    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Runner + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
     around: Around,
     files: NodeFiles,
-    make_executor: MakeExecutor,
+    make_runner: MakeRunner,
     tasks: Tasks,
     current: Mutex<Current>,
     /// One change at a time.
@@ -99,7 +109,7 @@ impl Host {
         disk: SharedDisk,
         tasks: Tasks,
         events: Bus,
-        make_executor: MakeExecutor,
+        make_runner: MakeRunner,
     ) -> Result<Arc<Self>, Failure> {
         let directory = Directory::new(data_root, disk.clone());
         directory.make()?;
@@ -107,7 +117,7 @@ impl Host {
         let host = Arc::new(Self {
             around: Around { clock, random, disk, directory, events },
             files,
-            make_executor,
+            make_runner,
             tasks,
             current: Mutex::new(Current::Inactive),
             change: Semaphore::new(1),
@@ -229,8 +239,8 @@ impl Host {
         let around = self.around.clone();
         let api = node_api::listen(&mut record, &around.directory).await?;
         let address = api.as_ref().map(|api| api.advertise);
-        let executor = (self.make_executor)(keeper.credentials().identity().node, address);
-        Member::start(keeper, record, manager, executor, api, around).await
+        let runner = (self.make_runner)(keeper.credentials().identity().node, address);
+        Member::start(keeper, record, manager, runner, api, around).await
     }
 
     async fn run(&self, keeper: Keeper, mut record: Record) -> Result<Current, Failure> {

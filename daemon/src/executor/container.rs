@@ -214,7 +214,8 @@ fn attach(task: &Task, networks: &[std::sync::Arc<ClusterNetwork>], container: &
                 std::net::IpAddr::V6(address) => Some(address),
                 std::net::IpAddr::V4(_) => None,
             }),
-            aliases: attachment.aliases.clone(),
+            // Aliases are names of the service, which the view tells.
+            aliases: Vec::new(),
             driver_opts: attachment.driver_opts.clone(),
             ..EndpointSpec::default()
         };

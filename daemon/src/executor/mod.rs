@@ -2,6 +2,7 @@
 
 mod container;
 mod files;
+mod network;
 mod pull;
 
 use std::collections::BTreeMap;
@@ -32,11 +33,18 @@ use crate::ports::HostImages;
 use files::TaskFiles;
 use pull::Puller;
 
+/// Longest wait for the view of a task's network.
+const VIEW_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks whether it came.
+const VIEW_LOOK: Duration = Duration::from_millis(20);
+
 /// The executor of this host.
 #[derive(Debug)]
 pub(crate) struct HostExecutor {
     engine: Engine,
     puller: Puller,
+    networks: shoal_netoverlay::Networks,
+    clock: shoal_base::SharedClock,
     files: TaskFiles,
     node: NodeId,
     description: NodeDescription,
@@ -44,18 +52,26 @@ pub(crate) struct HostExecutor {
     known: Mutex<BTreeMap<TaskId, ContainerId>>,
 }
 
+/// What tasks run on.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) images: Arc<HostImages>,
+    pub(crate) networks: shoal_netoverlay::Networks,
+    pub(crate) clock: shoal_base::SharedClock,
+}
+
 impl HostExecutor {
     pub(crate) fn new(
-        engine: Engine,
-        images: Arc<HostImages>,
+        parts: Parts,
         exec_root: &std::path::Path,
         node: NodeId,
         description: NodeDescription,
-        clock: shoal_base::SharedClock,
     ) -> Self {
-        let puller = Puller::new(images, clock);
+        let Parts { engine, images, networks, clock } = parts;
+        let puller = Puller::new(images, clock.clone());
         let files = TaskFiles::new(exec_root);
-        Self { engine, puller, files, node, description, known: Mutex::default() }
+        let known = Mutex::default();
+        Self { engine, puller, networks, clock, files, node, description, known }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
@@ -101,6 +117,26 @@ impl HostExecutor {
             .filter(|one| one.labels.get("com.docker.swarm.node.id") == Some(&node))
             .filter_map(|one| Some((TaskId::parse(one.labels.get(container::TASK_ID)?)?, one.id)))
             .collect())
+    }
+
+    /// Makes the networks of a task known on this host. What is made in the kernel follows their views, which come
+    /// right behind the task.
+    async fn make_networks(&self, work: &Work) -> Result<(), Failure> {
+        let overlays = work.networks.iter().filter(|network| network::is_overlay(network));
+        for network in overlays {
+            let known = self.networks.define_overlay(network::definition(network)?).await?;
+            let deadline = self.clock.monotonic() + VIEW_WAIT;
+            while !self.networks.has_view(&known.id) {
+                if self.clock.monotonic() > deadline {
+                    return Err(Failure::new(
+                        ErrorKind::Unavailable,
+                        format!("no manager told who is on network `{}`", network.spec.name),
+                    ));
+                }
+                self.clock.sleep(VIEW_LOOK).await;
+            }
+        }
+        Ok(())
     }
 
     async fn required(&self, task: TaskId) -> Result<ContainerDetails, Failure> {
@@ -182,12 +218,7 @@ impl Executor for HostExecutor {
         if let Some(details) = self.container(id).await? {
             return Ok(found(&details));
         }
-        if let Some(network) = work.networks.iter().find(|network| !network.predefined) {
-            return Err(Failure::not_implemented(format!(
-                "network `{}`: overlay networks are not implemented by Shoal yet",
-                network.spec.name
-            )));
-        }
+        self.make_networks(&work).await?;
         self.puller.pull(&work.task.spec).await?;
         let files = self.files.clone();
         let (work, shown) = blocking::run("write files of a task", move || {

@@ -20,10 +20,16 @@ use shoal_engine::networking::{
 use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::dns::{Dns, Service};
+use shoal_netoverlay::endpoint;
+use shoal_netoverlay::network::{Driver, Network, NetworkSpec};
 use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
 
 /// Name of the network that a plain container joins.
 const DEFAULT_NETWORK: &str = "bridge";
+/// Docker's name of the bridge that leads members of overlay networks outside.
+const GATEWAY_BRIDGE: &str = "docker_gwbridge";
+const INTER_CONTAINER: &str = "com.docker.network.bridge.enable_icc";
+const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 
 #[derive(Debug, Clone)]
 struct Wish {
@@ -72,7 +78,11 @@ impl HostNetworking {
         request
     }
 
-    fn sandbox_request(&self, request: &AttachRequest) -> Result<SandboxRequest, Failure> {
+    fn sandbox_request(
+        &self,
+        request: &AttachRequest,
+        gateway: Option<NetworkId>,
+    ) -> Result<SandboxRequest, Failure> {
         let mut endpoints = Vec::new();
         for endpoint in &request.endpoints {
             let network = self.networks.resolve(&endpoint.network)?;
@@ -80,11 +90,46 @@ impl HostNetworking {
                 endpoints.push((network.id.clone(), convert::endpoint_request(&endpoint.spec)?));
             }
         }
+        if let Some(gateway) = gateway {
+            endpoints.push((gateway, endpoint::EndpointRequest::default()));
+        }
         Ok(SandboxRequest {
             id: SandboxId::parse(request.container.as_str())?,
             endpoints,
             ports: convert::port_requests(&request.ports, request.publish_all, &request.exposed)?,
         })
+    }
+
+    /// Whether a container's way out is a bridge beside its networks: overlay networks have none of their own.
+    fn needs_gateway(&self, request: &AttachRequest) -> bool {
+        let networks =
+            request.endpoints.iter().filter_map(|wish| self.networks.resolve(&wish.network).ok());
+        let networks: Vec<_> =
+            networks.filter(|network| network.spec.driver.has_endpoints()).collect();
+        let leads_out =
+            |network: &Network| network.spec.driver != Driver::Overlay && !network.spec.internal;
+        let is_open =
+            |network: &Network| network.spec.driver == Driver::Overlay && !network.spec.internal;
+        networks.iter().any(|network| is_open(network))
+            && !networks.iter().any(|network| leads_out(network))
+    }
+
+    /// The bridge by which members of overlay networks reach outside, and nobody each other.
+    async fn gateway_bridge(&self) -> Result<NetworkId, Failure> {
+        if let Ok(network) = self.networks.resolve(GATEWAY_BRIDGE) {
+            return Ok(network.id.clone());
+        }
+        let options = [(INTER_CONTAINER, "false"), (MASQUERADE, "true")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let spec = NetworkSpec { options, ..NetworkSpec::bridge(GATEWAY_BRIDGE) };
+        match self.networks.create_network(spec).await {
+            Ok(network) => Ok(network.id.clone()),
+            // Two tasks came at once.
+            Err(shoal_netoverlay::Error::NetworkExists { .. }) => {
+                Ok(self.networks.resolve(GATEWAY_BRIDGE)?.id.clone())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Settings of a container whose sandbox is `sandbox`; `None`: it has none of its own.
@@ -132,7 +177,7 @@ impl HostNetworking {
             return Ok(Vec::new());
         }
         let mut upstreams = Vec::new();
-        if names::leads_outside(settings) {
+        if names::leads_outside(settings) || self.needs_gateway(request) {
             let wanted = convert::or_default(&request.dns, &self.dns);
             upstreams = names::resolver(&wanted)?.1;
         }
@@ -173,7 +218,12 @@ impl HostNetworking {
                 tracing::warn!(sandbox = %id, %network, error, "half-made connection not mended");
             }
         };
-        for network in joined.iter().filter(|network| !wanted.contains_key(*network)) {
+        let gateway = self.networks.resolve(GATEWAY_BRIDGE).ok().map(|network| network.id.clone());
+        let gateway = gateway.filter(|_| self.needs_gateway(request));
+        let superfluous = |network: &&NetworkId| {
+            !wanted.contains_key(*network) && gateway.as_ref() != Some(*network)
+        };
+        for network in joined.iter().filter(superfluous) {
             let left = self.networks.disconnect(id.clone(), network.clone()).await;
             report(left.map_err(Failure::from), network);
         }
@@ -228,7 +278,9 @@ impl Networking for HostNetworking {
             self.remember(request, &settings);
             return Ok(Attached { settings, descriptors: Vec::new() });
         }
-        let sandbox = self.networks.attach(self.sandbox_request(&request)?).await?;
+        let gateway =
+            if self.needs_gateway(&request) { Some(self.gateway_bridge().await?) } else { None };
+        let sandbox = self.networks.attach(self.sandbox_request(&request, gateway)?).await?;
         let attached = self.finish(request, &sandbox).await;
         if attached.is_err() {
             self.names.remove(&sandbox.id);

@@ -32,6 +32,16 @@ impl HostNetworks {
         self.engine.events().publish(EventKind::Network, action, network.id.as_str(), attributes);
     }
 
+    /// A network of this host alone: those of the cluster are a manager's to show and to remove.
+    fn local(&self, name: &str) -> Result<std::sync::Arc<network::Network>, Failure> {
+        let network = self.networks.resolve(name)?;
+        if is_of_cluster(&network) {
+            let error = shoal_netoverlay::Error::NoSuchNetwork { name: name.to_owned() };
+            return Err(error.into());
+        }
+        Ok(network)
+    }
+
     /// A refusal because of members names them as dockerd does, where the network side knows ids only.
     fn with_members(&self, failure: Failure, network: &network::Network) -> Failure {
         let name = &network.spec.name;
@@ -59,6 +69,7 @@ impl HostNetworks {
 impl Networks for HostNetworks {
     async fn list(&self, filters: NetworkFilters) -> Result<Vec<Network>, Failure> {
         let mut networks = self.networks.list();
+        networks.retain(|network| !is_of_cluster(network));
         networks.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
         let fits = |network: &&std::sync::Arc<network::Network>| {
             fits(&filters, network)
@@ -77,7 +88,7 @@ impl Networks for HostNetworks {
     }
 
     async fn inspect(&self, name: &str) -> Result<NetworkDetails, Failure> {
-        let network = self.networks.resolve(name)?;
+        let network = self.local(name)?;
         let mut members = BTreeMap::new();
         for container in self.engine.members_of_network(&network.spec.name) {
             let Some(endpoint) = container.network.endpoints.get(&network.spec.name) else {
@@ -98,7 +109,7 @@ impl Networks for HostNetworks {
     }
 
     async fn remove(&self, name: &str) -> Result<(), Failure> {
-        let network = self.networks.resolve(name)?;
+        let network = self.local(name)?;
         let removed = self.networks.remove_network(network.id.clone()).await;
         removed.map_err(|error| self.with_members(error.into(), &network))?;
         self.publish("destroy", &network);
@@ -127,6 +138,7 @@ impl Networks for HostNetworks {
         for network in self.networks.list() {
             let name = &network.spec.name;
             if PREDEFINED.contains(&name.as_str())
+                || is_of_cluster(&network)
                 || self.is_used(&network)
                 || !filters.matches(network.created, &network.spec.labels)
             {
@@ -144,6 +156,10 @@ impl Networks for HostNetworks {
         }
         Ok(pruned)
     }
+}
+
+fn is_of_cluster(network: &network::Network) -> bool {
+    network.spec.driver == Driver::Overlay
 }
 
 fn fits(filters: &NetworkFilters, network: &network::Network) -> bool {

@@ -178,7 +178,11 @@ impl Control {
 
     /// Creates a service. Gives warnings too.
     pub async fn create_service(&self, spec: ServiceSpec) -> Result<(ServiceId, Vec<String>)> {
-        let id = self.create(|txn, ids| services::create(txn, ids, spec.clone())).await?;
+        let create = |txn: &mut Txn, ids: &mut dyn Ids| {
+            let id = services::create(txn, ids, spec.clone())?;
+            services::check_implemented(&spec).map(|()| id)
+        };
+        let id = self.create(create).await?;
         Ok((id, Vec::new()))
     }
 
@@ -189,7 +193,11 @@ impl Control {
         version: Version,
         request: ServiceUpdate,
     ) -> Result<Vec<String>> {
-        self.update(|txn| services::update(txn, reference, version, request.clone())).await?;
+        let change = |txn: &mut Txn| {
+            services::update(txn, reference, version, request.clone())?;
+            if request.rollback { Ok(()) } else { services::check_implemented(&request.spec) }
+        };
+        self.update(change).await?;
         Ok(Vec::new())
     }
 

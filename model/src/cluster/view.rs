@@ -60,7 +60,7 @@ pub struct ViewService {
 /// Source: moby `libnetwork/netutils` GenerateMACFromIP.
 pub fn mac_of(addresses: &[IpPrefix]) -> [u8; 6] {
     let ipv4 = addresses.iter().find(|prefix| prefix.address.is_ipv4());
-    let [a, b, c, d] = match ipv4.or(addresses.first()).map(|prefix| prefix.address) {
+    let [a, b, c, d] = match ipv4.or_else(|| addresses.first()).map(|prefix| prefix.address) {
         Some(IpAddr::V4(address)) => Ipv4Addr::octets(&address),
         Some(IpAddr::V6(address)) => {
             let [.., a, b, c, d] = Ipv6Addr::octets(&address);

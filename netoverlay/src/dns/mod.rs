@@ -6,6 +6,7 @@
 //!
 //! [`message`] and [`view`] are pure; [`sockets`] and [`forward`] are effects; [`server`] joins them.
 
+pub mod cluster;
 pub mod forward;
 pub mod message;
 pub mod server;
@@ -14,6 +15,7 @@ pub mod view;
 
 use std::net::Ipv4Addr;
 
+pub use cluster::ClusterNames;
 pub use server::{Dns, Service};
 
 /// Where the name server answers in a sandbox.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use shoal_model::NetworkId;
 
+use super::cluster::ClusterNames;
 use super::message::{Answer, Kind, Query, pointer_address};
 use crate::sandbox::SandboxId;
 
@@ -40,6 +41,8 @@ pub struct View {
     sandboxes: BTreeMap<SandboxId, Vec<Membership>>,
     /// By network and lower-case name.
     names: BTreeMap<(NetworkId, String), Vec<SandboxId>>,
+    /// Names on networks of the cluster; they come before those of sandboxes of this host.
+    cluster: BTreeMap<NetworkId, ClusterNames>,
 }
 
 impl View {
@@ -73,6 +76,14 @@ impl View {
         }
     }
 
+    /// Sets the names on a network of the cluster; `None`: it has none any more.
+    pub fn set_cluster(&mut self, network: NetworkId, names: Option<ClusterNames>) {
+        match names {
+            Some(names) => self.cluster.insert(network, names),
+            None => self.cluster.remove(&network),
+        };
+    }
+
     /// Answers a sandbox. Several owners of a name come in turns, by the query's id.
     ///
     /// Source: moby `libnetwork/sandbox.go` ResolveName: the first network that knows the name answers.
@@ -83,6 +94,14 @@ impl View {
             return name.map_or(Found::Unknown, |name| Found::Answers(vec![Answer::Name(name)]));
         }
         for membership in own {
+            if let Some(addresses) = self.of_cluster(membership, &query.name) {
+                let wanted = addresses.iter().filter(|address| match query.kind {
+                    Kind::A => address.is_ipv4(),
+                    Kind::Aaaa => address.is_ipv6(),
+                    Kind::Pointer | Kind::Other(_) => false,
+                });
+                return Found::Answers(in_turns(query, wanted.copied().map(Answer::Address)));
+            }
             let owners = self.owners(membership, &query.name);
             if owners.is_empty() {
                 continue;
@@ -91,21 +110,25 @@ impl View {
                 let joined = self.sandboxes.get(owner)?;
                 joined.iter().find(|other| other.network == membership.network)
             });
-            let mut answers: Vec<Answer> = there
+            let answers = there
                 .filter_map(|member| match query.kind {
                     Kind::A => member.ipv4.map(IpAddr::V4),
                     Kind::Aaaa => member.ipv6.map(IpAddr::V6),
                     Kind::Pointer | Kind::Other(_) => None,
                 })
-                .map(Answer::Address)
-                .collect();
-            if !answers.is_empty() {
-                let turn = usize::from(query.id) % answers.len();
-                answers.rotate_left(turn);
-            }
-            return Found::Answers(answers);
+                .map(Answer::Address);
+            return Found::Answers(in_turns(query, answers));
         }
         Found::Unknown
+    }
+
+    fn of_cluster(&self, membership: &Membership, name: &str) -> Option<&[IpAddr]> {
+        let known = &self.cluster.get(&membership.network)?.names;
+        let name = name.to_ascii_lowercase();
+        let suffix = format!(".{}", membership.network_name.to_ascii_lowercase());
+        let found = known.get(&name);
+        let found = found.or_else(|| known.get(name.strip_suffix(&suffix)?));
+        found.map(Vec::as_slice)
     }
 
     fn owners(&self, membership: &Membership, name: &str) -> &[SandboxId] {
@@ -123,6 +146,10 @@ impl View {
 
     fn pointer(&self, own: &[Membership], address: IpAddr) -> Option<String> {
         own.iter().find_map(|membership| {
+            let of_cluster = self.cluster.get(&membership.network);
+            if let Some(name) = of_cluster.and_then(|names| names.pointers.get(&address)) {
+                return Some(format!("{name}.{}", membership.network_name));
+            }
             let on_network = self
                 .sandboxes
                 .values()
@@ -136,6 +163,16 @@ impl View {
             Some(format!("{name}.{}", membership.network_name))
         })
     }
+}
+
+/// The answers, each first in its turn.
+fn in_turns(query: &Query, answers: impl Iterator<Item = Answer>) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = answers.collect();
+    if !answers.is_empty() {
+        let turn = usize::from(query.id) % answers.len();
+        answers.rotate_left(turn);
+    }
+    answers
 }
 
 #[cfg(test)]
@@ -190,6 +227,26 @@ mod tests {
         view.remove(&id("b"));
         assert_eq!(ask(&view, "a", "db", 1), Found::Unknown);
         assert_eq!(ask(&view, "a", "alias", 1), addresses(&[[10, 1, 0, 2]]));
+    }
+
+    #[test]
+    fn names_of_the_cluster_come_first() {
+        let mut view = View::default();
+        view.set(&id("a"), vec![member(1, &["web.1", "web"], 11)]);
+        let network = NetworkId::from_bytes([1; 32]);
+        let names = ClusterNames {
+            names: BTreeMap::from([("web".to_owned(), vec![[10, 1, 0, 2].into()])]),
+            pointers: BTreeMap::from([([10, 1, 0, 2].into(), "web".to_owned())]),
+        };
+        view.set_cluster(network.clone(), Some(names));
+        assert_eq!(ask(&view, "a", "WEB", 1), addresses(&[[10, 1, 0, 2]]));
+        assert_eq!(ask(&view, "a", "web.net1", 1), addresses(&[[10, 1, 0, 2]]));
+        assert_eq!(ask(&view, "a", "web", 28), addresses(&[]));
+        assert_eq!(ask(&view, "a", "web.1", 1), addresses(&[[10, 1, 0, 11]]));
+        let pointer = Found::Answers(vec![Answer::Name("web.Net1".to_owned())]);
+        assert_eq!(ask(&view, "a", "2.0.1.10.in-addr.arpa", 12), pointer);
+        view.set_cluster(network, None);
+        assert_eq!(ask(&view, "a", "web", 1), addresses(&[[10, 1, 0, 11]]));
     }
 
     #[test]

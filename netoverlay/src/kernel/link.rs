@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, IpVlanFlags,
-    IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, State,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, InfoVxlan,
+    IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, State,
 };
 
 use super::socket::{Acknowledge, Error, Message, Socket, flag};
@@ -214,6 +214,58 @@ pub fn create_vlan(name: &str, below: u32, number: u16) -> Message {
         ]),
     ];
     message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+/// What is asked of a new VXLAN link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan<'a> {
+    /// Name of the link.
+    pub name: &'a str,
+    /// VXLAN id.
+    pub vni: u32,
+    /// UDP port.
+    pub port: u16,
+    /// Largest packet inside, bytes.
+    pub mtu: u32,
+    /// What carries it is IPv6.
+    pub over_ipv6: bool,
+}
+
+/// Creates a VXLAN link, down, that learns nothing, floods nothing, and answers for the neighbours it is told of.
+pub fn create_vxlan(wanted: &Vxlan<'_>) -> Message {
+    let mut data = vec![
+        InfoVxlan::Id(wanted.vni),
+        InfoVxlan::Port(wanted.port),
+        InfoVxlan::Learning(false),
+        InfoVxlan::Proxy(true),
+    ];
+    if wanted.over_ipv6 {
+        data.push(InfoVxlan::Group6(std::net::Ipv6Addr::UNSPECIFIED));
+    }
+    let mut link = empty(0);
+    link.attributes = vec![
+        LinkAttribute::IfName(wanted.name.to_owned()),
+        LinkAttribute::Mtu(wanted.mtu),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vxlan),
+            LinkInfo::Data(InfoData::Vxlan(data)),
+        ]),
+    ];
+    message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &link)
+}
+
+/// Moves a link to another namespace.
+pub fn move_to(index: u32, namespace: BorrowedFd<'_>) -> Message {
+    let mut link = empty(index);
+    link.attributes = vec![LinkAttribute::NetNsFd(namespace.as_raw_fd())];
+    message(SET_LINK, 0, &link)
+}
+
+/// Makes a link a port of a bridge.
+pub fn set_master(index: u32, bridge: u32) -> Message {
+    let mut link = empty(index);
+    link.attributes = vec![LinkAttribute::Controller(bridge)];
+    message(SET_LINK, 0, &link)
 }
 
 /// Sets a link up.

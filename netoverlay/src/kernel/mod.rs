@@ -12,6 +12,7 @@
 pub mod conntrack;
 pub mod link;
 pub mod namespace;
+pub mod neighbour;
 pub mod nft;
 pub mod port;
 pub mod route;

@@ -85,7 +85,8 @@ impl Inner {
             self.publish(sandbox)?;
         }
         self.start_relays(live)?;
-        self.settle(&live.sandbox, &live.sandbox.endpoints, &mut namespace)
+        self.settle(&live.sandbox, &live.sandbox.endpoints, &mut namespace)?;
+        self.balance_if_overlay(&live.sandbox)
     }
 
     /// Gives addresses on a network. `None`: the network needs no endpoint in the kernel.
@@ -134,6 +135,10 @@ impl Inner {
             let known = Arc::clone(&self.state().entry(&endpoint.network)?.network);
             if let Some(options) = &known.parent {
                 create.push(self.member_link(&known, options, endpoint, namespace)?);
+                continue;
+            }
+            if let Some(options) = known.overlay {
+                self.wire_overlay(&known, options, endpoint, namespace)?;
                 continue;
             }
             let (bridge_index, options) = self.bridge_of(&endpoint.network)?;
@@ -202,12 +207,20 @@ impl Inner {
         let mut wait = SETTLE_LOOK;
         for endpoint in endpoints.iter().filter(|endpoint| !endpoint.on_parent) {
             let name = endpoint.host_interface();
-            let (_, options) = self.bridge_of(&endpoint.network)?;
+            let bridge = match endpoint.in_overlay {
+                true => None,
+                false => Some(self.bridge_of(&endpoint.network)?.1.name),
+            };
             loop {
                 // In this order: the bridge has a carrier once its first port has one.
-                let outside = is_up(&mut self.host.route(), &name)?;
-                let bridge = is_up(&mut self.host.route(), &options.name)?;
-                if outside && bridge && is_up(namespace.route(), &endpoint.interface)? {
+                let outside = match &bridge {
+                    Some(bridge) => {
+                        is_up(&mut self.host.route(), &name)?
+                            && is_up(&mut self.host.route(), bridge)?
+                    }
+                    None => self.is_overlay_up(endpoint)?,
+                };
+                if outside && is_up(namespace.route(), &endpoint.interface)? {
                     break;
                 }
                 if clock.monotonic() > deadline {
@@ -326,7 +339,15 @@ impl Inner {
         self.set_routes(&live.sandbox, &mut namespace)?;
         self.republish(live)?;
         self.settle(&live.sandbox, std::slice::from_ref(endpoint), &mut namespace)?;
+        self.balance_if_overlay(&live.sandbox)?;
         self.store.write_sandbox(&live.sandbox)
+    }
+
+    fn balance_if_overlay(&self, sandbox: &Sandbox) -> Result<(), Error> {
+        if sandbox.endpoints.iter().any(|endpoint| endpoint.in_overlay) {
+            self.balance_sandbox(&sandbox.id)?;
+        }
+        Ok(())
     }
 
     pub(super) fn open_namespace(&self, sandbox: &Sandbox) -> Result<Namespace, Error> {

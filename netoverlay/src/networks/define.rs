@@ -32,12 +32,14 @@ impl Inner {
             }
             let network = match driver {
                 Driver::Bridge => self.default_bridge(known.as_ref())?,
-                Driver::Host | Driver::Null | Driver::Macvlan | Driver::Ipvlan => {
-                    known.clone().unwrap_or_else(|| {
-                        let spec = NetworkSpec { driver, ipv4: true, ..NetworkSpec::bridge(name) };
-                        self.new_network(spec, Vec::new(), None)
-                    })
-                }
+                Driver::Host
+                | Driver::Null
+                | Driver::Macvlan
+                | Driver::Ipvlan
+                | Driver::Overlay => known.clone().unwrap_or_else(|| {
+                    let spec = NetworkSpec { driver, ipv4: true, ..NetworkSpec::bridge(name) };
+                    self.new_network(spec, Vec::new(), None)
+                }),
             };
             if known.as_ref() != Some(&network) {
                 self.store.write_network(&network)?;
@@ -107,12 +109,20 @@ impl Inner {
         bridge: Option<BridgeOptions>,
     ) -> Network {
         let id = NetworkId::from_bytes(bytes32(&*self.ports.random));
-        Network { id, created: self.ports.clock.now(), spec, pools, bridge, parent: None }
+        Network {
+            id,
+            created: self.ports.clock.now(),
+            spec,
+            pools,
+            bridge,
+            parent: None,
+            overlay: None,
+        }
     }
 
     pub(super) fn create_network(&self, spec: NetworkSpec) -> Result<Arc<Network>, Error> {
         check_name(&spec.name)?;
-        if !spec.driver.has_endpoints() {
+        if !spec.driver.has_endpoints() || spec.driver == Driver::Overlay {
             return Err(Error::UnknownDriver { driver: spec.driver.as_str().to_owned() });
         }
         let pools = self.complete_pools(&spec)?;

@@ -44,7 +44,10 @@ impl Inner {
         self.store.remove_sandbox(&id)?;
         std::mem::take(&mut live.relays).into_values().for_each(Relay::stop);
         live.reserved.clear();
+        self.forget_balance(&id);
         if !live.sandbox.endpoints.is_empty() {
+            let overlays = live.sandbox.endpoints.iter().filter(|one| one.in_overlay);
+            let overlays: Vec<NetworkId> = overlays.map(|one| one.network.clone()).collect();
             let mut state = self.state();
             for endpoint in &live.sandbox.endpoints {
                 state.leave(endpoint);
@@ -52,6 +55,13 @@ impl Inner {
             state.dying.append(&mut live.sandbox.endpoints);
             drop(state);
             self.buried.wake();
+            // The sandbox is gone whatever comes of this; the next start tries again.
+            for network in overlays {
+                if let Err(error) = self.vacate(&network) {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::warn!(%network, error, "overlay network not wholly removed");
+                }
+            }
         }
         Ok(())
     }
@@ -60,6 +70,9 @@ impl Inner {
     pub(super) fn unwire(&self, sandbox: &Sandbox, endpoints: &[&Endpoint]) -> Result<(), Error> {
         let pairs = endpoints.iter().filter(|endpoint| !endpoint.on_parent);
         let failures = pairs.filter_map(|endpoint| {
+            if endpoint.in_overlay {
+                return self.unwire_overlay(endpoint).err();
+            }
             self.host.remove_link(&endpoint.host_interface()).err().map(|source| Error::Link {
                 sandbox: sandbox.id.clone(),
                 step: "remove a veth pair",
@@ -91,6 +104,10 @@ impl Inner {
         let endpoint = live.sandbox.endpoints.remove(position);
         let rest = self.after_leaving(live);
         self.state().release(&endpoint);
+        if endpoint.in_overlay {
+            self.vacate(network)?;
+            self.balance_sandbox(id)?;
+        }
         rest?;
         Ok(live.sandbox.clone())
     }

@@ -10,6 +10,7 @@ mod bury;
 mod define;
 mod detach;
 mod host;
+pub(crate) mod overlay;
 mod parents;
 mod publish;
 mod relay;
@@ -27,9 +28,11 @@ use shoal_base::random::{SharedRandom, bytes32};
 use shoal_base::tasks::Tasks;
 use shoal_base::{SharedClock, SharedDisk, blocking};
 use shoal_model::NetworkId;
+use shoal_model::cluster::{NetworkView, NodeId};
 
 use self::bury::Buried;
 use self::host::Host;
+use self::overlay::Overlays;
 use self::spare::Spares;
 use self::state::{Slot, State};
 use crate::endpoint::EndpointRequest;
@@ -71,6 +74,7 @@ struct Inner {
     spares: Arc<Spares>,
     buried: Buried,
     state: Mutex<State>,
+    overlays: Mutex<Overlays>,
     /// Another program's table drops forwarded packets and has our accept.
     admitting: AtomicBool,
     /// The daemon ends and leaves nothing in others' tables.
@@ -90,7 +94,7 @@ impl Networks {
             let store = Store::open(ports.disk.clone(), &settings.data_root, &settings.exec_root)?;
             let host = Host::open(&settings.table)?;
             let spares = Arc::default();
-            let (buried, state) = Default::default();
+            let (buried, state, overlays) = Default::default();
             let (admitting, left, reported) = Default::default();
             let inner = Inner {
                 settings,
@@ -100,11 +104,13 @@ impl Networks {
                 spares,
                 buried,
                 state,
+                overlays,
                 admitting,
                 left,
                 reported,
             };
             inner.load_networks()?;
+            inner.load_views()?;
             Ok::<_, Error>(inner)
         })
         .await??;
@@ -142,6 +148,40 @@ impl Networks {
     /// Bad or taken name, bad options, overlapping subnets, or the kernel's refusal.
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<Arc<Network>, Error> {
         self.run("create a network", move |inner| inner.create_network(spec)).await
+    }
+
+    /// Makes a network of the cluster known on this node; nothing is made in the kernel before the first endpoint.
+    ///
+    /// # Errors
+    /// A name that another network of this host has.
+    pub async fn define_overlay(&self, network: Network) -> Result<Arc<Network>, Error> {
+        self.run("define an overlay network", move |inner| inner.define_overlay(network)).await
+    }
+
+    /// Puts the view of a network of the cluster into effect; `node` is this node.
+    ///
+    /// # Errors
+    /// The kernel's refusal; doing it again goes on.
+    pub async fn apply_view(&self, view: Arc<NetworkView>, node: NodeId) -> Result<(), Error> {
+        self.run("apply a view", move |inner| inner.apply_view(view, node)).await
+    }
+
+    /// Whether this node was told of a network of the cluster: endpoints can be made then.
+    pub fn has_view(&self, network: &NetworkId) -> bool {
+        self.inner.has_view(network)
+    }
+
+    /// The views in effect.
+    pub fn views(&self) -> Vec<Arc<NetworkView>> {
+        self.inner.views()
+    }
+
+    /// Forgets a network of the cluster, now or with its last endpoint; an unknown one is fine.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn leave_overlay(&self, network: NetworkId) -> Result<(), Error> {
+        self.run("leave an overlay network", move |inner| inner.leave_overlay(&network)).await
     }
 
     /// Removes a network without endpoints.

@@ -49,6 +49,10 @@ impl Inner {
             self.store.remove_sandbox(&id)?;
         }
         self.sweep(&restored)?;
+        if let Err(error) = self.repair_overlays() {
+            let error = shoal_model::error::Chain(&error).to_string();
+            tracing::warn!(error, "overlay networks not wholly restored");
+        }
         Ok(restored)
     }
 
@@ -140,7 +144,7 @@ impl Inner {
         })?;
         let (there, missing): (Vec<&Endpoint>, Vec<&Endpoint>) =
             sandbox.endpoints.iter().partition(|endpoint| {
-                if endpoint.on_parent {
+                if endpoint.on_parent || endpoint.in_overlay {
                     inside.iter().any(|link| link.name == endpoint.interface)
                 } else {
                     links.contains(endpoint.host_interface().as_str())
@@ -207,6 +211,9 @@ impl Inner {
                     let error = shoal_model::error::Chain(&error).to_string();
                     tracing::warn!(network = network.spec.name, error, "parent link not made");
                 }
+            }
+            if network.overlay.is_some() {
+                continue;
             }
             let index = self.host.ensure_bridge(&network)?;
             if let Ok(entry) = self.state().entry(&network.id) {

@@ -17,6 +17,7 @@ use crate::parent::ParentOptions;
 use crate::plan::networks::BridgeView;
 use crate::plan::ports::{Protocol, PublishedPort};
 use crate::sandbox::{Sandbox, SandboxId};
+use crate::subnet::Subnet;
 
 /// A sandbox with what this process holds for it.
 #[derive(Debug)]
@@ -90,7 +91,9 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn add_network(&mut self, network: Network) {
-        let leases = network.pools.iter().map(|pool| {
+        // The cluster gives the addresses of overlay networks.
+        let own = network.pools.iter().filter(|_| network.overlay.is_none());
+        let leases = own.map(|pool| {
             let auxiliary = pool.auxiliary.values().copied();
             Addresses::new(pool.subnet, pool.range, auxiliary.chain([pool.gateway]))
         });
@@ -162,11 +165,13 @@ impl State {
                 }
             }
         }
-        let [ipv4, ipv6] = leased;
+        let [ipv4, ipv6] =
+            if network.overlay.is_some() { given(&network, request)? } else { leased };
         let shares_mac = network.spec.driver == Driver::Ipvlan;
         let routes_by_link = network.parent.as_ref().is_some_and(ParentOptions::routes_by_link);
         let gateway = |is_ipv4| {
-            let leads_outside = !network.spec.internal && !routes_by_link;
+            let leads_outside =
+                !network.spec.internal && !routes_by_link && network.overlay.is_none();
             let pool = network.pool(is_ipv4).filter(|_| leads_outside);
             pool.map(|pool| pool.gateway)
         };
@@ -194,6 +199,7 @@ impl State {
             interface,
             gateway_priority: request.gateway_priority,
             on_parent: network.parent.is_some(),
+            in_overlay: network.overlay.is_some(),
             routes_by_link: routes_by_link && !network.spec.internal,
         })
     }
@@ -240,6 +246,24 @@ impl Entry {
             }
         }
     }
+}
+
+/// The addresses that the cluster gave, with the prefixes of the network's subnets.
+fn given(network: &Network, request: &EndpointRequest) -> Result<[Option<Subnet>; 2], Error> {
+    let with_prefix = |address: IpAddr| {
+        let mut pools = network.pools.iter().map(|pool| pool.subnet);
+        let subnet = pools.find(|subnet| subnet.contains(address));
+        let outside =
+            || Error::NoSubnet { network: network.spec.name.clone(), address: address.to_string() };
+        let prefix = subnet.ok_or_else(outside)?.prefix;
+        Ok::<_, Error>(Subnet { address, prefix })
+    };
+    let ipv4 = request.ipv4.map(|address| with_prefix(address.into())).transpose()?;
+    let ipv6 = request.ipv6.map(|address| with_prefix(address.into())).transpose()?;
+    if ipv4.is_none() && ipv6.is_none() {
+        return Err(Error::NoGivenAddress { network: network.spec.name.clone() });
+    }
+    Ok([ipv4, ipv6])
 }
 
 fn check_families(network: &Network, request: &EndpointRequest) -> Result<(), Error> {

@@ -4,5 +4,6 @@ pub mod connections;
 pub mod diff;
 pub mod foreign;
 pub mod networks;
+pub mod overlay;
 pub mod ports;
 pub mod ruleset;

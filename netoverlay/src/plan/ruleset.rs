@@ -122,6 +122,8 @@ pub enum Field {
     Ipv6Destination,
     Protocol,
     DestinationPort,
+    /// A random number below this.
+    Slot(u32),
 }
 
 /// The type of a field or of a part of a map's data.
@@ -133,6 +135,7 @@ pub enum FieldType {
     Ipv6,
     Protocol,
     Port,
+    Slot,
 }
 
 impl FieldType {
@@ -140,7 +143,7 @@ impl FieldType {
     pub const fn padded_len(self) -> usize {
         match self {
             Self::InterfaceName | Self::Ipv6 => 16,
-            Self::Ipv4 | Self::Protocol | Self::Port => 4,
+            Self::Ipv4 | Self::Protocol | Self::Port | Self::Slot => 4,
         }
     }
 
@@ -148,7 +151,7 @@ impl FieldType {
     pub const fn byte_len(self) -> usize {
         match self {
             Self::InterfaceName | Self::Ipv6 => 16,
-            Self::Ipv4 => 4,
+            Self::Ipv4 | Self::Slot => 4,
             Self::Protocol => 1,
             Self::Port => 2,
         }
@@ -161,6 +164,7 @@ impl FieldType {
             Self::Ipv6 => "ipv6_addr",
             Self::Protocol => "inet_proto",
             Self::Port => "inet_service",
+            Self::Slot => "mark",
         }
     }
 }
@@ -174,18 +178,21 @@ impl Field {
             Self::Ipv6Destination => FieldType::Ipv6,
             Self::Protocol => FieldType::Protocol,
             Self::DestinationPort => FieldType::Port,
+            Self::Slot(_) => FieldType::Slot,
         }
     }
 
-    const fn name(self) -> &'static str {
-        match self {
+    fn name(self) -> String {
+        let name = match self {
             Self::InputName => "iifname",
             Self::OutputName => "oifname",
             Self::Ipv4Destination => "ip daddr",
             Self::Ipv6Destination => "ip6 daddr",
             Self::Protocol => "meta l4proto",
             Self::DestinationPort => "th dport",
-        }
+            Self::Slot(count) => return format!("numgen random mod {count}"),
+        };
+        name.to_owned()
     }
 }
 
@@ -214,6 +221,8 @@ pub enum Expression {
     VerdictMap(Vec<Field>, String),
     /// Rewrites the destination to address and port of a map; next rule when the key is not in it.
     RewriteDestination(Family, Vec<Field>, String),
+    /// Rewrites the destination to an address of a map and leaves the port; next rule when the key is not in it.
+    RewriteAddress(Family, Vec<Field>, String),
     /// Rewrites the source to the leaving interface's address.
     Masquerade,
     /// Final for this table.
@@ -307,7 +316,8 @@ impl fmt::Display for Expression {
             Self::ClearMark(bits) => write!(f, "meta mark set meta mark & {:#010x}", !bits),
             Self::DestinationRewritten => f.write_str("ct status dnat"),
             Self::VerdictMap(fields, map) => write!(f, "{} vmap @{map}", field_names(fields)),
-            Self::RewriteDestination(family, fields, map) => {
+            Self::RewriteDestination(family, fields, map)
+            | Self::RewriteAddress(family, fields, map) => {
                 let family = if *family == Family::Ipv4 { "ip" } else { "ip6" };
                 write!(f, "dnat {family} to {} map @{map}", field_names(fields))
             }
@@ -384,6 +394,7 @@ fn show(types: &[FieldType], mut bytes: &[u8]) -> String {
                 132 => "sctp".to_owned(),
                 other => other.to_string(),
             },
+            (FieldType::Slot, &[a, b, c, d]) => u32::from_ne_bytes([a, b, c, d]).to_string(),
             (FieldType::Port, &[high, low, ..]) => u16::from_be_bytes([high, low]).to_string(),
             _ => "?".to_owned(),
         });

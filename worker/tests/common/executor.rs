@@ -1,19 +1,20 @@
 //! An executor whose containers are entries of a map.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use shoal_model::ExecId;
-use shoal_model::cluster::TaskId;
 use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::task::ContainerStatus;
+use shoal_model::cluster::{ClusterNetworkId, NetworkView, TaskId};
 use shoal_model::error::{ErrorKind, Failure};
 use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
+use shoal_worker::networks::Networks;
 use tokio::sync::watch;
 
 #[derive(Debug, Clone)]
@@ -99,6 +100,25 @@ impl FakeExecutor {
 
     fn must(&self, task: TaskId) -> Result<Found, Failure> {
         self.get(task).ok_or_else(|| Failure::new(ErrorKind::NotFound, "no such container"))
+    }
+}
+
+#[async_trait]
+impl Networks for FakeExecutor {
+    async fn apply(&self, view: Arc<NetworkView>) -> Result<(), Failure> {
+        let network = view.network.to_bytes()[0];
+        self.log.lock().unwrap().push(format!("network {network} {}", view.version));
+        Ok(())
+    }
+
+    async fn leave(&self, network: ClusterNetworkId) -> Result<(), Failure> {
+        self.log.lock().unwrap().push(format!("leave {}", network.to_bytes()[0]));
+        Ok(())
+    }
+
+    async fn leave_all(&self) -> Result<(), Failure> {
+        self.log.lock().unwrap().push("leave all".to_owned());
+        Ok(())
     }
 }
 

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_model::cluster::task::TaskStatus;
-use shoal_model::cluster::{AssignedTask, NodeId, Secret, SessionId, TaskId, TaskState};
+use shoal_model::cluster::{
+    AssignedTask, NetworkView, NodeId, Secret, SessionId, TaskId, TaskState,
+};
 use shoal_proto::assignment::{Key, SetDigest, part_hash};
 use shoal_proto::codec;
 use shoal_proto::dispatcher::assignment_change::Kind;
@@ -17,8 +19,8 @@ use shoal_proto::dispatcher::assignments_message::Kind as SetKind;
 use shoal_proto::dispatcher::dispatcher_server::{Dispatcher, DispatcherServer};
 use shoal_proto::dispatcher::{
     AssignmentChange, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse,
-    Manager, SessionMessage, SessionRequest, UpdateDescriptionRequest, UpdateDescriptionResponse,
-    UpdateStatusesRequest, UpdateStatusesResponse,
+    Manager, NetworkView as Encoded, SessionMessage, SessionRequest, UpdateDescriptionRequest,
+    UpdateDescriptionResponse, UpdateStatusesRequest, UpdateStatusesResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -36,6 +38,7 @@ struct State {
     streams: Vec<(Sender<AssignmentsMessage>, u64)>,
     streams_opened: usize,
     beats: usize,
+    applied: Vec<u64>,
     refused: usize,
     managers: Vec<Manager>,
 }
@@ -115,6 +118,23 @@ impl FakeManager {
         state.send(changes, digest);
     }
 
+    /// Sends the view of a network with nothing changed of the assignments.
+    pub(crate) fn view(&self, view: &NetworkView) {
+        let mut state = self.state();
+        let digest = state.digest();
+        let view = Encoded {
+            network: view.network.to_bytes().to_vec().into(),
+            version: view.version,
+            view: codec::encode(view),
+        };
+        state.send_with(Vec::new(), digest, vec![view]);
+    }
+
+    /// The views that the last heartbeat said to be in effect.
+    pub(crate) fn applied(&self) -> Vec<u64> {
+        self.state().applied.clone()
+    }
+
     /// Sends a change whose digest is wrong, as if an earlier one had been lost.
     pub(crate) fn lose_a_change(&self) {
         self.state().send(Vec::new(), vec![0; 24].into());
@@ -163,6 +183,10 @@ impl State {
     }
 
     fn send(&mut self, changes: Vec<AssignmentChange>, digest: Bytes) {
+        self.send_with(changes, digest, Vec::new());
+    }
+
+    fn send_with(&mut self, changes: Vec<AssignmentChange>, digest: Bytes, views: Vec<Encoded>) {
         for (stream, sequence) in &mut self.streams {
             *sequence += 1;
             let message = AssignmentsMessage {
@@ -170,6 +194,7 @@ impl State {
                 sequence: *sequence,
                 changes: changes.clone(),
                 digest: digest.clone(),
+                views: views.clone(),
                 ..AssignmentsMessage::default()
             };
             let _ = stream.try_send(Ok(message));
@@ -236,11 +261,12 @@ impl Dispatcher for FakeManager {
 
     async fn heartbeat(
         &self,
-        _: Request<HeartbeatRequest>,
+        request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, Status> {
         let mut state = self.state();
         state.alive()?;
         state.beats += 1;
+        state.applied = request.into_inner().applied.iter().map(|view| view.version).collect();
         Ok(Response::new(HeartbeatResponse { period_ms: 2000 }))
     }
 

@@ -80,6 +80,7 @@ pub(crate) async fn start(
     let tasks = Tasks::new();
     let ports = Ports {
         executor: Arc::<FakeExecutor>::clone(executor),
+        networks: Arc::<FakeExecutor>::clone(executor),
         connector: Arc::new(Plain),
         clock: Arc::new(FastClock),
         random: Arc::new(SystemRandom),

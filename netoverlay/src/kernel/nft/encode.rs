@@ -129,6 +129,7 @@ fn type_number(types: &[FieldType]) -> u32 {
             FieldType::Ipv6 => 8,
             FieldType::Protocol => 12,
             FieldType::Port => 13,
+            FieldType::Slot => 19,
             FieldType::InterfaceName => 41,
         };
         number << 6 | one

@@ -33,6 +33,7 @@ const CT_STATUS: u32 = 2;
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const STATUS_DNAT: u32 = 1 << 5;
 const NAT_DESTINATION: u32 = 1;
+const NUMBERS_RANDOM: u32 = 1;
 
 /// Writes a rule's expressions.
 pub(super) fn write(rule: &Rule, out: &mut Writer) {
@@ -69,7 +70,12 @@ fn write_expression(expression: &Expression, out: &mut Writer) {
         Expression::RewriteDestination(family, fields, map) => {
             load(fields, out);
             lookup(map, FIRST_REGISTER, out);
-            rewrite_destination(*family, out);
+            rewrite_destination(*family, true, out);
+        }
+        Expression::RewriteAddress(family, fields, map) => {
+            load(fields, out);
+            lookup(map, FIRST_REGISTER, out);
+            rewrite_destination(*family, false, out);
         }
         Expression::LeavesByBridge => {
             meta(META_OUTPUT_KIND, FIRST_REGISTER, out);
@@ -201,6 +207,9 @@ fn load(fields: &[Field], out: &mut Writer) {
             Field::Ipv4Destination => payload(NETWORK_HEADER, 16, 4, register, out),
             Field::Ipv6Destination => payload(NETWORK_HEADER, 24, 16, register, out),
             Field::DestinationPort => payload(TRANSPORT_HEADER, 2, 2, register, out),
+            Field::Slot(count) => one(out, "numgen", |data| {
+                data.number(1, register).number(2, *count).number(3, NUMBERS_RANDOM);
+            }),
         }
         register += registers(field.kind());
     }
@@ -216,13 +225,15 @@ fn lookup(map: &str, register: u32, out: &mut Writer) {
     });
 }
 
-fn rewrite_destination(family: Family, out: &mut Writer) {
+fn rewrite_destination(family: Family, port: bool, out: &mut Writer) {
     let address = if family == Family::Ipv4 { FieldType::Ipv4 } else { FieldType::Ipv6 };
     one(out, "nat", |data| {
         data.number(1, NAT_DESTINATION)
             .number(2, u32::from(family as u8))
-            .number(3, FIRST_REGISTER)
-            .number(5, FIRST_REGISTER + registers(address));
+            .number(3, FIRST_REGISTER);
+        if port {
+            data.number(5, FIRST_REGISTER + registers(address));
+        }
     });
 }
 

@@ -1,0 +1,284 @@
+//! What an overlay network's view means for this node's kernel: where frames go, and how connections to virtual
+//! addresses are spread. Pure.
+//!
+//! Virtual addresses are rewritten in the namespace of whoever connects: `svc` leads an address to a chain that
+//! draws a number below the count of backends, `lb` leads address and number to a backend. Ports stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use shoal_model::cluster::{NetworkView, NodeId};
+
+use super::connections::Connection;
+use super::ports::Protocol;
+use super::ruleset::{
+    Base, Chain, ChainKind, Data, Expression, Family, Field, FieldType, Hook, Map, Rule, Ruleset,
+};
+use crate::endpoint::MacAddress;
+
+/// Before the kernel's own address rewriting of other tables.
+const PRIORITY: i32 = -100;
+
+/// Entries of a VXLAN link and of its bridge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Which node has an address.
+    pub nodes: BTreeMap<MacAddress, IpAddr>,
+    /// Addresses that the bridge finds behind the VXLAN link.
+    pub ports: BTreeSet<MacAddress>,
+    /// For which neighbours the VXLAN link answers.
+    pub neighbours: BTreeMap<IpAddr, MacAddress>,
+}
+
+/// One change of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Step {
+    RemoveNeighbour(IpAddr),
+    RemovePort(MacAddress),
+    RemoveNode(MacAddress),
+    SetNode(MacAddress, IpAddr),
+    SetPort(MacAddress),
+    SetNeighbour(IpAddr, MacAddress),
+}
+
+/// Where the other nodes' endpoints are, seen from `own`.
+pub fn forwarding(view: &NetworkView, own: NodeId) -> Forwarding {
+    let mut wanted = Forwarding::default();
+    for endpoint in view.endpoints.iter().filter(|endpoint| endpoint.node != own) {
+        let Some(node) = endpoint.data_path else { continue };
+        let mac = MacAddress(endpoint.mac);
+        wanted.nodes.insert(mac, node);
+        wanted.ports.insert(mac);
+        for prefix in &endpoint.addresses {
+            wanted.neighbours.insert(prefix.address, mac);
+        }
+    }
+    wanted
+}
+
+/// What makes `current` equal to `wanted`: nothing is answered for before it can be reached, nor after.
+pub fn steps(current: &Forwarding, wanted: &Forwarding) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let gone = current.neighbours.keys().filter(|one| !wanted.neighbours.contains_key(*one));
+    steps.extend(gone.map(|address| Step::RemoveNeighbour(*address)));
+    steps.extend(current.ports.difference(&wanted.ports).map(|mac| Step::RemovePort(*mac)));
+    let gone = current.nodes.keys().filter(|mac| !wanted.nodes.contains_key(*mac));
+    steps.extend(gone.map(|mac| Step::RemoveNode(*mac)));
+    let differs = wanted.nodes.iter().filter(|(mac, node)| current.nodes.get(*mac) != Some(*node));
+    steps.extend(differs.map(|(mac, node)| Step::SetNode(*mac, *node)));
+    steps.extend(wanted.ports.difference(&current.ports).map(|mac| Step::SetPort(*mac)));
+    let differs =
+        wanted.neighbours.iter().filter(|(one, mac)| current.neighbours.get(*one) != Some(*mac));
+    steps.extend(differs.map(|(address, mac)| Step::SetNeighbour(*address, *mac)));
+    steps
+}
+
+/// Virtual addresses, each with the addresses of its service's healthy tasks.
+pub type Backends = BTreeMap<IpAddr, Vec<IpAddr>>;
+
+/// The backends on these networks.
+pub fn backends<'a>(views: impl IntoIterator<Item = &'a NetworkView>) -> Backends {
+    let mut backends = Backends::new();
+    for view in views {
+        for service in &view.services {
+            for vip in &service.virtual_ips {
+                let healthy = view.healthy_of(service.id).flat_map(|one| &one.addresses);
+                let same_family = healthy
+                    .map(|prefix| prefix.address)
+                    .filter(|address| address.is_ipv4() == vip.is_ipv4());
+                let addresses: Vec<IpAddr> = same_family.collect();
+                if !addresses.is_empty() {
+                    backends.insert(*vip, addresses);
+                }
+            }
+        }
+    }
+    backends
+}
+
+fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn map_name(map: &str, family: Family) -> String {
+    format!("{map}{}", if family == Family::Ipv4 { 4 } else { 6 })
+}
+
+/// The table of a namespace from which connections to virtual addresses are made.
+pub fn balancing(backends: &Backends) -> Ruleset {
+    let mut ruleset = Ruleset::default();
+    let base = Base { kind: ChainKind::Nat, hook: Hook::Output, priority: PRIORITY };
+    let mut output = Chain { base: Some(base), rules: Vec::new() };
+    let families = [
+        (Family::Ipv4, FieldType::Ipv4, Field::Ipv4Destination),
+        (Family::Ipv6, FieldType::Ipv6, Field::Ipv6Destination),
+    ];
+    for (family, kind, field) in families {
+        let (services, balancer) = (map_name("svc", family), map_name("lb", family));
+        let mut verdicts = Map { key: vec![kind], data: Vec::new(), elements: BTreeMap::new() };
+        let mut slots =
+            Map { key: vec![kind, FieldType::Slot], data: vec![kind], elements: BTreeMap::new() };
+        let own = backends.iter().filter(|(vip, _)| Family::of(**vip) == family);
+        for (vip, addresses) in own {
+            let count = u32::try_from(addresses.len()).expect("a service has few tasks");
+            let chain = format!("mod{count}");
+            verdicts.elements.insert(bytes(*vip), Data::Jump(chain.clone()));
+            for (slot, address) in (0_u32..).zip(addresses) {
+                let key = [bytes(*vip), slot.to_ne_bytes().to_vec()].concat();
+                slots.elements.insert(key, Data::Bytes(bytes(*address)));
+            }
+            let rule = Rule(vec![
+                Expression::Family(family),
+                Expression::RewriteAddress(
+                    family,
+                    vec![field, Field::Slot(count)],
+                    balancer.clone(),
+                ),
+            ]);
+            let chain = ruleset.chains.entry(chain).or_default();
+            if !chain.rules.contains(&rule) {
+                chain.rules.push(rule);
+            }
+        }
+        output.rules.push(Rule(vec![
+            Expression::Family(family),
+            Expression::VerdictMap(vec![field], services.clone()),
+        ]));
+        ruleset.maps.insert(services, verdicts);
+        ruleset.maps.insert(balancer, slots);
+    }
+    ruleset.chains.insert("output".to_owned(), output);
+    ruleset
+}
+
+/// What connections are compared with.
+#[derive(Debug, Default)]
+pub struct Alive {
+    /// Virtual addresses that are or were.
+    pub virtual_ips: BTreeSet<IpAddr>,
+    /// Addresses of all tasks that have not ended.
+    pub present: BTreeSet<IpAddr>,
+}
+
+/// Whether a connection goes to a task that no longer is a backend: datagrams move on at once, a stream when its
+/// task is gone.
+pub fn is_stale(connection: &Connection, backends: &Backends, alive: &Alive) -> bool {
+    let (vip, backend) = (connection.destination.ip(), connection.answered_by.ip());
+    if !alive.virtual_ips.contains(&vip) || !connection.is_rewritten {
+        return false;
+    }
+    if backends.get(&vip).is_some_and(|addresses| addresses.contains(&backend)) {
+        return false;
+    }
+    connection.protocol == Protocol::Udp as u8 || !alive.present.contains(&backend)
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_model::cluster::view::{ViewEndpoint, ViewService, mac_of};
+    use shoal_model::cluster::{ClusterNetworkId, ServiceId, TaskId};
+
+    use super::*;
+
+    fn endpoint(number: u8, node: u8, healthy: bool) -> ViewEndpoint {
+        let addresses = vec![format!("10.0.1.{number}/24").parse().unwrap()];
+        ViewEndpoint {
+            task: TaskId::from_bytes([number; 16]),
+            service: Some(ServiceId::from_bytes([1; 16])),
+            node: NodeId::from_bytes([node; 16]),
+            data_path: Some([192, 0, 2, node].into()),
+            mac: mac_of(&addresses),
+            addresses,
+            name: format!("web.{number}"),
+            healthy,
+        }
+    }
+
+    fn view(endpoints: Vec<ViewEndpoint>) -> NetworkView {
+        NetworkView {
+            network: ClusterNetworkId::from_bytes([1; 16]),
+            version: 1,
+            data_path_port: 4789,
+            services: vec![ViewService {
+                id: ServiceId::from_bytes([1; 16]),
+                name: "web".to_owned(),
+                aliases: Vec::new(),
+                virtual_ips: vec![[10, 0, 1, 2].into()],
+            }],
+            endpoints,
+        }
+    }
+
+    #[test]
+    fn frames_go_to_the_nodes_of_others() {
+        let own = NodeId::from_bytes([1; 16]);
+        let view = view(vec![endpoint(5, 1, true), endpoint(6, 2, false)]);
+        let wanted = forwarding(&view, own);
+        let (mac, address): (_, IpAddr) =
+            (MacAddress([0x02, 0x42, 10, 0, 1, 6]), [10, 0, 1, 6].into());
+        let node = IpAddr::from([192, 0, 2, 2]);
+        let set = [Step::SetNode(mac, node), Step::SetPort(mac), Step::SetNeighbour(address, mac)];
+        assert_eq!(steps(&Forwarding::default(), &wanted), set);
+        assert_eq!(steps(&wanted, &wanted), []);
+        let mut moved = wanted.clone();
+        moved.nodes.insert(mac, [192, 0, 2, 3].into());
+        assert_eq!(steps(&moved, &wanted), [Step::SetNode(mac, node)]);
+        let removed =
+            [Step::RemoveNeighbour(address), Step::RemovePort(mac), Step::RemoveNode(mac)];
+        assert_eq!(steps(&wanted, &Forwarding::default()), removed);
+    }
+
+    #[test]
+    fn connections_are_spread_over_what_is_healthy() {
+        let view = view(vec![endpoint(5, 1, true), endpoint(6, 2, true), endpoint(7, 2, false)]);
+        let shown = balancing(&backends([&view])).to_string();
+        expect_test::expect![[r#"
+            map lb4 { ipv4_addr . mark : ipv4_addr
+              10.0.1.2 . 0 : 10.0.1.5
+              10.0.1.2 . 1 : 10.0.1.6
+            }
+            map lb6 { ipv6_addr . mark : ipv6_addr
+            }
+            map svc4 { ipv4_addr : verdict
+              10.0.1.2 : jump mod2
+            }
+            map svc6 { ipv6_addr : verdict
+            }
+            chain mod2 {
+              meta nfproto ipv4 dnat ip to ip daddr . numgen random mod 2 map @lb4
+            }
+            chain output { type nat hook output priority -100
+              meta nfproto ipv4 ip daddr vmap @svc4
+              meta nfproto ipv6 ip6 daddr vmap @svc6
+            }
+        "#]]
+        .assert_eq(&shown);
+    }
+
+    #[test]
+    fn datagrams_leave_a_removed_backend_and_streams_a_task_that_is_gone() {
+        let backends = Backends::from([([10, 0, 1, 2].into(), vec![[10, 0, 1, 5].into()])]);
+        let alive = Alive {
+            virtual_ips: [IpAddr::from([10, 0, 1, 2])].into(),
+            present: [IpAddr::from([10, 0, 1, 5]), [10, 0, 1, 6].into()].into(),
+        };
+        let stale = |protocol: Protocol, destination: &str, by: &str| {
+            let connection = Connection {
+                protocol: protocol as u8,
+                destination: destination.parse().unwrap(),
+                answered_by: by.parse().unwrap(),
+                is_rewritten: destination != by,
+            };
+            is_stale(&connection, &backends, &alive)
+        };
+        assert!(!stale(Protocol::Udp, "10.0.1.2:53", "10.0.1.5:53"), "a backend");
+        assert!(stale(Protocol::Udp, "10.0.1.2:53", "10.0.1.6:53"), "drains");
+        assert!(!stale(Protocol::Tcp, "10.0.1.2:80", "10.0.1.6:80"), "drains");
+        assert!(stale(Protocol::Tcp, "10.0.1.2:80", "10.0.1.7:80"), "gone");
+        assert!(!stale(Protocol::Udp, "10.0.1.6:53", "10.0.1.6:53"), "asked directly");
+    }
+}
