@@ -401,7 +401,9 @@ const CHUNK: usize = 128;
 fn is_over_ipv6(known: &KnownView) -> bool {
     let endpoints = &known.view.endpoints;
     let own = endpoints.iter().find(|one| one.node == known.node && one.data_path.is_some());
-    own.or(endpoints.first()).and_then(|one| one.data_path).is_some_and(|address| address.is_ipv6())
+    own.or_else(|| endpoints.first())
+        .and_then(|one| one.data_path)
+        .is_some_and(|address| address.is_ipv6())
 }
 
 /// Lets a link have IPv6 neighbours, without an address of its own.
