@@ -50,11 +50,8 @@ pub struct Dispatcher {
     beats: Arc<Beats>,
     leading: Arc<Leading>,
     limit: Arc<Mutex<RegistrationLimit>>,
-<<<<<<< HEAD
     cut_off: Arc<CutOff>,
-=======
     views: Arc<Views>,
->>>>>>> main
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -90,18 +87,13 @@ impl Dispatcher {
             leading: Arc::clone(&leading),
         };
         tasks.spawn(TaskKind::ClusterListener, reporter.run());
-<<<<<<< HEAD
         let cut_off = Arc::new(CutOff::default());
         tasks.spawn(
             TaskKind::ClusterListener,
             cut_off::watch(store.clone(), Arc::clone(&hub), Arc::clone(&cut_off), clock.clone()),
         );
-        let limit = Arc::default();
-        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, cut_off }
-=======
         let (limit, views) = Default::default();
-        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, views }
->>>>>>> main
+        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, cut_off, views }
     }
 
     /// For the listener of workers and managers.
