@@ -1,6 +1,8 @@
 //! Overlay networks on a real kernel: a sandbox reaches one behind VXLAN on the neighbour, by address and by the
 //! virtual address of a service; a restart and a removal.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
+
 mod lab;
 
 use std::collections::BTreeMap;

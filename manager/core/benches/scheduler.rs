@@ -1,6 +1,8 @@
-//! Decisions per second of the scheduler, and tasks per second of the allocator, in memory.
+//! Decisions per second of the scheduler, in memory.
 //!
 //! `cargo bench -p shoal-manager-core --bench scheduler`, with `NODES=…` and `TASKS=…` to change the size.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement")]
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -83,7 +83,6 @@ impl Rig {
             unlock_key: Vec::new(),
             unlock_key_version: 0,
             revoked: Vec::new(),
-            mesh_cursor: 0,
             feature_level: 1,
             mesh_cursor: 0,
         };

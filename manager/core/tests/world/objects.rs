@@ -24,6 +24,7 @@ pub(crate) fn cluster(id: ClusterId) -> Cluster {
         unlock_key: Vec::new(),
         unlock_key_version: 0,
         revoked: Vec::new(),
+        mesh_cursor: 0,
         feature_level: 0,
     }
 }
