@@ -86,7 +86,7 @@ fn rich() -> Value {
             "Order": "start-first"
         },
         "RollbackConfig": {
-            "Parallelism": 1, "FailureAction": "continue", "MaxFailureRatio": 0.0, "Order": "stop-first"
+            "Parallelism": 1, "FailureAction": "continue", "MaxFailureRatio": 0, "Order": "stop-first"
         },
         "EndpointSpec": {
             "Mode": "vip",
