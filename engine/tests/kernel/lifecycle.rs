@@ -19,7 +19,7 @@ async fn create_start_logs_wait_remove() {
     assert_eq!(outcome, WaitOutcome { code: 7, error: None });
     assert_eq!(host.log("one").await, "1:out\n2:err\n");
     host.remove("one").await;
-    assert_eq!(host.actions().await, "create start die destroy");
+    assert_eq!(host.actions().await, "create connect start die disconnect destroy");
     host.finish().await;
 }
 
@@ -55,7 +55,10 @@ async fn stop_is_patient_then_kills() {
         let again = host.engine.stop(name, options).await.unwrap_err();
         assert_eq!(again.kind(), ErrorKind::NotModified);
     }
-    assert_eq!(host.actions().await, "create create start kill kill die stop start kill die stop");
+    assert_eq!(
+        host.actions().await,
+        "create create connect start kill kill die disconnect stop connect start kill die disconnect stop"
+    );
     host.finish().await;
 }
 
@@ -129,7 +132,7 @@ async fn auto_remove_tells_the_waiter_the_code() {
     host.engine.start("gone").await.unwrap();
     assert_eq!(within(removed).await.code, 5);
     assert_eq!(host.engine.resolve("gone").unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(host.actions().await, "create start die destroy");
+    assert_eq!(host.actions().await, "create connect start die disconnect destroy");
     host.finish().await;
 }
 

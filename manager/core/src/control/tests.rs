@@ -439,7 +439,8 @@ fn managers_and_live_nodes_are_not_removed() {
     };
     assert_eq!(
         demote(&mut cluster, Seat::Needed { voters: 2, reachable: 1, needed: 2 }),
-        Err("FailedPrecondition: can't remove member from the raft: this would result in a loss of quorum"
+        Err("FailedPrecondition: can't remove member from the raft: this would result in a loss of quorum: \
+             1 of 2 managers would answer, 2 must"
             .to_owned())
     );
     let remove = |cluster: &mut Cluster, name: &str, force, seat: Seat| {
