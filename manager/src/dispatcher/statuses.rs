@@ -78,8 +78,10 @@ pub fn apply(txn: &mut Txn, updates: &[Update]) -> Result<(), Rejected> {
 /// Ended tasks take no news, and only managers make orphans.
 fn is_news(task: &Task, update: &Update) -> bool {
     let (old, new) = (&task.status, &update.status);
+    // What the store knows beyond the report is no difference.
+    let is_same = || new.clone().following(old) == *old;
     let forward = new.state > old.state
-        || (new.state == old.state && (new != old || update.runs > task.runs));
+        || (new.state == old.state && (update.runs > task.runs || !is_same()));
     let by_worker = new.state >= TaskState::Accepted
         && !matches!(new.state, TaskState::Remove | TaskState::Orphaned);
     forward && by_worker && !old.state.is_terminal() && task.runs <= update.runs
