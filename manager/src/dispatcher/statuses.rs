@@ -79,7 +79,7 @@ pub fn apply(txn: &mut Txn, updates: &[Update]) -> Result<(), Rejected> {
 fn is_news(task: &Task, update: &Update) -> bool {
     let (old, new) = (&task.status, &update.status);
     // What the store knows beyond the report is no difference.
-    let is_same = || new.clone().following(old) == *old;
+    let is_same = || new == old || new.clone().following(old) == *old;
     let forward = new.state > old.state
         || (new.state == old.state && (update.runs > task.runs || !is_same()));
     let by_worker = new.state >= TaskState::Accepted
