@@ -202,9 +202,12 @@ impl World {
                     assert!(addresses.insert(address), "{address:?} has two owners");
                 }
             }
-            for port in endpoint.ports.iter().filter(|port| port.mode == PublishMode::Ingress) {
+            // The ports of a service that is being removed are free for others, whichever of them has the lower id.
+            let ingress =
+                |port: &&PortConfig| !service.removing && port.mode == PublishMode::Ingress;
+            for port in endpoint.ports.iter().filter(ingress) {
                 let is_new = ports.insert((port.protocol, port.published));
-                assert!(service.removing || is_new, "port {} has two owners", port.published);
+                assert!(is_new, "port {} has two owners", port.published);
             }
         }
         let live = self.state.tasks().filter(|task| !task.status.state.is_terminal());
