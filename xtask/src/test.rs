@@ -45,9 +45,16 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
                 .args(["clippy", "--locked", "--workspace", "--all-targets"])
                 .args(["--", "-D", "warnings"]))?,
             "unit" => unit()?,
-            "conformance" => {
-                programs(&["-p", "shoal-chaos-tests", "--test", "conformance", "--test", "outage"])?
-            }
+            "conformance" => programs(&[
+                "-p",
+                "shoal-chaos-tests",
+                "--test",
+                "conformance",
+                "--test",
+                "outage",
+                "-E",
+                "not test(docker_py_of_a_cluster)",
+            ])?,
             "compose" => programs(&["-p", "shoal-chaos-tests", "--test", "compose"])?,
             "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
             "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
@@ -63,6 +70,10 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
                 "services",
                 "--test",
                 "logs",
+                "--test",
+                "conformance",
+                "-E",
+                "not binary(conformance) or test(docker_py_of_a_cluster)",
             ])?,
             "linear" => linear(named)?,
             other => anyhow::bail!("unknown stage {other}"),
