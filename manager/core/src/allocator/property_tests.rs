@@ -30,14 +30,15 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let small = || 1..5_u64;
+    let network = || 1..9_u64;
     let task = || 100..130_u64;
     let step = prop_oneof![
-        2 => (small(), proptest::option::of(0..4_u8))
+        2 => (network(), proptest::option::of(0..4_u8))
             .prop_map(|(number, subnet)| Step::Network { number, subnet }),
-        1 => small().prop_map(Step::RemoveNetwork),
+        1 => network().prop_map(Step::RemoveNetwork),
         4 => (
             small(),
-            proptest::collection::vec(small(), 0..3),
+            proptest::collection::vec(network(), 0..3),
             proptest::collection::vec((prop_oneof![Just(0), 80..83_u16], any::<bool>()), 0..3),
         )
             .prop_map(|(number, networks, ports)| Step::Service { number, networks, ports }),
@@ -58,6 +59,8 @@ struct World {
     state: State,
     allocator: Allocator,
     index: u64,
+    /// Networks that were removed: no two networks of a cluster's life have the same id.
+    removed: BTreeSet<u64>,
 }
 
 impl World {
@@ -98,7 +101,7 @@ impl World {
         match step {
             Step::Network { number, subnet } => {
                 let mut network = samples::network(number, &format!("net{number}"));
-                if self.state.network(network.id).is_some() {
+                if self.removed.contains(&number) || self.state.network(network.id).is_some() {
                     return;
                 }
                 network.spec.ingress = number == 1;
@@ -110,7 +113,12 @@ impl World {
                 self.commit(vec![Change::PutNetwork(Arc::new(network))]);
             }
             Step::RemoveNetwork(number) => {
-                self.commit(vec![Change::RemoveNetwork(samples::network(number, "").id)]);
+                let id = samples::network(number, "").id;
+                let was_there = self.state.network(id).is_some();
+                self.commit(vec![Change::RemoveNetwork(id)]);
+                if was_there && self.state.network(id).is_none() {
+                    self.removed.insert(number);
+                }
             }
             Step::Service { number, networks, ports } => self.service(number, &networks, &ports),
             Step::EndService(number) => {
@@ -241,7 +249,7 @@ proptest! {
     fn nothing_has_two_owners_and_nothing_leaks(steps in steps()) {
         let state = State::default();
         let allocator = Allocator::new(&state);
-        let mut world = World { state, allocator, index: 0 };
+        let mut world = World { state, allocator, index: 0, removed: BTreeSet::new() };
         let cluster = Cluster { subnet_size: 29, ..samples::cluster() };
         world.commit(vec![Change::PutCluster(Arc::new(cluster))]);
         for step in steps {
