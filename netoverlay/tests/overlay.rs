@@ -135,7 +135,13 @@ fn a_sandbox_reaches_another_node_and_a_service() {
         let left = inside(&place, "bridge fdb show dev vx-001001");
         assert!(!left.contains("02:42:0a:00:01:14"), "{left}");
         networks.apply_view(view(3, both()), OWN).await.unwrap();
-        assert!(pings(&sandbox.path, REMOTE));
+        assert!(
+            pings(&sandbox.path, REMOTE),
+            "{}{}{}",
+            inside(&place, "bridge fdb show dev vx-001001; ip neigh show"),
+            inside(&lab.neighbour(), "bridge fdb; ip neigh"),
+            inside(&sandbox.path, "ip neigh")
+        );
 
         // With the last sandbox everything goes, and can come again at once.
         networks.detach(id("one")).await.unwrap();

@@ -7,3 +7,4 @@ pub mod networks;
 pub mod overlay;
 pub mod ports;
 pub mod ruleset;
+pub mod slots;
