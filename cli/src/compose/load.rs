@@ -147,7 +147,7 @@ impl Loader<'_> {
             directory: &source.directory,
             lookup: &lookup,
             env_file: &read_pairs,
-            exists: &|path| (self.reading.read)(path).is_ok(),
+            read: &|path| self.read(path),
         };
         normal::file(&mut file, &around)?;
         Ok(file)

@@ -16,7 +16,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) lookup: &'a dyn Fn(&str) -> Option<String>,
     /// Lines of a file of variables.
     pub(crate) env_file: &'a dyn Fn(&str) -> Result<Variables, String>,
-    pub(crate) exists: &'a dyn Fn(&str) -> bool,
+    pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
 impl Surroundings<'_> {
@@ -220,16 +220,21 @@ fn service(service: &mut Json, around: &Surroundings<'_>) -> Done {
     profiles(service, around)
 }
 
-/// Profiles of seccomp are files here, not on the nodes.
+/// Profiles of seccomp are files here, not on the nodes: their content goes there.
 fn profiles(service: &mut Json, around: &Surroundings<'_>) -> Done {
     for option in service["security_opt"].as_array_mut().into_iter().flatten() {
         let text = option.as_str().unwrap_or_default();
         let Some(path) = text.strip_prefix("seccomp=").or_else(|| text.strip_prefix("seccomp:")) else {
             continue;
         };
-        if !matches!(path, "unconfined" | "builtin") && !path.starts_with('{') {
-            *option = format!("seccomp={}", around.absolute(path)).into();
+        if matches!(path, "unconfined" | "builtin") || path.starts_with('{') {
+            continue;
         }
+        let path = around.absolute(path);
+        let text = (around.read)(&path).map_err(|why| Fault::at("security_opt", why))?;
+        let profile: Json = serde_json::from_str(&text)
+            .map_err(|why| Fault::at("security_opt", format!("{path} is no JSON: {why}")))?;
+        *option = format!("seccomp={profile}").into();
     }
     Ok(())
 }
@@ -238,7 +243,7 @@ fn profiles(service: &mut Json, around: &Surroundings<'_>) -> Done {
 fn keep_required(files: &mut Vec<Json>, around: &Surroundings<'_>) {
     files.retain(|file| {
         let path = file["path"].as_str().unwrap_or_default();
-        file["required"] != false || (around.exists)(&around.absolute(path))
+        file["required"] != false || (around.read)(&around.absolute(path)).is_ok()
     });
     for file in files.iter_mut().filter(|file| file.is_object()) {
         *file = file["path"].take();

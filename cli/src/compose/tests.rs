@@ -35,15 +35,18 @@ fn stack(texts: &[&str]) -> convert::Stack {
 }
 
 /// All of a stack, to be looked at.
-fn shown(stack: &convert::Stack) -> String {
-    let all = json!({
+fn all(stack: &convert::Stack) -> Json {
+    json!({
         "networks": stack.networks,
         "external": stack.external_networks,
         "secrets": kept(&stack.secrets),
         "configs": kept(&stack.configs),
         "services": stack.services,
-    });
-    serde_json::to_string_pretty(&all).unwrap() + "\n"
+    })
+}
+
+fn shown(stack: &convert::Stack) -> String {
+    serde_json::to_string_pretty(&all(stack)).unwrap() + "\n"
 }
 
 fn kept(objects: &[(Json, convert::Data)]) -> Json {
@@ -112,4 +115,82 @@ fn what_config_prints_makes_the_same_stack() {
     let first = project(&[SHOP]).unwrap();
     let again = project(&[&yaml::write(&first.content)]).unwrap();
     assert_eq!(again.stack("shop").unwrap(), first.stack("shop").unwrap());
+}
+
+/// What files may read in the tests below.
+fn stored(path: &str) -> std::io::Result<String> {
+    Ok(match path {
+        "/work/common.yaml" => {
+            "services:\n  app: {image: 'app:1', restart: always, environment: {ROLE: none, LEVEL: info}, \
+             volumes: ['./data:/data']}\n"
+        }
+        "/work/part/compose.yaml" => {
+            "services:\n  api: {image: 'api:${TAG}', env_file: api.env}\nnetworks: {back: {}}\n"
+        }
+        "/work/part/.env" => "FROM_PART=1\n",
+        "/work/part/api.env" => "LEVEL=info\n",
+        "/work/part/cache.yaml" => "services: {cache: {image: 'redis:${CACHE}'}}\n",
+        "/work/part/cache.env" => "CACHE=7\n",
+        "/work/profile.json" => "{\"defaultAction\": \"SCMP_ACT_ALLOW\"}\n",
+        _ => return Err(std::io::Error::from_raw_os_error(2)),
+    }
+    .to_owned())
+}
+
+/// A file, and another one over it where there is one, as they are written to the wire or refused.
+fn outcome(path: &std::path::Path) -> String {
+    let over = path.with_extension("over.yaml");
+    let paths = [path, &over];
+    let sources: Vec<Source> = paths
+        .iter()
+        .filter(|path| path.exists())
+        .map(|path| Source {
+            name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+            text: std::fs::read_to_string(path).unwrap(),
+            directory: "/work".to_owned(),
+        })
+        .collect();
+    let lookup = |name: &str| {
+        Some(match name {
+            "TAG" => "1.2".to_owned(),
+            "COUNT" => "3".to_owned(),
+            "YES" => "yes".to_owned(),
+            "EMPTY" => String::new(),
+            "OURS" => "mine".to_owned(),
+            "DB_PASSWORD" | "ADMIN_PASSWORD" => "s3cret".to_owned(),
+            "HOME" => "/home/u".to_owned(),
+            "COMPOSE_PROFILES" => "debug".to_owned(),
+            _ => return None,
+        })
+    };
+    let reading = Reading { lookup: &lookup, read: &stored, literal: false, profiles: &[] };
+    let made = load(&sources, &reading).and_then(|project| {
+        let warnings: String = project.ignored.iter().map(|fault| format!("# {fault}\n")).collect();
+        Ok(warnings + &yaml::write(&pruned(all(&project.stack("shop")?))))
+    });
+    made.unwrap_or_else(|fault| format!("refused: {fault}\n"))
+}
+
+/// Without sections that are empty and what every service has.
+fn pruned(mut stack: Json) -> Json {
+    let fields = stack.as_object_mut().unwrap();
+    fields.retain(|_, section| *section != json!({}) && *section != json!([]));
+    stack
+}
+
+/// At least 25 projects as people write them, and the mistakes they make in them.
+#[test]
+fn projects_deploy_or_are_refused_for_the_right_reason() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compose/testdata/stacks");
+    let mut paths: Vec<_> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .filter(|path| !path.to_str().unwrap().ends_with(".over.yaml"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 50, "{}", paths.len());
+    for path in paths {
+        expect_file![path.with_extension("txt")].assert_eq(&outcome(&path));
+    }
 }
