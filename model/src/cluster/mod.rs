@@ -12,6 +12,7 @@ pub mod ids;
 pub mod logs;
 pub mod manager;
 pub mod membership;
+pub mod mesh;
 pub mod network;
 pub mod node;
 pub mod object;
