@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::mesh::Mesh;
 use super::{ClusterNetworkId, IpPrefix, NodeId, ServiceId, TaskId};
 
 /// One network as a whole. Two views of one network are ordered by their version on any manager.
@@ -19,6 +20,9 @@ pub struct NetworkView {
     pub endpoints: Vec<ViewEndpoint>,
     /// Services with endpoints here, by id.
     pub services: Vec<ViewService>,
+    /// Of the network of the routing mesh.
+    #[serde(default)]
+    pub mesh: Option<Mesh>,
 }
 
 /// A task on the network. Those that have ended are no part of it.
@@ -78,6 +82,7 @@ impl NetworkView {
             && self.data_path_port == other.data_path_port
             && self.endpoints == other.endpoints
             && self.services == other.services
+            && self.mesh == other.mesh
     }
 
     /// Endpoints of a service that get connections.

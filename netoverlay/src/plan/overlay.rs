@@ -210,6 +210,7 @@ mod tests {
                 virtual_ips: vec![[10, 0, 1, 2].into()],
             }],
             endpoints,
+            mesh: None,
         }
     }
 
