@@ -154,6 +154,16 @@ pub enum Error {
         #[source]
         source: namespace::Error,
     },
+    #[error("failed to {step} the routing mesh")]
+    Mesh {
+        step: &'static str,
+        #[source]
+        source: socket::Error,
+    },
+    #[error(
+        "bits {mask:#x} of marks, which the routing mesh needs, are used by the routing rule with priority {priority} of another program: choose others by `mesh-mark-shift`"
+    )]
+    MarksTaken { mask: u32, priority: u32 },
     #[error("link `{bridge}` exists and is not a bridge")]
     NotABridge { bridge: String },
     #[error("failed to set kernel parameter `net/{key}`")]
@@ -231,6 +241,7 @@ impl Classified for Error {
             | Self::AlreadyJoined { .. }
             | Self::BridgeTaken { .. }
             | Self::VxlanPort { .. }
+            | Self::MarksTaken { .. }
             | Self::NotABridge { .. } => ErrorKind::Conflict,
             Self::ParentTaken { .. }
             | Self::NetworkInUse { .. }
@@ -253,6 +264,7 @@ impl Classified for Error {
             | Self::Bridge { .. }
             | Self::Overlay { .. }
             | Self::OverlayNamespace { .. }
+            | Self::Mesh { .. }
             | Self::Parent { .. }
             | Self::Sysctl { .. }
             | Self::ReadHost(_)

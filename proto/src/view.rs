@@ -94,6 +94,7 @@ impl Tallied {
                     data_path_port: 0,
                     endpoints: Vec::new(),
                     services: Vec::new(),
+                    mesh: None,
                 },
                 tally: Tally::default(),
             },
@@ -132,6 +133,7 @@ fn wire_key(key: ViewKey) -> (Kind, [u8; 16]) {
         ViewKey::Head => (Kind::Head, [0; 16]),
         ViewKey::Endpoint(task) => (Kind::Endpoint, task.to_bytes()),
         ViewKey::Service(service) => (Kind::Service, service.to_bytes()),
+        ViewKey::Mesh => (Kind::Mesh, [0; 16]),
     }
 }
 
@@ -141,6 +143,7 @@ fn encode(change: &ViewChange, tally: &mut Tally) -> Vec<Part> {
             ViewPart::Head(head) => codec::encode(head),
             ViewPart::Endpoint(endpoint) => codec::encode(endpoint),
             ViewPart::Service(service) => codec::encode(service),
+            ViewPart::Mesh(mesh) => codec::encode(mesh),
         };
         (part.key(), bytes)
     });
@@ -162,6 +165,7 @@ fn decode(part: &Part, id: [u8; 16], change: &mut ViewChange) -> Result<(), code
             Kind::Head => ViewKey::Head,
             Kind::Endpoint => ViewKey::Endpoint(TaskId::from_bytes(id)),
             Kind::Service => ViewKey::Service(ServiceId::from_bytes(id)),
+            Kind::Mesh => ViewKey::Mesh,
         });
         return Ok(());
     }
@@ -169,6 +173,7 @@ fn decode(part: &Part, id: [u8; 16], change: &mut ViewChange) -> Result<(), code
         Kind::Head => ViewPart::Head(codec::decode("head of a view", &part.part)?),
         Kind::Endpoint => ViewPart::Endpoint(codec::decode("endpoint of a view", &part.part)?),
         Kind::Service => ViewPart::Service(codec::decode("service of a view", &part.part)?),
+        Kind::Mesh => ViewPart::Mesh(codec::decode("mesh of a view", &part.part)?),
     });
     Ok(())
 }
@@ -202,6 +207,7 @@ mod tests {
                 aliases: Vec::new(),
                 virtual_ips: vec![[10, 0, 0, 250].into()],
             }],
+            mesh: None,
         }
     }
 

@@ -169,6 +169,7 @@ mod tests {
             data_path_port: 4789,
             endpoints: Vec::new(),
             services: Vec::new(),
+            mesh: None,
         };
         ToldView { view: Arc::new(view), digest: vec![7].into() }
     }

@@ -196,6 +196,7 @@ async fn a_view_is_put_into_effect_and_said_to_be() {
         data_path_port: 4789,
         endpoints: Vec::new(),
         services: Vec::new(),
+        mesh: None,
     };
     lab.manager.view(&view(5));
     until("a heartbeat that says so", || lab.manager.applied() == [5]).await;

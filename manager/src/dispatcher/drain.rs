@@ -247,8 +247,8 @@ impl Progress {
             match self.told.get(network) {
                 _ if applied.is_some_and(|applied| applied >= *index) => true,
                 Some(told) => looked >= *index && applied >= Some(*told),
-                // The node does not hold the network.
-                None => looked >= *index,
+                // The node does not hold the network, so that nobody wakes its session because of it.
+                None => true,
             }
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shoal_base::tasks::TaskKind;
 use shoal_identity::PeerInfo;
 use shoal_identity::authorize::caller;
-use shoal_manager_core::assignment::{Touched, Tracker};
+use shoal_manager_core::assignment::{Change, Touched, Tracker};
 use shoal_manager_core::liveness::{Event, jittered};
 use shoal_manager_core::store::State;
 use shoal_model::cluster::node::{NodeCertificate, NodeDescription};
@@ -299,10 +299,11 @@ impl Dispatcher {
         }
     }
 
-    /// Serves the assignments of a session.
+    /// Serves the assignments of a session. The first change after a quiet time is told at once; those that follow within
+    /// [`GATHER`] travel together.
     async fn assign(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         sender: &mpsc::Sender<Result<AssignmentsMessage, Status>>,
     ) {
         // What is dirty now is part of the view that is taken after.
@@ -312,7 +313,8 @@ impl Dispatcher {
             (Encoder::default(), Told::default(), Held::default());
         let all = view.tasks_on_node(session.node).map(|task| Touched::Task(task.id)).collect();
         held.advance(self, &view, session.node, &all);
-        let (mut tracker, changes) = Tracker::complete(&held.shown(&view), session.node);
+        let (mut tracker, mut changes) = Tracker::complete(&held.shown(&view), session.node);
+        let view = self.hold(session, &mut tracker, &mut changes, &held, view);
         let messages = encoder.messages(SetKind::Complete, &changes);
         let views = told.changed(&self.views, &view, tracker.networks(), None);
         let mut messages = with_views(messages, views);
@@ -325,8 +327,8 @@ impl Dispatcher {
                 }
             }
             messages = loop {
-                session.changed.notified().await;
                 self.clock.sleep(GATHER).await;
+                session.changed.notified().await;
                 let dirty = session.take();
                 let view = self.store.view();
                 let mut touched = dirty.touched;
@@ -335,7 +337,8 @@ impl Dispatcher {
                 }
                 let freed = held.advance(self, &view, session.node, &touched);
                 touched.extend(freed);
-                let changes = tracker.advance(&held.shown(&view), &touched);
+                let mut changes = tracker.advance(&held.shown(&view), &touched);
+                let view = self.hold(session, &mut tracker, &mut changes, &held, view);
                 dirty.differing.into_iter().for_each(|network| told.forget(network));
                 let changed = (!dirty.everything).then_some(&dirty.views);
                 let views = told.changed(&self.views, &view, tracker.networks(), changed);
@@ -370,10 +373,29 @@ impl Dispatcher {
         self.hub.note_progress();
         Ok(())
     }
+
+    /// Has the session follow what its tasks need now. What changed of it meanwhile is in the view that is given back.
+    fn hold(
+        &self,
+        session: &Arc<Session>,
+        tracker: &mut Tracker,
+        changes: &mut Vec<Change>,
+        held: &Held,
+        view: State,
+    ) -> State {
+        let fresh = self.hub.hold(session, tracker.references());
+        if fresh.is_empty() {
+            return view;
+        }
+        let view = self.store.view();
+        let fresh = fresh.into_iter().map(Touched::from).collect();
+        changes.extend(tracker.advance(&held.shown(&view), &fresh));
+        view
+    }
 }
 
 fn session_message(view: &State, session: &Session) -> SessionMessage {
-    let managers = view.nodes().filter_map(|node| {
+    let managers = view.managers().filter_map(|node| {
         let manager = node.manager.as_ref()?;
         let id = node.id.to_bytes().to_vec().into();
         Some(Manager { node: id, address: manager.address.to_string() })

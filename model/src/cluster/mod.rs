@@ -9,9 +9,11 @@
 pub mod assignment;
 pub mod filters;
 pub mod ids;
+pub mod image;
 pub mod logs;
 pub mod manager;
 pub mod membership;
+pub mod mesh;
 pub mod network;
 pub mod node;
 pub mod object;

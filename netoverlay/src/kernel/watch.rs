@@ -14,11 +14,11 @@ const ROUTE_GROUPS: [i32; 2] = [1, 3];
 /// The multicast group of nf_tables.
 const GROUP: i32 = 7;
 
-/// A subscription to changes of one nftables table.
+/// A subscription to changes of nftables tables.
 #[derive(Debug)]
 pub struct Watch {
     socket: AsyncFd<Socket>,
-    table: String,
+    tables: Vec<String>,
 }
 
 impl Watch {
@@ -29,10 +29,10 @@ impl Watch {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(socket: Socket, table: impl Into<String>) -> io::Result<Self> {
+    pub fn new(socket: Socket, tables: Vec<String>) -> io::Result<Self> {
         socket.join(GROUP)?;
         let socket = watched(socket)?;
-        Ok(Self { socket, table: table.into() })
+        Ok(Self { socket, tables })
     }
 
     /// Opens a socket for [`Watch::new`] in the calling thread's namespace.
@@ -57,7 +57,7 @@ impl Watch {
             match self.socket.get_ref().notifications() {
                 Ok(Some(replies)) => {
                     let by_others = replies.iter().filter(|reply| !own.contains(&reply.port));
-                    let touched = by_others.filter_map(|reply| nft::touched(reply, &self.table));
+                    let touched = by_others.filter_map(|reply| nft::touched(reply, &self.tables));
                     if let Some(touched) = touched.max() {
                         return Ok(touched);
                     }

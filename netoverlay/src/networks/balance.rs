@@ -176,7 +176,7 @@ impl Inner {
         socket: Socket,
     ) -> Result<Lifetime, Error> {
         let own = BTreeSet::from([made.port()?]);
-        let watch = Watch::new(socket, table).map_err(Error::OpenHost)?;
+        let watch = Watch::new(socket, vec![table]).map_err(Error::OpenHost)?;
         let (weak, clock) = (Arc::downgrade(self), self.ports.clock.clone());
         let sandbox = sandbox.clone();
         let (lifetime, ended) = Lifetime::new();

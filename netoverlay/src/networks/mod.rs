@@ -11,6 +11,7 @@ mod bury;
 mod define;
 mod detach;
 mod host;
+mod mesh;
 pub(crate) mod overlay;
 mod overlay_watch;
 mod parents;
@@ -34,6 +35,7 @@ use shoal_model::cluster::{NetworkView, NodeId};
 
 use self::bury::Buried;
 use self::host::Host;
+use self::mesh::Meshed;
 use self::overlay::Overlays;
 use self::spare::Spares;
 use self::state::{Slot, State};
@@ -41,6 +43,7 @@ use crate::endpoint::EndpointRequest;
 use crate::error::Error;
 use crate::kernel::watch::Watch;
 use crate::network::{Network, NetworkSpec};
+use crate::plan::mesh::PortKey;
 use crate::plan::networks::{Surroundings, ruleset};
 use crate::plan::ports::PublishedPort;
 use crate::plan::ruleset::Ruleset;
@@ -77,6 +80,7 @@ struct Inner {
     buried: Buried,
     state: Mutex<State>,
     overlays: Mutex<Overlays>,
+    meshed: Mutex<Meshed>,
     /// Another program's table drops forwarded packets and has our accept.
     admitting: AtomicBool,
     /// The daemon ends and leaves nothing in others' tables.
@@ -94,9 +98,9 @@ impl Networks {
     pub async fn open(settings: Settings, ports: Ports) -> Result<Self, Error> {
         let inner = blocking::run("open networks", move || {
             let store = Store::open(ports.disk.clone(), &settings.data_root, &settings.exec_root)?;
-            let host = Host::open(&settings.table)?;
+            let host = Host::open(&settings.table, &settings.mesh)?;
             let spares = Arc::default();
-            let (buried, state, overlays) = Default::default();
+            let (buried, state, overlays, meshed) = Default::default();
             let (admitting, left, reported) = Default::default();
             let inner = Inner {
                 settings,
@@ -107,6 +111,7 @@ impl Networks {
                 buried,
                 state,
                 overlays,
+                meshed,
                 admitting,
                 left,
                 reported,
@@ -184,6 +189,11 @@ impl Networks {
     /// The kernel's refusal.
     pub async fn leave_overlay(&self, network: NetworkId) -> Result<(), Error> {
         self.run("leave an overlay network", move |inner| inner.leave_overlay(&network)).await
+    }
+
+    /// Ports of the routing mesh that another program of this host has: they are not published here.
+    pub fn refused_ports(&self) -> Vec<PortKey> {
+        self.inner.refused_ports()
     }
 
     /// Removes a network without endpoints.
@@ -267,7 +277,7 @@ impl Networks {
     /// # Errors
     /// The kernel's refusal.
     pub async fn repair(&self) -> Result<usize, Error> {
-        self.run("repair networks", |inner| inner.repair()).await
+        self.run("repair networks", |inner| inner.repair_all()).await
     }
 
     /// For the daemon's end: takes our rules out of other programs' tables when no sandbox lives that would

@@ -119,8 +119,13 @@ impl Inner {
         let known = KnownView { view, node };
         self.store.write_view(&id, &known)?;
         let mut overlays = self.overlays();
+        let is_mesh = known.view.mesh.is_some();
         overlays.views.insert(id.clone(), known);
         overlays.left.remove(&id);
+        if is_mesh {
+            drop(overlays);
+            return self.follow_mesh(&id);
+        }
         self.apply_overlay(&mut overlays, &id)
     }
 
@@ -193,7 +198,39 @@ impl Inner {
     pub(super) fn leave_overlay(&self, id: &NetworkId) -> Result<(), Error> {
         let mut overlays = self.overlays();
         overlays.left.insert(id.clone());
+        if self.is_mesh(&overlays, id) {
+            drop(overlays);
+            return self.vacate_mesh(id);
+        }
         self.vacate_locked(&mut overlays, id)
+    }
+
+    fn is_mesh(&self, overlays: &Overlays, id: &NetworkId) -> bool {
+        let state = self.state();
+        let made = state.networks.get(id).is_some_and(|entry| entry.network.mesh.is_some());
+        made || overlays.views.get(id).is_some_and(|known| known.view.mesh.is_some())
+    }
+
+    /// What is known of the mesh's network; `None`: this node was told nothing, or is to leave it (`true`).
+    pub(super) fn known_mesh(&self, id: &NetworkId) -> (Option<KnownView>, bool) {
+        let overlays = self.overlays();
+        (overlays.views.get(id).cloned(), overlays.left.contains(id))
+    }
+
+    /// The networks that are, or shall be, the mesh's.
+    pub(super) fn mesh_networks(&self) -> BTreeSet<NetworkId> {
+        let overlays = self.overlays();
+        let views = overlays.views.iter().filter(|(_, known)| known.view.mesh.is_some());
+        views.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Forgets what was told of a network that was left.
+    pub(super) fn forget_view(&self, id: &NetworkId) -> Result<(), Error> {
+        let mut overlays = self.overlays();
+        self.store.remove_view(id)?;
+        overlays.views.remove(id);
+        overlays.left.remove(id);
+        Ok(())
     }
 
     /// Removes what nobody on this node needs any more of a network.

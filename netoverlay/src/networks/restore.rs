@@ -54,6 +54,10 @@ impl Inner {
             let error = shoal_model::error::Chain(&error).to_string();
             tracing::warn!(error, "overlay networks not wholly restored");
         }
+        if let Err(error) = self.repair_mesh() {
+            let error = shoal_model::error::Chain(&error).to_string();
+            tracing::warn!(error, "routing mesh not wholly restored");
+        }
         Ok(restored)
     }
 
@@ -195,6 +199,11 @@ impl Inner {
         let others = self.look_at_others()?;
         let own = self.host.apply_rules(|| self.desired_rules())?;
         Ok(own + self.admit(&others)?)
+    }
+
+    /// Networks of this host and the mesh; answers how many changes the rules took.
+    pub(super) fn repair_all(&self) -> Result<usize, Error> {
+        Ok(self.repair()? + self.repair_mesh()?)
     }
 
     pub(super) fn repair(&self) -> Result<usize, Error> {

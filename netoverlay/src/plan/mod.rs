@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod diff;
 pub mod foreign;
+pub mod mesh;
 pub mod networks;
 pub mod overlay;
 pub mod ports;

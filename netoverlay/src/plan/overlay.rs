@@ -252,6 +252,7 @@ mod tests {
                 virtual_ips: vec![[10, 0, 1, 2].into()],
             }],
             endpoints,
+            mesh: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{NetworkView, ViewEndpoint, ViewService};
+use crate::cluster::mesh::Mesh;
 use crate::cluster::{ServiceId, TaskId};
 
 /// What concerns a network as a whole.
@@ -20,6 +21,8 @@ pub enum ViewPart {
     Head(ViewHead),
     Endpoint(ViewEndpoint),
     Service(ViewService),
+    /// Of the network of the routing mesh.
+    Mesh(Mesh),
 }
 
 /// Names a part among those of its view.
@@ -29,6 +32,7 @@ pub enum ViewKey {
     Head,
     Endpoint(TaskId),
     Service(ServiceId),
+    Mesh,
 }
 
 /// What leads from one view of a network to another.
@@ -47,6 +51,7 @@ impl ViewPart {
             Self::Head(_) => ViewKey::Head,
             Self::Endpoint(endpoint) => ViewKey::Endpoint(endpoint.task),
             Self::Service(service) => ViewKey::Service(service.id),
+            Self::Mesh(_) => ViewKey::Mesh,
         }
     }
 }
@@ -69,6 +74,7 @@ impl NetworkView {
         std::iter::once(ViewPart::Head(self.head()))
             .chain(self.endpoints.iter().cloned().map(ViewPart::Endpoint))
             .chain(self.services.iter().cloned().map(ViewPart::Service))
+            .chain(self.mesh.iter().cloned().map(ViewPart::Mesh))
     }
 
     /// What leads from `before` to this view, whatever their versions.
@@ -90,6 +96,12 @@ impl NetworkView {
                 None => change.removed.push(ViewKey::Service(service)),
             }
         }
+        if self.mesh != before.mesh {
+            match &self.mesh {
+                Some(mesh) => change.put.push(ViewPart::Mesh(mesh.clone())),
+                None => change.removed.push(ViewKey::Mesh),
+            }
+        }
         change
     }
 
@@ -98,6 +110,7 @@ impl NetworkView {
         for key in change.removed {
             match key {
                 ViewKey::Head => {}
+                ViewKey::Mesh => self.mesh = None,
                 ViewKey::Endpoint(task) => remove(&mut self.endpoints, task, |one| one.task),
                 ViewKey::Service(service) => remove(&mut self.services, service, |one| one.id),
             }
@@ -107,6 +120,7 @@ impl NetworkView {
                 ViewPart::Head(head) => self.data_path_port = head.data_path_port,
                 ViewPart::Endpoint(one) => put(&mut self.endpoints, one, |one| one.task),
                 ViewPart::Service(one) => put(&mut self.services, one, |one| one.id),
+                ViewPart::Mesh(mesh) => self.mesh = Some(mesh),
             }
         }
     }
@@ -187,6 +201,7 @@ mod tests {
             data_path_port: 4789,
             endpoints: endpoints.iter().map(|(number, ok)| endpoint(*number, *ok)).collect(),
             services: services.iter().map(|(number, name)| service(*number, name)).collect(),
+            mesh: None,
         }
     }
 
@@ -217,17 +232,19 @@ mod tests {
                     proptest::collection::btree_map(0_u8..12, proptest::bool::ANY, 0..12),
                     proptest::collection::btree_map(0_u8..12, "[ab]", 0..12),
                     1_u16..4,
+                    proptest::option::of(1_u32..3),
                 ),
                 1..8,
             )
         ) {
             let mut held = view(&[], &[]);
-            for (endpoints, services, port) in steps {
+            for (endpoints, services, port, vni) in steps {
                 let endpoints: Vec<_> = endpoints.into_iter().collect();
                 let services: Vec<_> =
                     services.iter().map(|(number, name)| (*number, name.as_str())).collect();
                 let mut wanted = view(&endpoints, &services);
                 wanted.data_path_port = port;
+                wanted.mesh = vni.map(|vni| Mesh { vni, ..Mesh::default() });
                 held.take(wanted.change_since(&held));
                 proptest::prop_assert_eq!(&held, &wanted);
                 let mut afresh = view(&[], &[]);
