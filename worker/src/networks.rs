@@ -136,6 +136,7 @@ mod tests {
             data_path_port: 4789,
             endpoints: Vec::new(),
             services: Vec::new(),
+            mesh: None,
         }
     }
 

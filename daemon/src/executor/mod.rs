@@ -124,9 +124,17 @@ impl HostExecutor {
     async fn make_networks(&self, work: &Work) -> Result<(), Failure> {
         let overlays = work.networks.iter().filter(|network| network::is_overlay(network));
         for network in overlays {
-            let known = self.networks.define_overlay(network::definition(network)?).await?;
+            let id = shoal_netoverlay::network_id(network.id);
+            if !network.spec.ingress {
+                self.networks.define_overlay(network::definition(network)?).await?;
+            }
             let deadline = self.clock.monotonic() + VIEW_WAIT;
-            while !self.networks.has_view(&known.id) {
+            // That of the routing mesh is defined by its view.
+            let is_known = || match network.spec.ingress {
+                true => self.networks.resolve(id.as_str()).is_ok(),
+                false => self.networks.has_view(&id),
+            };
+            while !is_known() {
                 if self.clock.monotonic() > deadline {
                     return Err(Failure::new(
                         ErrorKind::Unavailable,

@@ -51,6 +51,7 @@ pub(super) fn definition(network: &ClusterNetwork) -> Result<Network, Failure> {
         bridge: None,
         parent: None,
         overlay: Some(OverlayOptions { vni: allocation.vni, mtu: allocation.mtu }),
+        mesh: None,
     })
 }
 
