@@ -59,7 +59,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
     };
     // Each namespace has its own tables: the name need not differ between daemons.
     let names = Dns::new(tasks.clone(), clock.clone(), "shoal");
-    for view in networks.views() {
+    for view in networks.views().into_iter().filter(|view| view.mesh.is_none()) {
         let id = shoal_netoverlay::network_id(view.network);
         names.set_cluster(id, Some(ClusterNames::of(&view)));
     }
@@ -223,6 +223,10 @@ async fn networks(
         settings.bridge_address = Some(bip.parse().context("--bip")?);
     }
     settings.mtu = options.mtu.unwrap_or(settings.mtu);
+    if let Some(shift) = options.mesh_mark_shift {
+        let marks = netoverlay::plan::mesh::Marks::new(shift);
+        settings.mesh.marks = marks.context("--mesh-mark-shift must be from 0 to 16")?;
+    }
     if !config.pools.is_empty() {
         let pool = |(base, size): &(String, u8)| {
             Ok(netoverlay::ipam::Pool {

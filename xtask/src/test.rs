@@ -84,6 +84,8 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "services",
             "--test",
+            "mesh",
+            "--test",
             "logs",
             "--test",
             "conformance",

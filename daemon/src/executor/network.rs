@@ -34,9 +34,17 @@ pub(crate) async fn join(
     clock: &SharedClock,
     network: &ClusterNetwork,
 ) -> Result<NetworkId, Failure> {
-    let known = networks.define_overlay(definition(network)?).await?;
+    let id = shoal_netoverlay::network_id(network.id);
+    if !network.spec.ingress {
+        networks.define_overlay(definition(network)?).await?;
+    }
     let deadline = clock.monotonic() + VIEW_WAIT;
-    while !networks.has_view(&known.id) {
+    // That of the routing mesh is defined by its view.
+    let is_known = || match network.spec.ingress {
+        true => networks.resolve(id.as_str()).is_ok(),
+        false => networks.has_view(&id),
+    };
+    while !is_known() {
         if clock.monotonic() > deadline {
             return Err(Failure::new(
                 ErrorKind::Unavailable,
@@ -45,7 +53,7 @@ pub(crate) async fn join(
         }
         clock.sleep(VIEW_LOOK).await;
     }
-    Ok(known.id.clone())
+    Ok(id)
 }
 
 /// Outer headers of VXLAN over IPv4.
@@ -106,6 +114,7 @@ fn definition(network: &ClusterNetwork) -> Result<Network, Failure> {
         bridge: None,
         parent: None,
         overlay: Some(OverlayOptions { vni: allocation.vni, mtu: allocation.mtu }),
+        mesh: None,
     })
 }
 

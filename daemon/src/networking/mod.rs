@@ -23,7 +23,7 @@ use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::dns::{Dns, Service};
 use shoal_netoverlay::endpoint;
-use shoal_netoverlay::network::{Driver, Network, NetworkSpec};
+use shoal_netoverlay::network::{Network, NetworkSpec};
 use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
 
 use self::attach::Given;
@@ -121,10 +121,9 @@ impl HostNetworking {
             request.endpoints.iter().filter_map(|wish| self.networks.resolve(&wish.network).ok());
         let networks: Vec<_> =
             networks.filter(|network| network.spec.driver.has_endpoints()).collect();
-        let leads_out =
-            |network: &Network| network.spec.driver != Driver::Overlay && !network.spec.internal;
-        let is_open =
-            |network: &Network| network.spec.driver == Driver::Overlay && !network.spec.internal;
+        // The routing mesh's is a bridge of this host, too.
+        let leads_out = |network: &Network| network.overlay.is_none() && !network.spec.internal;
+        let is_open = |network: &Network| network.overlay.is_some() && !network.spec.internal;
         networks.iter().any(|network| is_open(network))
             && !networks.iter().any(|network| leads_out(network))
     }

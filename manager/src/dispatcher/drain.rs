@@ -137,6 +137,10 @@ impl Source for Shown<'_> {
         Source::network(self.state, id)
     }
 
+    fn ingress(&self) -> Option<ClusterNetworkId> {
+        Source::ingress(self.state)
+    }
+
     fn on_disconnect(&self, service: ServiceId) -> OnDisconnect {
         Source::on_disconnect(self.state, service)
     }

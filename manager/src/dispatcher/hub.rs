@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use shoal_base::SharedClock;
 use shoal_manager_core::assignment::{Key, Touched, concerns_node};
+use shoal_manager_core::control::networks::ingress;
 use shoal_manager_core::liveness;
+use shoal_manager_core::mesh;
 use shoal_manager_core::store::{Event, State};
 use shoal_manager_core::view::data_path;
 use shoal_model::cluster::{Cluster, ClusterNetworkId, Node, NodeId, SessionId};
@@ -317,6 +319,12 @@ fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
         }
         Event::Secret(diff) => touch_holders(hub, diff.latest().map(|it| Key::Secret(it.id))),
         Event::Config(diff) => touch_holders(hub, diff.latest().map(|it| Key::Config(it.id))),
+        // Every node needs that of the routing mesh, also one that is new.
+        Event::Network(diff) if diff.latest().is_some_and(|network| network.spec.ingress) => {
+            if let Some(network) = diff.latest() {
+                hub.all().iter().for_each(|session| session.touch(Touched::Network(network.id)));
+            }
+        }
         Event::Network(diff) => touch_holders(hub, diff.latest().map(|it| Key::Network(it.id))),
         Event::Node(diff) => node(hub, leading, diff.old.as_deref(), diff.new.as_deref()),
         Event::Cluster(diff) => {
@@ -343,13 +351,21 @@ fn networks_of(view: &State, event: &Event, networks: &mut BTreeSet<ClusterNetwo
         }
         Event::Node(diff) => {
             let path = |node: &Option<Arc<Node>>| node.as_deref().and_then(data_path);
-            if path(&diff.old) != path(&diff.new) {
+            let state = |node: &Option<Arc<Node>>| node.as_deref().map(|node| node.status.state);
+            if mesh::concerns(diff.old.as_deref(), diff.new.as_deref()) {
+                networks.extend(ingress(view).map(|network| network.id));
+            }
+            if path(&diff.old) != path(&diff.new) || state(&diff.old) != state(&diff.new) {
                 let node = diff.old.iter().chain(&diff.new).next().map(|node| node.id);
                 let tasks = node.into_iter().flat_map(|node| view.tasks_on_node(node));
                 networks.extend(tasks.flat_map(|task| &task.networks).map(|one| one.network));
             }
         }
-        Event::Cluster(_) | Event::Network(_) | Event::Secret(_) | Event::Config(_) => {}
+        Event::Network(diff) => {
+            let known = diff.latest().filter(|network| network.spec.ingress);
+            networks.extend(known.map(|network| network.id));
+        }
+        Event::Cluster(_) | Event::Secret(_) | Event::Config(_) => {}
     }
 }
 

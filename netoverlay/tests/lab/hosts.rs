@@ -1,7 +1,7 @@
 //! Several hosts on one machine: a namespace and a runtime each, joined by a bridge, and a client beside them.
 
 use std::future::Future;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,4 +195,29 @@ pub fn exchange(socket: &UdpSocket) -> Result<String, String> {
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer).map_err(|error| error.kind().to_string())?;
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+/// A server that sends back what it gets, in a namespace.
+pub fn echo(namespace: &Path, address: &str) {
+    let address: SocketAddr = address.parse().unwrap();
+    let listener = Namespace::open(namespace).unwrap().run(|| TcpListener::bind(address).unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.unwrap().incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut back = stream.try_clone().unwrap();
+                let _ = std::io::copy(&mut stream, &mut back);
+            });
+        }
+    });
+}
+
+/// A connection from a namespace.
+pub fn stream(namespace: &Path, to: &str) -> TcpStream {
+    let to: SocketAddr = to.parse().unwrap();
+    let limit = Duration::from_secs(2);
+    let made = Namespace::open(namespace).unwrap().run(|| TcpStream::connect_timeout(&to, limit));
+    let stream = made.unwrap().unwrap();
+    stream.set_read_timeout(Some(limit)).unwrap();
+    stream
 }
