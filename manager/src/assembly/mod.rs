@@ -114,7 +114,7 @@ pub struct Manager {
     pub logs: Logs,
     /// Execs in tasks, wherever they are.
     pub execs: Execs,
-    /// Sessions of workers: for workers in this process.
+    /// Sessions of workers, for workers in this process; also what nodes have of networks.
     pub dispatcher: Dispatcher,
     /// Consensus.
     pub raft: Raft,
