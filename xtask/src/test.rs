@@ -84,6 +84,8 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "services",
             "--test",
+            "stack",
+            "--test",
             "logs",
             "--test",
             "conformance",
