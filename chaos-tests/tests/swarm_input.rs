@@ -26,7 +26,10 @@ fn an_address_where_nobody_listens_is_named_and_leaves_nothing() {
         "failed to reach manager `10.99.0.1:2999`: failed to connect to `10.99.0.1:2999`: Connection refused (os \
          error 111)"
     );
-    assert_eq!(join("10.99.0.1:port"), "`10.99.0.1:port` is not an address of the form HOST:PORT");
+    assert_eq!(
+        join("10.99.0.1:port"),
+        "invalid address `10.99.0.1:port`: write ADDRESS[:PORT] or INTERFACE[:PORT]"
+    );
     let refused = |flags: &[&str]| {
         let words = [&["swarm", "join", "--token", &token], flags, &["10.99.0.1:2377"]].concat();
         lab.refused(2, &words).unwrap()

@@ -376,7 +376,8 @@ impl Host {
         let raft_id = RaftId::random(&*self.around.random);
         let mut record = Record::new(Phase::Joining, listen, advertise, raft_id.0);
         record.data_path = data_path.map(|address| address.to_string()).unwrap_or_default();
-        record.remotes = request.remotes.iter().map(|remote| with_port(remote)).collect();
+        let remotes = request.remotes.iter().map(|remote| addresses::remote(remote));
+        record.remotes = remotes.collect::<Result<_, _>>()?;
         record.token = request.token;
         record.availability = request.availability;
         self.around.directory.write(&record)?;
@@ -558,16 +559,4 @@ enum JoinFailure {
     /// Another attempt may succeed.
     MayPass(Failure),
     Final(Failure),
-}
-
-/// A manager's address with docker's port when it has none.
-fn with_port(remote: &str) -> String {
-    let has_port = remote.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
-    });
-    match (has_port, remote.contains(':') && !remote.starts_with('[')) {
-        (true, _) => remote.to_owned(),
-        (false, true) => format!("[{remote}]:{}", addresses::PORT),
-        (false, false) => format!("{remote}:{}", addresses::PORT),
-    }
 }
