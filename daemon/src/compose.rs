@@ -89,6 +89,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         containers: Arc::new(HostContainers {
             engine: engine.clone(),
             images: images.clone(),
+            tasks: tasks.clone(),
             frozen,
         }),
         execs: Arc::new(HostExecs { engine: engine.clone(), cluster: cluster.clone() }),
@@ -130,6 +131,7 @@ async fn cluster(
     let (networks, names, events) =
         (runs.networks.clone(), runs.names.clone(), runs.engine.events());
     let exec_root = config.exec_root.clone();
+    let work = tasks.clone();
     let description = executor::description(config, facts)?;
     let time = clock.clone();
     let make = move |node, api| {
@@ -138,6 +140,7 @@ async fn cluster(
             images: images.clone(),
             networks: networks.clone(),
             clock: time.clone(),
+            tasks: work.clone(),
         };
         let description = NodeDescription { api, ..description.clone() };
         let executor = HostExecutor::new(parts, &exec_root, node, description);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shoal_api::ports::{ByteStream, Cluster, Stream};
+use shoal_base::tasks::TaskKind;
 use shoal_manager::ca::configure;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
@@ -23,12 +24,23 @@ use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
 
 use super::Host;
+use crate::ports::given_up;
 
 /// The port.
 #[derive(Debug)]
 pub(crate) struct HostCluster(pub(crate) Arc<Host>);
 
 type Result<T> = std::result::Result<T, Failure>;
+
+impl HostCluster {
+    /// A change of membership is not left half-way when the client goes away.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.0.tasks.detached(TaskKind::Request, change).await.map_err(given_up)?
+    }
+}
 
 #[async_trait]
 impl Cluster for HostCluster {
@@ -37,19 +49,23 @@ impl Cluster for HostCluster {
     }
 
     async fn init(&self, request: Init) -> Result<NodeId> {
-        self.0.init(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.init(request).await }).await
     }
 
     async fn join(&self, request: Join) -> Result<()> {
-        self.0.join(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.join(request).await }).await
     }
 
     async fn leave(&self, force: bool) -> Result<()> {
-        self.0.leave(force).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.leave(force).await }).await
     }
 
     async fn unlock(&self, key: &str) -> Result<()> {
-        self.0.unlock(key).await
+        let (host, key) = (Arc::clone(&self.0), key.to_owned());
+        self.change(async move { host.unlock(&key).await }).await
     }
 
     async fn unlock_key(&self) -> Result<String> {
@@ -67,7 +83,8 @@ impl Cluster for HostCluster {
     }
 
     async fn restore(&self, request: Restore, backup: ByteStream) -> Result<NodeId> {
-        self.0.restore(request, backup).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.restore(request, backup).await }).await
     }
 
     async fn inspect(&self) -> Result<Arc<ClusterObject>> {

@@ -2,6 +2,7 @@
 
 mod container;
 mod files;
+mod making;
 mod network;
 mod pull;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use shoal_base::blocking;
+use shoal_base::tasks::Tasks;
 use shoal_engine::Engine;
 use shoal_engine::container::session as engine;
 use shoal_engine::container::settle::Verdict;
@@ -29,8 +31,9 @@ use shoal_model::filters::{ContainerFilters, LabelFilter};
 use shoal_model::{ContainerId, ErrorKind, ExecId, Failure};
 use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 
-use crate::ports::HostImages;
+use crate::ports::{HostImages, given_up};
 use files::TaskFiles;
+use making::Making;
 use pull::Puller;
 
 /// Longest wait for the view of a task's network.
@@ -45,11 +48,13 @@ pub(crate) struct HostExecutor {
     puller: Puller,
     networks: shoal_netoverlay::Networks,
     clock: shoal_base::SharedClock,
+    tasks: Tasks,
     files: TaskFiles,
     node: NodeId,
     description: NodeDescription,
     /// Containers by task, as far as they were seen; the engine has the last word.
     known: Mutex<BTreeMap<TaskId, ContainerId>>,
+    making: Making,
 }
 
 /// What tasks run on.
@@ -58,6 +63,7 @@ pub(crate) struct Parts {
     pub(crate) images: Arc<HostImages>,
     pub(crate) networks: shoal_netoverlay::Networks,
     pub(crate) clock: shoal_base::SharedClock,
+    pub(crate) tasks: Tasks,
 }
 
 impl HostExecutor {
@@ -67,19 +73,20 @@ impl HostExecutor {
         node: NodeId,
         description: NodeDescription,
     ) -> Self {
-        let Parts { engine, images, networks, clock } = parts;
+        let Parts { engine, images, networks, clock, tasks } = parts;
         let puller = Puller::new(images, clock.clone());
         let files = TaskFiles::new(exec_root);
-        let known = Mutex::default();
-        Self { engine, puller, networks, clock, files, node, description, known }
+        let (known, making) = (Mutex::default(), Making::default());
+        Self { engine, puller, networks, clock, tasks, files, node, description, known, making }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The container of a task, by what is known or by its label.
+    /// The container of a task, by what is known or by its label, once nothing is being made of it.
     async fn container(&self, task: TaskId) -> Result<Option<ContainerDetails>, Failure> {
+        self.making.made(task).await;
         let known = self.known().get(&task).cloned();
         if let Some(id) = known {
             match self.engine.inspect(id.as_str(), false).await.map_err(Failure::from) {
@@ -203,8 +210,12 @@ impl Executor for HostExecutor {
     }
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
+        // Before the containers: what is made in between is one of them.
+        let mut tasks = self.making.tasks();
         let containers = self.list_containers(None).await?;
-        let tasks = containers.iter().map(|(task, _)| *task).collect();
+        tasks.extend(containers.iter().map(|(task, _)| *task));
+        tasks.sort();
+        tasks.dedup();
         *self.known() = containers.into_iter().collect();
         Ok(tasks)
     }
@@ -220,15 +231,25 @@ impl Executor for HostExecutor {
         }
         self.make_networks(&work).await?;
         self.puller.pull(&work.task.spec).await?;
-        let files = self.files.clone();
-        let (work, shown) = blocking::run("write files of a task", move || {
-            let shown = files.write(&work);
-            (work, shown)
-        })
-        .await
-        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        let request = container::request(&work.task, self.node, &work.networks, shown?);
-        let created = self.engine.create(request).await?;
+        let (files, engine, node) = (self.files.clone(), self.engine.clone(), self.node);
+        let made = async move {
+            let written = files.clone();
+            let (work, shown) = blocking::run("write files of a task", move || {
+                let shown = written.write(&work);
+                (work, shown)
+            })
+            .await
+            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+            let request = container::request(&work.task, node, &work.networks, shown?);
+            let created = engine.create(request).await;
+            if created.is_err()
+                && let Err(error) = remove_files(files, id).await
+            {
+                tracing::warn!(task = %id, %error, "files of a task that was not made stay");
+            }
+            Ok::<_, Failure>(created?)
+        };
+        let created = self.making.make(&self.tasks, id, made).await.map_err(given_up)??;
         self.known().insert(id, created.id.clone());
         Ok(found(&self.engine.inspect(created.id.as_str(), false).await?))
     }
@@ -289,10 +310,7 @@ impl Executor for HostExecutor {
             }
         }
         self.known().remove(&task);
-        let files = self.files.clone();
-        blocking::run("remove files of a task", move || files.remove(task))
-            .await
-            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
+        remove_files(self.files.clone(), task).await
     }
 
     async fn exec_create(&self, task: TaskId, spec: ExecSpec) -> Result<ExecId, Failure> {
@@ -343,6 +361,12 @@ impl Executor for HostExecutor {
             Err(failure) => Err(failure),
         }
     }
+}
+
+async fn remove_files(files: TaskFiles, task: TaskId) -> Result<(), Failure> {
+    blocking::run("remove files of a task", move || files.remove(task))
+        .await
+        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
 }
 
 /// What this host offers to a cluster.
