@@ -5,7 +5,7 @@ mod files;
 mod network;
 mod pull;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +49,17 @@ pub(crate) struct HostExecutor {
     node: NodeId,
     description: NodeDescription,
     /// Containers by task, as far as they were seen; the engine has the last word.
-    known: Mutex<BTreeMap<TaskId, ContainerId>>,
+    known: Mutex<Known>,
+}
+
+/// What was seen of the containers of tasks.
+#[derive(Debug, Default)]
+struct Known {
+    containers: BTreeMap<TaskId, ContainerId>,
+    /// All were seen once: what is not known since then is not there, for only this executor makes them.
+    all: bool,
+    /// But these: a creation began, and was not seen to end.
+    making: BTreeSet<TaskId>,
 }
 
 /// What tasks run on.
@@ -74,26 +84,33 @@ impl HostExecutor {
         Self { engine, puller, networks, clock, files, node, description, known }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The container of a task, by what is known or by its label.
     async fn container(&self, task: TaskId) -> Result<Option<ContainerDetails>, Failure> {
-        let known = self.known().get(&task).cloned();
+        let (known, is_absent) = {
+            let known = self.known();
+            let is_absent = known.all && !known.making.contains(&task);
+            (known.containers.get(&task).cloned(), is_absent)
+        };
         if let Some(id) = known {
             match self.engine.inspect(id.as_str(), false).await.map_err(Failure::from) {
                 Err(failure) if failure.kind() == ErrorKind::NotFound => {
-                    self.known().remove(&task);
+                    self.known().containers.remove(&task);
                 }
                 other => return other.map(Some),
             }
+        }
+        if is_absent {
+            return Ok(None);
         }
         let found = self.list_containers(Some(task)).await?;
         match found.into_iter().next() {
             None => Ok(None),
             Some((task, id)) => {
-                self.known().insert(task, id.clone());
+                self.known().containers.insert(task, id.clone());
                 Ok(Some(self.engine.inspect(id.as_str(), false).await?))
             }
         }
@@ -205,7 +222,10 @@ impl Executor for HostExecutor {
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
         let containers = self.list_containers(None).await?;
         let tasks = containers.iter().map(|(task, _)| *task).collect();
-        *self.known() = containers.into_iter().collect();
+        // Some may have been made since the engine was asked.
+        let mut known = self.known();
+        known.containers.extend(containers);
+        known.all = true;
         Ok(tasks)
     }
 
@@ -228,8 +248,14 @@ impl Executor for HostExecutor {
         .await
         .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
         let request = container::request(&work.task, self.node, &work.networks, shown?);
+        self.known().making.insert(id);
+        // Were this future dropped meanwhile, there might be a container that nobody knows.
         let created = self.engine.create(request).await?;
-        self.known().insert(id, created.id.clone());
+        {
+            let mut known = self.known();
+            known.making.remove(&id);
+            known.containers.insert(id, created.id.clone());
+        }
         Ok(found(&self.engine.inspect(created.id.as_str(), false).await?))
     }
 
@@ -288,7 +314,7 @@ impl Executor for HostExecutor {
                 _ => {}
             }
         }
-        self.known().remove(&task);
+        self.known().containers.remove(&task);
         let files = self.files.clone();
         blocking::run("remove files of a task", move || files.remove(task))
             .await
