@@ -3,40 +3,34 @@
 use crate::build;
 use crate::run::{cargo, sh};
 
-/// All benches, with the packages they are of. Those of the first package need the programs.
-const BENCHES: [(&str, &str); 7] = [
-    ("host", "shoal-chaos-tests"),
-    ("network", "shoal-chaos-tests"),
-    ("services", "shoal-chaos-tests"),
-    ("raft", "shoal-manager-raft"),
-    ("store", "shoal-manager-core"),
-    ("scheduler", "shoal-manager-core"),
-    ("scale", "shoal-manager"),
+/// All benches: group, package, name. `raft` is the crates of consensus and store, `cluster` daemons in a lab, `scale`
+/// managers with workers that have no containers.
+const BENCHES: [(&str, &str, &str); 9] = [
+    ("host", WITH_PROGRAMS, "host"),
+    ("network", WITH_PROGRAMS, "network"),
+    ("services", WITH_PROGRAMS, "services"),
+    ("cluster", WITH_PROGRAMS, "cluster"),
+    ("raft", "shoal-manager-core", "store"),
+    ("raft", "shoal-manager-raft", "raft"),
+    ("raft", "shoal-manager", "cluster"),
+    ("scale", "shoal-manager-core", "scheduler"),
+    ("scale", "shoal-manager", "scale"),
 ];
+/// The package whose benches drive built programs.
 const WITH_PROGRAMS: &str = "shoal-chaos-tests";
-
-/// Names of benches.
-pub(crate) const NAMES: [&str; 7] = {
-    let mut names = [""; 7];
-    let mut number = 0;
-    while number < names.len() {
-        names[number] = BENCHES[number].0;
-        number += 1;
-    }
-    names
-};
+const GROUPS: [&str; 6] = ["host", "network", "services", "cluster", "raft", "scale"];
 
 /// What is to be measured, and how.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these: host, network, services, raft, store, scheduler, scale. None: all.
-    #[arg(value_parser = NAMES)]
-    names: Vec<String>,
+    /// Only these groups: host, network, services, cluster, raft, scale. None: all.
+    #[arg(value_parser = GROUPS)]
+    groups: Vec<String>,
     /// Build only, so that a later run is not disturbed by builds.
     #[arg(long)]
     no_run: bool,
-    /// The sizes of the design instead of smaller ones: `scale` with 5,000 nodes and a million tasks (16 GB of memory,
-    /// many minutes).
+    /// The sizes of the design instead of smaller ones: 5,000 nodes and a million tasks (16 GB of memory, many minutes), a
+    /// thousand idle containers.
     #[arg(long)]
     full: bool,
 }
@@ -44,13 +38,13 @@ pub(crate) struct Options {
 /// Builds optimised programs and runs the benches.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     crate::setup::run()?;
-    let wanted = BENCHES.iter().filter(|(name, _)| {
-        options.names.is_empty() || options.names.iter().any(|wanted| wanted == name)
-    });
-    let wanted: Vec<_> = wanted.collect();
-    let needs_programs = wanted.iter().any(|(_, package)| *package == WITH_PROGRAMS);
+    let is_chosen = |group: &str| {
+        options.groups.is_empty() || options.groups.iter().any(|chosen| chosen == group)
+    };
+    let chosen: Vec<_> = BENCHES.into_iter().filter(|(group, ..)| is_chosen(group)).collect();
+    let needs_programs = chosen.iter().any(|(_, package, _)| *package == WITH_PROGRAMS);
     let programs = if needs_programs { Some(build::run(true)?) } else { None };
-    for (name, package) in wanted {
+    for (group, package, name) in chosen {
         let mut bench = cargo();
         build::linker(&mut bench);
         bench.args(["bench", "--locked", "-p", package, "--bench", name]);
@@ -59,7 +53,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         if options.no_run {
             bench.arg("--no-run");
-        } else if options.full {
+        } else if options.full && ["scale", "services"].contains(&group) {
             bench.args(["--", "full"]);
         }
         sh(&mut bench)?;

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use shoal_api_wire::swarm::labels::{DEPENDS_ON, HOST, PREFIX};
 use shoal_model::Failure;
-use shoal_model::cluster::service::{OnDisconnect, ServiceExtensions};
+use shoal_model::cluster::service::{Condition, Dependency, OnDisconnect, ServiceExtensions};
 
 use crate::convert::time::go_duration;
 
-const PREFIX: &str = "io.shoal.";
 const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
 const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
 
@@ -25,9 +25,10 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
                 extensions.update_deadline = Some(parse_duration(&key, &value)?);
             }
             ON_DISCONNECT => extensions.on_disconnect = Some(on_disconnect(&key, &value)?),
+            DEPENDS_ON => extensions.depends_on = dependencies(&value)?,
             _ => {
                 return Err(Failure::invalid(format!(
-                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT})"
+                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {DEPENDS_ON}, {HOST}*)"
                 )));
             }
         }
@@ -39,6 +40,10 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
 pub(crate) fn put(extensions: &ServiceExtensions, labels: &mut BTreeMap<String, String>) {
     if let Some(deadline) = extensions.update_deadline {
         labels.insert(UPDATE_DEADLINE.to_owned(), shown(deadline));
+    }
+    if !extensions.depends_on.is_empty() {
+        let all: Vec<String> = extensions.depends_on.iter().map(dependency_out).collect();
+        labels.insert(DEPENDS_ON.to_owned(), all.join(","));
     }
     match extensions.on_disconnect {
         None => {}
@@ -59,6 +64,39 @@ fn on_disconnect(key: &str, value: &str) -> Result<OnDisconnect, Failure> {
             "invalid value {value:?} for label {key}: use keep or stop:DURATION"
         ))),
     }
+}
+
+const CONDITIONS: [(&str, Condition); 3] = [
+    ("started", Condition::Started),
+    ("healthy", Condition::Healthy),
+    ("completed", Condition::Completed),
+];
+
+fn dependencies(value: &str) -> Result<Vec<Dependency>, Failure> {
+    let one = |text: &str| {
+        let refuse = || {
+            Failure::invalid(format!(
+                "invalid value {text:?} for label {DEPENDS_ON}: use SERVICE:started|healthy|completed[:optional]"
+            ))
+        };
+        let mut words = text.split(':');
+        let service = words.next().filter(|name| !name.is_empty()).ok_or_else(refuse)?;
+        let wanted = words.next().unwrap_or("started");
+        let (_, condition) =
+            CONDITIONS.into_iter().find(|(word, _)| *word == wanted).ok_or_else(refuse)?;
+        let required = match (words.next(), words.next()) {
+            (None, None) => true,
+            (Some("optional"), None) => false,
+            _ => return Err(refuse()),
+        };
+        Ok(Dependency { service: service.to_owned(), condition, required })
+    };
+    value.split(',').map(str::trim).map(one).collect()
+}
+
+fn dependency_out(Dependency { service, condition, required }: &Dependency) -> String {
+    let word = CONDITIONS.iter().find(|(_, known)| known == condition).map_or("", |(word, _)| word);
+    format!("{service}:{word}{}", if *required { "" } else { ":optional" })
 }
 
 fn parse_duration(key: &str, value: &str) -> Result<Duration, Failure> {
@@ -85,7 +123,12 @@ mod tests {
 
     #[test]
     fn labels_come_back() {
-        let before = labels(&[("a", "b"), (UPDATE_DEADLINE, "600s"), (ON_DISCONNECT, "stop:90s")]);
+        let before = labels(&[
+            ("a", "b"),
+            (UPDATE_DEADLINE, "600s"),
+            (ON_DISCONNECT, "stop:90s"),
+            (DEPENDS_ON, "db:healthy,cache:started:optional"),
+        ]);
         let mut rest = before.clone();
         let extensions = take(&mut rest).unwrap();
         assert_eq!(rest, labels(&[("a", "b")]));
@@ -111,7 +154,13 @@ mod tests {
                 "io.shoal.foo",
                 "",
                 "unknown label io.shoal.foo: labels that begin with io.shoal. are Shoal's own \
-                 (io.shoal.update.deadline, io.shoal.on-disconnect)",
+                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.depends-on, io.shoal.host.*)",
+            ),
+            (
+                DEPENDS_ON,
+                "db:soon",
+                "invalid value \"db:soon\" for label io.shoal.depends-on: use \
+                 SERVICE:started|healthy|completed[:optional]",
             ),
         ] {
             assert_eq!(take(&mut labels(&[(key, value)])).unwrap_err().chain(), expected);

@@ -200,6 +200,7 @@ fn promote(board: &mut Board<'_>, place: Place) {
         match task.history.not_before {
             Some(at) if at > board.now() => board.wake(at, Some(place)),
             _ if board.is_stopping(place) => {}
+            _ if !board.gate().is_empty() && !update::is_dirty(board, &task) => {}
             _ => board.set_desired(task.id, goal(&task)),
         }
     }
