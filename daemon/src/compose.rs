@@ -336,6 +336,8 @@ fn fixed_info(
         architecture: facts.architecture.clone(),
         cpus: facts.cpus,
         memory: facts.memory,
+        generic_resources: crate::generic::parse(&config.options.node_generic_resources)
+            .context("--node-generic-resource")?,
         debug: config.options.debug,
         labels: config.options.labels.clone(),
         registries: RegistryInfo {

@@ -6,7 +6,7 @@ mod making;
 mod network;
 mod pull;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,8 +53,16 @@ pub(crate) struct HostExecutor {
     node: NodeId,
     description: NodeDescription,
     /// Containers by task, as far as they were seen; the engine has the last word.
-    known: Mutex<BTreeMap<TaskId, ContainerId>>,
+    known: Arc<Mutex<Known>>,
     making: Making,
+}
+
+/// What was seen of the containers of tasks.
+#[derive(Debug, Default)]
+struct Known {
+    containers: BTreeMap<TaskId, ContainerId>,
+    /// All were seen once: what is neither known since then nor being made is not there, for only this executor makes them.
+    all: bool,
 }
 
 /// What tasks run on.
@@ -80,27 +88,33 @@ impl HostExecutor {
         Self { engine, puller, networks, clock, tasks, files, node, description, known, making }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The container of a task, by what is known or by its label, once nothing is being made of it.
     async fn container(&self, task: TaskId) -> Result<Option<ContainerDetails>, Failure> {
         self.making.made(task).await;
-        let known = self.known().get(&task).cloned();
+        let (known, is_absent) = {
+            let known = self.known();
+            (known.containers.get(&task).cloned(), known.all)
+        };
         if let Some(id) = known {
             match self.engine.inspect(id.as_str(), false).await.map_err(Failure::from) {
                 Err(failure) if failure.kind() == ErrorKind::NotFound => {
-                    self.known().remove(&task);
+                    self.known().containers.remove(&task);
                 }
                 other => return other.map(Some),
             }
+        }
+        if is_absent {
+            return Ok(None);
         }
         let found = self.list_containers(Some(task)).await?;
         match found.into_iter().next() {
             None => Ok(None),
             Some((task, id)) => {
-                self.known().insert(task, id.clone());
+                self.known().containers.insert(task, id.clone());
                 Ok(Some(self.engine.inspect(id.as_str(), false).await?))
             }
         }
@@ -216,7 +230,10 @@ impl Executor for HostExecutor {
         tasks.extend(containers.iter().map(|(task, _)| *task));
         tasks.sort();
         tasks.dedup();
-        *self.known() = containers.into_iter().collect();
+        // Some may have been made since the engine was asked.
+        let mut known = self.known();
+        known.containers.extend(containers);
+        known.all = true;
         Ok(tasks)
     }
 
@@ -232,6 +249,7 @@ impl Executor for HostExecutor {
         self.make_networks(&work).await?;
         self.puller.pull(&work.task.spec).await?;
         let (files, engine, node) = (self.files.clone(), self.engine.clone(), self.node);
+        let known = Arc::clone(&self.known);
         let made = async move {
             let written = files.clone();
             let (work, shown) = blocking::run("write files of a task", move || {
@@ -247,10 +265,13 @@ impl Executor for HostExecutor {
             {
                 tracing::warn!(task = %id, %error, "files of a task that was not made stay");
             }
-            Ok::<_, Failure>(created?)
+            let created = created?;
+            // Here, for this goes on when nobody waits for it any more.
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.containers.insert(id, created.id.clone());
+            Ok::<_, Failure>(created)
         };
         let created = self.making.make(&self.tasks, id, made).await.map_err(given_up)??;
-        self.known().insert(id, created.id.clone());
         Ok(found(&self.engine.inspect(created.id.as_str(), false).await?))
     }
 
@@ -309,7 +330,7 @@ impl Executor for HostExecutor {
                 _ => {}
             }
         }
-        self.known().remove(&task);
+        self.known().containers.remove(&task);
         remove_files(self.files.clone(), task).await
     }
 
