@@ -90,6 +90,8 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "stack",
             "--test",
+            "mesh",
+            "--test",
             "logs",
             "--test",
             "conformance",

@@ -22,11 +22,12 @@ pub(crate) struct HostOverlays {
 impl Networks for HostOverlays {
     /// A name that is new is known once its addresses can be reached.
     async fn apply(&self, view: Arc<NetworkView>) -> Result<(), Failure> {
-        let names = ClusterNames::of(&view);
+        // Tasks on the network of the routing mesh have nothing to do with each other, and no names there.
+        let names = view.mesh.is_none().then(|| ClusterNames::of(&view));
         let network = network_id(view.network);
         let applied = self.networks.apply_view(view, self.node).await;
         // Nobody is led to what is gone, whatever the kernel says.
-        self.names.set_cluster(network, Some(names));
+        self.names.set_cluster(network, names);
         Ok(applied?)
     }
 

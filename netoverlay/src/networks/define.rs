@@ -117,6 +117,7 @@ impl Inner {
             bridge,
             parent: None,
             overlay: None,
+            mesh: None,
         }
     }
 
@@ -184,7 +185,7 @@ impl Inner {
     }
 
     /// Makes rules and bridge. Rules come first: the bridge is never without its isolation.
-    fn realize(&self, network: &Network) -> Result<(), Error> {
+    pub(super) fn realize(&self, network: &Network) -> Result<(), Error> {
         self.apply_rules()?;
         if self.settings.forwarding {
             set_sysctl("ipv4/ip_forward", "1")?;
@@ -226,7 +227,7 @@ impl Inner {
         }
     }
 
-    fn remove_bridge(&self, network: &Network) -> Result<(), Error> {
+    pub(super) fn remove_bridge(&self, network: &Network) -> Result<(), Error> {
         let Some(bridge) = &network.bridge else { return Ok(()) };
         self.host.remove_link(&bridge.name).map_err(|source| Error::Bridge {
             bridge: bridge.name.clone(),
