@@ -114,6 +114,8 @@ pub struct Manager {
     pub logs: Logs,
     /// Execs in tasks, wherever they are.
     pub execs: Execs,
+    /// Sessions of workers: for workers in this process.
+    pub dispatcher: Dispatcher,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
@@ -201,7 +203,7 @@ impl Manager {
         let control = Control::new(store.clone(), Arc::new(seats), random);
         let execs = Execs::new(store.clone(), credentials.clone(), clock.clone());
         let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
-        Ok(Self { store, control, logs, execs, raft, authority, keeper, ready, tasks })
+        Ok(Self { store, control, logs, execs, dispatcher, raft, authority, keeper, ready, tasks })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.

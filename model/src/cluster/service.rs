@@ -218,8 +218,32 @@ pub struct ServiceExtensions {
     pub update_deadline: Option<Duration>,
     /// What happens to tasks on a node that is cut off; `None`: keep.
     pub on_disconnect: Option<OnDisconnect>,
+    /// What a new spec waits for before it starts.
+    pub depends_on: Vec<Dependency>,
     /// Of ports of the routing mesh, by target and protocol, each once.
     pub ports: Vec<PortExtension>,
+}
+
+/// A service that another one waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Its name.
+    pub service: String,
+    /// How far it must have come.
+    pub condition: Condition,
+    /// Whether it must exist.
+    pub required: bool,
+}
+
+/// How far a service must have come, with all its tasks, before another one starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Condition {
+    /// Its containers were started.
+    Started,
+    /// They run, and are healthy where they have a check.
+    Healthy,
+    /// They ended with success.
+    Completed,
 }
 
 /// What a worker does with a service's tasks when no manager is reachable.

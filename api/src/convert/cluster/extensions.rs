@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use shoal_api_wire::swarm::labels::{DEPENDS_ON, HOST, PREFIX};
 use shoal_model::Failure;
 use shoal_model::cluster::service::{
-    OnDisconnect, PortExtension, PortPolicy, Protocol, ServiceExtensions,
+    Condition, Dependency, OnDisconnect, PortExtension, PortPolicy, Protocol, ServiceExtensions,
 };
 
 use crate::convert::time::go_duration;
 
-const PREFIX: &str = "io.shoal.";
 const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
 const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
 /// Followed by a target port with its protocol, and by what is said of it: `io.shoal.publish.80/tcp.policy`.
@@ -31,10 +31,11 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
                 extensions.update_deadline = Some(parse_duration(&key, &value)?);
             }
             ON_DISCONNECT => extensions.on_disconnect = Some(on_disconnect(&key, &value)?),
+            DEPENDS_ON => extensions.depends_on = dependencies(&value)?,
             _ if key.starts_with(PUBLISH) => take_port(&key, &value, &mut extensions.ports)?,
             _ => {
                 return Err(Failure::invalid(format!(
-                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {PUBLISH_SHOWN})"
+                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {DEPENDS_ON}, {HOST}*, {PUBLISH_SHOWN})"
                 )));
             }
         }
@@ -46,6 +47,10 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
 pub(crate) fn put(extensions: &ServiceExtensions, labels: &mut BTreeMap<String, String>) {
     if let Some(deadline) = extensions.update_deadline {
         labels.insert(UPDATE_DEADLINE.to_owned(), shown(deadline));
+    }
+    if !extensions.depends_on.is_empty() {
+        let all: Vec<String> = extensions.depends_on.iter().map(dependency_out).collect();
+        labels.insert(DEPENDS_ON.to_owned(), all.join(","));
     }
     match extensions.on_disconnect {
         None => {}
@@ -140,6 +145,39 @@ fn on_disconnect(key: &str, value: &str) -> Result<OnDisconnect, Failure> {
     }
 }
 
+const CONDITIONS: [(&str, Condition); 3] = [
+    ("started", Condition::Started),
+    ("healthy", Condition::Healthy),
+    ("completed", Condition::Completed),
+];
+
+fn dependencies(value: &str) -> Result<Vec<Dependency>, Failure> {
+    let one = |text: &str| {
+        let refuse = || {
+            Failure::invalid(format!(
+                "invalid value {text:?} for label {DEPENDS_ON}: use SERVICE:started|healthy|completed[:optional]"
+            ))
+        };
+        let mut words = text.split(':');
+        let service = words.next().filter(|name| !name.is_empty()).ok_or_else(refuse)?;
+        let wanted = words.next().unwrap_or("started");
+        let (_, condition) =
+            CONDITIONS.into_iter().find(|(word, _)| *word == wanted).ok_or_else(refuse)?;
+        let required = match (words.next(), words.next()) {
+            (None, None) => true,
+            (Some("optional"), None) => false,
+            _ => return Err(refuse()),
+        };
+        Ok(Dependency { service: service.to_owned(), condition, required })
+    };
+    value.split(',').map(str::trim).map(one).collect()
+}
+
+fn dependency_out(Dependency { service, condition, required }: &Dependency) -> String {
+    let word = CONDITIONS.iter().find(|(_, known)| known == condition).map_or("", |(word, _)| word);
+    format!("{service}:{word}{}", if *required { "" } else { ":optional" })
+}
+
 fn parse_duration(key: &str, value: &str) -> Result<Duration, Failure> {
     go_duration(value).ok_or_else(|| {
         Failure::invalid(format!("invalid duration {value:?} for label {key}: use e.g. 90s or 10m"))
@@ -164,7 +202,12 @@ mod tests {
 
     #[test]
     fn labels_come_back() {
-        let before = labels(&[("a", "b"), (UPDATE_DEADLINE, "600s"), (ON_DISCONNECT, "stop:90s")]);
+        let before = labels(&[
+            ("a", "b"),
+            (UPDATE_DEADLINE, "600s"),
+            (ON_DISCONNECT, "stop:90s"),
+            (DEPENDS_ON, "db:healthy,cache:started:optional"),
+        ]);
         let mut rest = before.clone();
         let extensions = take(&mut rest).unwrap();
         assert_eq!(rest, labels(&[("a", "b")]));
@@ -213,8 +256,14 @@ mod tests {
                 "io.shoal.foo",
                 "",
                 "unknown label io.shoal.foo: labels that begin with io.shoal. are Shoal's own \
-                 (io.shoal.update.deadline, io.shoal.on-disconnect, \
+                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.depends-on, io.shoal.host.*, \
                  io.shoal.publish.PORT/PROTOCOL.{policy,address,interface})",
+            ),
+            (
+                DEPENDS_ON,
+                "db:soon",
+                "invalid value \"db:soon\" for label io.shoal.depends-on: use \
+                 SERVICE:started|healthy|completed[:optional]",
             ),
             (
                 "io.shoal.publish.80/tcp.policy",
