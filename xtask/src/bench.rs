@@ -7,11 +7,8 @@ use crate::run::{cargo, sh};
 pub(crate) const GROUPS: [&str; 5] = ["host", "network", "services", "raft", "cluster"];
 
 /// Crates and names of the group `raft`.
-const RAFT: [(&str, &str); 3] = [
-    ("shoal-manager-core", "store"),
-    ("shoal-manager-raft", "raft"),
-    ("shoal-manager", "cluster"),
-];
+const RAFT: [(&str, &str); 3] =
+    [("shoal-manager-core", "store"), ("shoal-manager-raft", "raft"), ("shoal-manager", "cluster")];
 
 /// Builds optimised programs and runs these groups against them, or all.
 pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {

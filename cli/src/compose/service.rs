@@ -118,9 +118,9 @@ fn mode(service: &Json) -> Done<Json> {
         "replicated-job" => Ok(json!({
             "ReplicatedJob": {"MaxConcurrent": replicas, "TotalCompletions": replicas}
         })),
-        other => Err(format!(
-            "{other:?} is none of replicated, global, replicated-job, global-job"
-        )),
+        other => {
+            Err(format!("{other:?} is none of replicated, global, replicated-job, global-job"))
+        }
     }
 }
 

@@ -181,7 +181,8 @@ fn pruned(mut stack: Json) -> Json {
 /// At least 25 projects as people write them, and the mistakes they make in them.
 #[test]
 fn projects_deploy_or_are_refused_for_the_right_reason() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compose/testdata/stacks");
+    let directory =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compose/testdata/stacks");
     let mut paths: Vec<_> = std::fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
