@@ -23,6 +23,7 @@ use shoal_model::system::{RegistryInfo, SystemInfo};
 use shoal_netoverlay as netoverlay;
 use shoal_netoverlay::dns::{ClusterNames, Dns};
 
+use crate::attachments::Attachments;
 use crate::cluster::{self, HostCluster, HostOverlays, Runner};
 use crate::config::Config;
 use crate::executor::{self, HostExecutor};
@@ -62,9 +63,17 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         let id = shoal_netoverlay::network_id(view.network);
         names.set_cluster(id, Some(ClusterNames::of(&view)));
     }
+    let attachments = Attachments::open(&config.exec_root).context("cannot open attachments")?;
+    let networking = HostNetworking::new(
+        networks.clone(),
+        names.clone(),
+        dns,
+        attachments.clone(),
+        clock.clone(),
+    );
     let parts = Parts {
         images: Arc::new(images.clone()),
-        networking: Arc::new(HostNetworking::new(networks.clone(), names.clone(), dns)),
+        networking: Arc::new(networking),
         clock: clock.clone(),
         random: Arc::new(SystemRandom),
         disk: Arc::new(SystemDisk),
@@ -83,8 +92,15 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         engine: engine.clone(),
         tasks: tasks.clone(),
     });
-    let runs = Runs { engine: &engine, images: &host_images, networks: &networks, names: &names };
+    let runs = Runs {
+        engine: &engine,
+        images: &host_images,
+        networks: &networks,
+        names: &names,
+        attachments: &attachments,
+    };
     let cluster = cluster(config, runs, &facts, tasks, clock.clone()).await?;
+    attachments.ask(cluster.clone());
     let ports = Ports {
         containers: Arc::new(HostContainers {
             engine: engine.clone(),
@@ -116,6 +132,7 @@ struct Runs<'a> {
     images: &'a Arc<HostImages>,
     networks: &'a netoverlay::Networks,
     names: &'a Dns,
+    attachments: &'a Attachments,
 }
 
 /// Takes up membership of a cluster, if there is any.
@@ -129,17 +146,19 @@ async fn cluster(
     let (engine, images) = (runs.engine.clone(), runs.images.clone());
     let (networks, names, events) =
         (runs.networks.clone(), runs.names.clone(), runs.engine.events());
-    let exec_root = config.exec_root.clone();
+    let (exec_root, attachments) = (config.exec_root.clone(), runs.attachments.clone());
     let description = executor::description(config, facts)?;
     let time = clock.clone();
-    let make = move |node, api| {
+    let make = move |node, reach: cluster::Reach| {
         let parts = executor::Parts {
             engine: engine.clone(),
             images: images.clone(),
             networks: networks.clone(),
+            attachments: attachments.clone(),
             clock: time.clone(),
         };
-        let description = NodeDescription { api, ..description.clone() };
+        let cluster::Reach { api, data_path, underlay_mtu } = reach;
+        let description = NodeDescription { api, data_path, underlay_mtu, ..description.clone() };
         let executor = HostExecutor::new(parts, &exec_root, node, description);
         let overlays = HostOverlays { networks: networks.clone(), names: names.clone(), node };
         Runner { executor: Arc::new(executor), networks: Arc::new(overlays) }

@@ -136,6 +136,10 @@ pub enum Error {
         "only tasks of services can join overlay network `{network}` yet: the cluster gave no address on it"
     )]
     NoGivenAddress { network: String },
+    #[error(
+        "overlay network `{network}` cannot be made: another program of this host has UDP port {port}, which is for VXLAN (choose another one by `swarm init --data-path-port`)"
+    )]
+    VxlanPort { network: String, port: u16 },
     #[error("failed to {step} overlay network `{network}`")]
     Overlay {
         network: String,
@@ -236,6 +240,7 @@ impl Classified for Error {
             | Self::SandboxExists { .. }
             | Self::AlreadyJoined { .. }
             | Self::BridgeTaken { .. }
+            | Self::VxlanPort { .. }
             | Self::MarksTaken { .. }
             | Self::NotABridge { .. } => ErrorKind::Conflict,
             Self::ParentTaken { .. }

@@ -16,19 +16,44 @@ use shoal_model::cluster::request::{
 use shoal_model::cluster::{
     Cluster as ClusterObject, ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId,
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
-    Version,
+    TaskId, Version,
 };
 use shoal_model::error::{ErrorKind, Fact, Failure};
 use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
+use shoal_worker::attach::{Given, Wish};
 
-use super::Host;
+use super::{Current, Host};
+use crate::attachments::{Managers, no_such_network};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+#[async_trait]
+impl Managers for Host {
+    async fn attach(&self, wish: Wish) -> Result<Given> {
+        match self.current() {
+            Current::Member(member) => member.worker().attach(&wish).await,
+            // Nobody but a cluster has such a network.
+            Current::Inactive | Current::Pending | Current::Locked | Current::Broken { .. } => {
+                Err(no_such_network(&wish.network))
+            }
+        }
+    }
+
+    async fn detach(&self, task: TaskId) -> Result<()> {
+        match self.current() {
+            Current::Member(member) => member.worker().detach(task).await,
+            // What it was part of is gone.
+            Current::Inactive | Current::Pending | Current::Locked | Current::Broken { .. } => {
+                Ok(())
+            }
+        }
+    }
+}
 
 /// The port.
 #[derive(Debug)]
 pub(crate) struct HostCluster(pub(crate) Arc<Host>);
-
-type Result<T> = std::result::Result<T, Failure>;
 
 #[async_trait]
 impl Cluster for HostCluster {

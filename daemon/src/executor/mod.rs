@@ -18,7 +18,7 @@ use shoal_engine::container::settle::Verdict;
 use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::service::PortConfig;
-use shoal_model::cluster::task::ContainerStatus;
+use shoal_model::cluster::task::{ContainerStatus, TaskRuntime};
 use shoal_model::cluster::{NodeId, TaskId};
 use shoal_model::container::{
     ContainerDetails, ListOptions, LogOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
@@ -29,14 +29,14 @@ use shoal_model::filters::{ContainerFilters, LabelFilter};
 use shoal_model::{ContainerId, ErrorKind, ExecId, Failure};
 use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 
+use crate::attachments::{Attachment, Attachments};
 use crate::ports::HostImages;
 use files::TaskFiles;
+pub(crate) use network::join as join_network;
 use pull::Puller;
 
-/// Longest wait for the view of a task's network.
-const VIEW_WAIT: Duration = Duration::from_secs(10);
-/// Between two looks whether it came.
-const VIEW_LOOK: Duration = Duration::from_millis(20);
+/// A container that asked for an attachment waits for it no longer.
+const ATTACHMENT_WAIT: Duration = Duration::from_secs(10);
 
 /// The executor of this host.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ pub(crate) struct HostExecutor {
     engine: Engine,
     puller: Puller,
     networks: shoal_netoverlay::Networks,
+    attachments: Attachments,
     clock: shoal_base::SharedClock,
     files: TaskFiles,
     node: NodeId,
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) images: Arc<HostImages>,
     pub(crate) networks: shoal_netoverlay::Networks,
+    pub(crate) attachments: Attachments,
     pub(crate) clock: shoal_base::SharedClock,
 }
 
@@ -67,11 +69,11 @@ impl HostExecutor {
         node: NodeId,
         description: NodeDescription,
     ) -> Self {
-        let Parts { engine, images, networks, clock } = parts;
+        let Parts { engine, images, networks, attachments, clock } = parts;
         let puller = Puller::new(images, clock.clone());
         let files = TaskFiles::new(exec_root);
         let known = Mutex::default();
-        Self { engine, puller, networks, clock, files, node, description, known }
+        Self { engine, puller, networks, attachments, clock, files, node, description, known }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
@@ -124,27 +126,21 @@ impl HostExecutor {
     async fn make_networks(&self, work: &Work) -> Result<(), Failure> {
         let overlays = work.networks.iter().filter(|network| network::is_overlay(network));
         for network in overlays {
-            let id = shoal_netoverlay::network_id(network.id);
-            if !network.spec.ingress {
-                self.networks.define_overlay(network::definition(network)?).await?;
-            }
-            let deadline = self.clock.monotonic() + VIEW_WAIT;
-            // That of the routing mesh is defined by its view.
-            let is_known = || match network.spec.ingress {
-                true => self.networks.resolve(id.as_str()).is_ok(),
-                false => self.networks.has_view(&id),
-            };
-            while !is_known() {
-                if self.clock.monotonic() > deadline {
-                    return Err(Failure::new(
-                        ErrorKind::Unavailable,
-                        format!("no manager told who is on network `{}`", network.spec.name),
-                    ));
-                }
-                self.clock.sleep(VIEW_LOOK).await;
-            }
+            network::fits(network, &self.description)?;
+            network::join(&self.networks, &self.clock, network).await?;
         }
         Ok(())
+    }
+
+    /// The container asked for the attachment a moment ago, and waits for it; or nobody does any more.
+    async fn prepare_attachment(&self, task: TaskId) -> Result<Found, Failure> {
+        tokio::select! {
+            attachment = self.attachments.begun(task) => Ok(attached(&attachment, Stage::Created)),
+            () = self.clock.sleep(ATTACHMENT_WAIT) => Err(Failure::new(
+                ErrorKind::NotFound,
+                "the container of the attachment is gone",
+            )),
+        }
     }
 
     async fn required(&self, task: TaskId) -> Result<ContainerDetails, Failure> {
@@ -152,6 +148,12 @@ impl HostExecutor {
             || Failure::new(ErrorKind::NotFound, format!("task `{task}` has no container"));
         self.container(task).await?.ok_or_else(missing)
     }
+}
+
+fn attached(attachment: &Attachment, stage: Stage) -> Found {
+    let id = attachment.container.to_string();
+    let container = ContainerStatus { id, ..ContainerStatus::default() };
+    Found { container, ports: Vec::new(), stage }
 }
 
 fn found(details: &ContainerDetails) -> Found {
@@ -212,17 +214,24 @@ impl Executor for HostExecutor {
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
         let containers = self.list_containers(None).await?;
-        let tasks = containers.iter().map(|(task, _)| *task).collect();
+        let mut tasks: Vec<TaskId> = containers.iter().map(|(task, _)| *task).collect();
+        tasks.extend(self.attachments.tasks());
         *self.known() = containers.into_iter().collect();
         Ok(tasks)
     }
 
     async fn find(&self, task: TaskId) -> Result<Option<Found>, Failure> {
+        if let Some(attachment) = self.attachments.get(task) {
+            return Ok(Some(attached(&attachment, Stage::Running)));
+        }
         Ok(self.container(task).await?.as_ref().map(found))
     }
 
     async fn prepare(&self, work: Work) -> Result<Found, Failure> {
         let id = work.task.id;
+        if work.task.spec.runtime == TaskRuntime::Attachment {
+            return self.prepare_attachment(id).await;
+        }
         if let Some(details) = self.container(id).await? {
             return Ok(found(&details));
         }
@@ -242,14 +251,21 @@ impl Executor for HostExecutor {
     }
 
     async fn start(&self, task: TaskId) -> Result<Found, Failure> {
+        if let Some(attachment) = self.attachments.get(task) {
+            return Ok(attached(&attachment, Stage::Running));
+        }
         let details = self.required(task).await?;
         if !details.state.phase.is_live() {
+            self.attachments.note_task(&details.id);
             self.engine.start(details.id.as_str()).await?;
         }
         Ok(found(&self.required(task).await?))
     }
 
     async fn settle(&self, task: TaskId) -> Result<Option<Outcome>, Failure> {
+        if self.attachments.get(task).is_some() {
+            return Ok(None);
+        }
         let id = self.required(task).await?.id;
         match self.engine.settle(id.as_str(), |_| true)?.await {
             Verdict::Healthy => Ok(None),
@@ -259,6 +275,10 @@ impl Executor for HostExecutor {
     }
 
     async fn wait(&self, task: TaskId) -> Result<Outcome, Failure> {
+        if self.attachments.get(task).is_some() {
+            self.attachments.ended(task).await;
+            return Ok(Outcome::Ended(End { exit_code: 0, error: String::new() }));
+        }
         let id = self.required(task).await?.id;
         let bad = |verdict| verdict != Verdict::Healthy;
         match self.engine.settle(id.as_str(), bad)?.await {
@@ -289,6 +309,7 @@ impl Executor for HostExecutor {
     }
 
     async fn remove(&self, task: TaskId) -> Result<(), Failure> {
+        self.attachments.drop_task(task);
         if let Some(details) = self.container(task).await? {
             let options = RemoveOptions { volumes: true, force: true, link: false };
             match self.engine.remove(details.id.as_str(), options).await.map_err(Failure::from) {

@@ -73,9 +73,12 @@ fn endpoint(state: &State, network: ClusterNetworkId, task: &Task) -> Option<Vie
     })
 }
 
-/// Docker's name of a task's container.
+/// Docker's name of a task's container; that of a plain one is its own.
 pub fn container_name(task: &Task) -> String {
     let name = &task.annotations.name;
+    if task.service.is_none() {
+        return name.clone();
+    }
     match (task.slot.0, task.node) {
         (0, Some(node)) => format!("{name}.{node}.{}", task.id),
         (slot, _) => format!("{name}.{slot}.{}", task.id),

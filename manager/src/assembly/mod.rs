@@ -160,6 +160,7 @@ impl Manager {
         tasks.spawn(TaskKind::Certificates, Arc::clone(&stored).run());
         let authority: Arc<dyn CaStore> = stored;
         let dispatcher = Dispatcher::new(
+            node,
             store.clone(),
             Arc::new(liveness::Remote::new(peers.clone(), clock.clone())),
             clock.clone(),

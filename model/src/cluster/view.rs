@@ -1,11 +1,15 @@
 //! What a node is told about a network that its tasks use: who is there, under which names, and where.
 
+mod change;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use super::mesh::Mesh;
 use super::{ClusterNetworkId, IpPrefix, NodeId, ServiceId, TaskId};
+
+pub use change::{ViewChange, ViewHead, ViewKey, ViewPart};
 
 /// One network as a whole. Two views of one network are ordered by their version on any manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

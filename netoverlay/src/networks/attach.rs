@@ -27,7 +27,7 @@ const SETTLE_LOOK: Duration = Duration::from_micros(200);
 
 impl Inner {
     pub(super) fn attach(
-        &self,
+        self: &Arc<Self>,
         slot: &Arc<Slot>,
         request: &SandboxRequest,
     ) -> Result<Sandbox, Error> {
@@ -63,7 +63,7 @@ impl Inner {
     }
 
     /// The steps in order. What is in `live` when one fails is torn down by the caller.
-    fn make(&self, live: &mut Live, request: &SandboxRequest) -> Result<(), Error> {
+    fn make(self: &Arc<Self>, live: &mut Live, request: &SandboxRequest) -> Result<(), Error> {
         for (network, wanted) in &request.endpoints {
             if let Some(endpoint) = self.lease(&live.sandbox, network, wanted)? {
                 live.sandbox.endpoints.push(endpoint);
@@ -127,7 +127,7 @@ impl Inner {
     /// Makes the veth pairs of `endpoints` and configures their ends: one datagram on the host's side,
     /// one inside.
     pub(super) fn wire(
-        &self,
+        self: &Arc<Self>,
         sandbox: &Sandbox,
         endpoints: &[&Endpoint],
         namespace: &mut Namespace,
@@ -310,7 +310,7 @@ impl Inner {
     }
 
     pub(super) fn connect(
-        &self,
+        self: &Arc<Self>,
         slot: &Arc<Slot>,
         id: &SandboxId,
         network: &NetworkId,
@@ -338,7 +338,7 @@ impl Inner {
         Ok(live.sandbox.clone())
     }
 
-    fn join(&self, live: &mut Live, endpoint: &Endpoint) -> Result<(), Error> {
+    fn join(self: &Arc<Self>, live: &mut Live, endpoint: &Endpoint) -> Result<(), Error> {
         self.store.write_sandbox(&live.sandbox)?;
         let mut namespace = self.open_namespace(&live.sandbox)?;
         self.wire(&live.sandbox, &[endpoint], &mut namespace)?;
@@ -349,7 +349,7 @@ impl Inner {
         self.store.write_sandbox(&live.sandbox)
     }
 
-    fn balance_if_overlay(&self, sandbox: &Sandbox) -> Result<(), Error> {
+    fn balance_if_overlay(self: &Arc<Self>, sandbox: &Sandbox) -> Result<(), Error> {
         if sandbox.endpoints.iter().any(|endpoint| endpoint.in_overlay) {
             self.balance_sandbox(&sandbox.id)?;
         }

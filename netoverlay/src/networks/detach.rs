@@ -96,7 +96,7 @@ impl Inner {
     }
 
     pub(super) fn disconnect(
-        &self,
+        self: &Arc<Self>,
         slot: &Arc<Slot>,
         id: &SandboxId,
         network: &NetworkId,

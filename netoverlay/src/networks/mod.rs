@@ -6,12 +6,14 @@
 
 mod admit;
 mod attach;
+mod balance;
 mod bury;
 mod define;
 mod detach;
 mod host;
 mod mesh;
 pub(crate) mod overlay;
+mod overlay_watch;
 mod parents;
 mod publish;
 mod relay;
@@ -320,7 +322,7 @@ impl Networks {
     async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
-        job: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+        job: impl FnOnce(&Arc<Inner>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.inner);
         blocking::run(name, move || job(&inner)).await?

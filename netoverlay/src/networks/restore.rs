@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::net::sockopt;
 
@@ -20,7 +21,7 @@ type Restored = BTreeMap<SandboxId, Result<Sandbox, Error>>;
 
 impl Inner {
     pub(super) fn restore(
-        &self,
+        self: &Arc<Self>,
         live: BTreeMap<SandboxId, Vec<OwnedFd>>,
     ) -> Result<Restored, Error> {
         let found = self.store.sandboxes()?;
@@ -124,7 +125,7 @@ impl Inner {
 
     /// Makes the endpoints of what was taken over as their records say: the previous daemon may have been
     /// killed in the middle of a connection. What is there already is not touched.
-    fn check_endpoints(&self, restored: &mut Restored) -> Result<(), Error> {
+    fn check_endpoints(self: &Arc<Self>, restored: &mut Restored) -> Result<(), Error> {
         let links = self.host.links()?;
         let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
         for result in restored.values_mut() {
@@ -139,7 +140,11 @@ impl Inner {
         Ok(())
     }
 
-    fn check_sandbox(&self, sandbox: &Sandbox, links: &BTreeSet<&str>) -> Result<(), Error> {
+    fn check_sandbox(
+        self: &Arc<Self>,
+        sandbox: &Sandbox,
+        links: &BTreeSet<&str>,
+    ) -> Result<(), Error> {
         let mut namespace = self.open_namespace(sandbox)?;
         let inside = link::list(namespace.route()).map_err(|source| Error::Link {
             sandbox: sandbox.id.clone(),

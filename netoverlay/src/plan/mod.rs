@@ -8,3 +8,4 @@ pub mod networks;
 pub mod overlay;
 pub mod ports;
 pub mod ruleset;
+pub mod slots;

@@ -108,6 +108,11 @@ impl Table {
         self.socket.port().map_err(Error::Open)
     }
 
+    /// The socket, for other questions to netfilter in the same namespace.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
     /// Makes all changes in one transaction, or none.
     ///
     /// # Errors
