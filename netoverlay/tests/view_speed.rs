@@ -232,10 +232,8 @@ fn beside_direct_connections_and_a_vxlan_by_hand() {
     let with = |version, others: u16| {
         let mut made = view(version, others, None);
         made.endpoints.push(endpoint(60_000, 60_000, 2, server));
-        made.endpoints.push(ViewEndpoint {
-            healthy: false,
-            ..endpoint(60_001, 60_001, 1, address(67, 1))
-        });
+        made.endpoints
+            .push(ViewEndpoint { healthy: false, ..endpoint(60_001, 60_001, 1, address(67, 1)) });
         made.services.push(service(60_000));
         made
     };
