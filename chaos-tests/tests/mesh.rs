@@ -14,7 +14,12 @@ const SERVER: &str = "mkdir -p /www/cgi-bin && cd /www/cgi-bin && \
     printf '#!/bin/sh\\necho\\necho $REMOTE_ADDR $(hostname)\\n' >peer && chmod +x peer && \
     exec httpd -f -p 80 -h /www";
 /// Nothing is running before it answers.
-const HEALTH: [&str; 4] = ["--health-cmd", "nc -z 127.0.0.1 80", "--health-interval", "200ms"];
+const HEALTH: [&str; 4] = [
+    "--health-cmd",
+    "wget -q -O /dev/null http://127.0.0.1/cgi-bin/peer",
+    "--health-interval",
+    "200ms",
+];
 const PLACE: [&str; 4] = ["--constraint", "node.role==worker", "--hostname", "{{.Node.Hostname}}"];
 
 fn ask(lab: &ServiceLab, from: u8, to: &str) -> anyhow::Result<String> {

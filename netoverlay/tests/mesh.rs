@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lab::hosts::{Hosts, echo, exchange, sender, serve_datagrams, stream};
+use lab::hosts::{Hosts, echo, exchange, filter_bridged, sender, serve_datagrams, stream};
 use lab::{ask, id, inside};
 use shoal_model::cluster::mesh::{Mesh, MeshNode, MeshPort, MeshSubnet};
 use shoal_model::cluster::service::{PortPolicy, Protocol};
@@ -187,8 +187,15 @@ fn every_node_takes_every_port_and_servers_see_the_clients() {
     // From a node that has none of the tasks, by way of another one.
     sees(&hosts.host(3).path, "203.0.113.1", "203.0.113.3");
     sees(&hosts.host(3).path, "[fd00:203::2]", "fd00:203::3");
+    // Where bridged packets are filtered, the daemon relays `[::1]`; nothing else differs.
+    if filter_bridged(&hosts.host(3).path, true) {
+        tell(&hosts, &view(2, endpoints(), mesh()));
+        sees(&hosts.host(3).path, "[::1]", "198.18.1.3");
+        sees(&client(&hosts), "203.0.113.3", "203.0.113.100");
+        sees(&client(&hosts), "[fd00:203::3]", "fd00:203::64");
+    }
     // From the node of the task by way of another one: the task sees that one.
-    tell(&hosts, &view(2, vec![endpoint(11, 1)], mesh()));
+    tell(&hosts, &view(3, vec![endpoint(11, 1)], mesh()));
     sees(&hosts.host(1).path, "203.0.113.3", "198.18.1.3");
     sees(&hosts.host(1).path, "[fd00:203::2]", "fd73:686f:616c:6d65::102");
 }

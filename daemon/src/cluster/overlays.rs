@@ -46,6 +46,10 @@ impl Networks for HostOverlays {
             let left = self.networks.leave_overlay(network.id.clone()).await;
             first = first.and(left);
         }
+        // What was told of networks that had no part here yet.
+        for view in self.networks.views() {
+            first = first.and(self.networks.leave_overlay(network_id(view.network)).await);
+        }
         Ok(first?)
     }
 }

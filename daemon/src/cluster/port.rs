@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shoal_api::ports::{ByteStream, Cluster, Stream};
+use shoal_base::tasks::TaskKind;
 use shoal_manager::ca::configure;
 use shoal_manager_core::view;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
@@ -28,6 +29,7 @@ use shoal_worker::attach::{Given, Wish};
 
 use super::{Current, Host};
 use crate::attachments::{Managers, no_such_network};
+use crate::ports::given_up;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -62,6 +64,16 @@ fn hex(bytes: &[u8]) -> String {
 #[derive(Debug)]
 pub(crate) struct HostCluster(pub(crate) Arc<Host>);
 
+impl HostCluster {
+    /// A change of membership is not left half-way when the client goes away.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.0.tasks.detached(TaskKind::Request, change).await.map_err(given_up)?
+    }
+}
+
 #[async_trait]
 impl Cluster for HostCluster {
     fn membership(&self) -> Membership {
@@ -69,19 +81,23 @@ impl Cluster for HostCluster {
     }
 
     async fn init(&self, request: Init) -> Result<NodeId> {
-        self.0.init(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.init(request).await }).await
     }
 
     async fn join(&self, request: Join) -> Result<()> {
-        self.0.join(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.join(request).await }).await
     }
 
     async fn leave(&self, force: bool) -> Result<()> {
-        self.0.leave(force).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.leave(force).await }).await
     }
 
     async fn unlock(&self, key: &str) -> Result<()> {
-        self.0.unlock(key).await
+        let (host, key) = (Arc::clone(&self.0), key.to_owned());
+        self.change(async move { host.unlock(&key).await }).await
     }
 
     async fn unlock_key(&self) -> Result<String> {
@@ -99,7 +115,8 @@ impl Cluster for HostCluster {
     }
 
     async fn restore(&self, request: Restore, backup: ByteStream) -> Result<NodeId> {
-        self.0.restore(request, backup).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.restore(request, backup).await }).await
     }
 
     async fn inspect(&self) -> Result<Arc<ClusterObject>> {

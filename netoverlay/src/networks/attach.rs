@@ -8,6 +8,7 @@ use std::time::Duration;
 use shoal_model::NetworkId;
 
 use super::Inner;
+use super::host::has_ipv6;
 use super::state::{Live, Slot};
 use crate::endpoint::{Endpoint, EndpointRequest};
 use crate::error::Error;
@@ -114,7 +115,12 @@ impl Inner {
         };
         let interface = sandbox.free_interface(prefix);
         let names = (self.random_id(), interface);
-        self.lease_patiently(|state| state.lease(&sandbox.id, network, wanted, names.clone()))
+        let mut wanted = wanted.clone();
+        if known.mesh.is_some() && !has_ipv6() {
+            // The cluster cannot know: the task does without.
+            wanted.ipv6 = None;
+        }
+        self.lease_patiently(|state| state.lease(&sandbox.id, network, &wanted, names.clone()))
             .map(Some)
     }
 

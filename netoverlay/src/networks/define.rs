@@ -277,6 +277,11 @@ impl Inner {
         };
         let mut results: Vec<_> =
             networks.iter().map(|network| self.remove_bridge(network)).collect();
+        if let Some(network) = networks.iter().find(|network| network.mesh.is_some()) {
+            results.push(self.host.apply_mesh(None).map(drop));
+            results.push(self.remove_all_ways());
+            results.push(self.remove_mesh_links(network));
+        }
         results.push(self.withdraw_admission());
         results.push(self.host.drop_rules());
         Error::collect(results.into_iter().filter_map(Result::err).collect())

@@ -171,7 +171,9 @@ impl State {
         let gateway = |is_ipv4| {
             let leads_outside =
                 !network.spec.internal && !routes_by_link && network.overlay.is_none();
-            let pool = network.pool(is_ipv4).filter(|_| leads_outside);
+            let has_address = if is_ipv4 { ipv4.is_some() } else { ipv6.is_some() };
+            let pool = network.pool(is_ipv4);
+            let pool = pool.filter(|_| leads_outside && (has_address || network.mesh.is_none()));
             pool.map(|pool| pool.gateway)
         };
         let derived = match (ipv4.map(|lease| lease.address), ipv6.map(|lease| lease.address)) {

@@ -45,6 +45,7 @@ impl Hosts {
             let mut settings = Settings::new(root.join("data"), root.join("exec"));
             settings.spare_namespaces = 1;
             let tasks = Tasks::new();
+            filter_bridged(&path, false);
             let mut host = Host { path, settings, runtime: None, networks: None, tasks };
             host.start();
             hosts.hosts.push(host);
@@ -160,6 +161,14 @@ impl Host {
         });
         receiver.recv().unwrap()
     }
+}
+
+/// Whether bridged packets of a host pass its filters. `false`: the kernel has no such choice at the moment.
+pub fn filter_bridged(namespace: &Path, on: bool) -> bool {
+    let value = u8::from(on);
+    let keys =
+        ["iptables", "ip6tables"].map(|one| format!("net.bridge.bridge-nf-call-{one}={value}"));
+    super::try_sh(&super::within(namespace, &format!("sysctl -qw {}", keys.join(" ")))).0
 }
 
 /// A server of datagrams that answers each with its name and the address that it came from.
