@@ -131,13 +131,14 @@ async fn cluster(
         (runs.networks.clone(), runs.names.clone(), runs.engine.events());
     let exec_root = config.exec_root.clone();
     let description = executor::description(config, facts)?;
-    let time = clock.clone();
+    let (time, owner) = (clock.clone(), tasks.clone());
     let make = move |node, api| {
         let parts = executor::Parts {
             engine: engine.clone(),
             images: images.clone(),
             networks: networks.clone(),
             clock: time.clone(),
+            tasks: owner.clone(),
         };
         let description = NodeDescription { api, ..description.clone() };
         let executor = HostExecutor::new(parts, &exec_root, node, description);

@@ -3,6 +3,7 @@
 mod deploy;
 mod remove;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::cluster::task_filters;
@@ -144,9 +145,13 @@ fn read_files(args: &Args) -> Result<Project> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(io("reading .env")(error)),
     };
+    let unreadable = RefCell::new(None);
     // What the process has goes before the file.
     let lookup = |name: &str| {
-        let ours = std::env::var(name).ok();
+        let ours = sys::variable(name).unwrap_or_else(|why| {
+            unreadable.replace(Some(why));
+            None
+        });
         ours.or_else(|| own.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v.clone()))
     };
     let reading = Reading {
@@ -155,6 +160,9 @@ fn read_files(args: &Args) -> Result<Project> {
         literal: args.on("skip-interpolation"),
     };
     let project = load(&sources, &reading).map_err(Failure::new)?;
+    if let Some(why) = unreadable.take() {
+        return Err(why.into());
+    }
     if args.on("strict") && !project.ignored.is_empty() {
         let names = project.ignored.join(", ");
         return Err(format!("--strict: these options would have no effect: {names}").into());

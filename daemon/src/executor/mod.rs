@@ -4,6 +4,7 @@ mod container;
 mod files;
 mod network;
 mod pull;
+mod visits;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use shoal_base::blocking;
+use shoal_base::tasks::Tasks;
 use shoal_engine::Engine;
 use shoal_engine::container::session as engine;
 use shoal_engine::container::settle::Verdict;
@@ -46,6 +48,8 @@ pub(crate) struct HostExecutor {
     networks: shoal_netoverlay::Networks,
     clock: shoal_base::SharedClock,
     files: TaskFiles,
+    /// Own what forwarded connections send.
+    tasks: Tasks,
     node: NodeId,
     description: NodeDescription,
     /// Containers by task, as far as they were seen; the engine has the last word.
@@ -58,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) images: Arc<HostImages>,
     pub(crate) networks: shoal_netoverlay::Networks,
     pub(crate) clock: shoal_base::SharedClock,
+    pub(crate) tasks: Tasks,
 }
 
 impl HostExecutor {
@@ -67,11 +72,11 @@ impl HostExecutor {
         node: NodeId,
         description: NodeDescription,
     ) -> Self {
-        let Parts { engine, images, networks, clock } = parts;
+        let Parts { engine, images, networks, clock, tasks } = parts;
         let puller = Puller::new(images, clock.clone());
         let files = TaskFiles::new(exec_root);
         let known = Mutex::default();
-        Self { engine, puller, networks, clock, files, node, description, known }
+        Self { engine, puller, networks, clock, files, tasks, node, description, known }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use shoal_api::ports::{ByteStream, Containers, Exit, Logs, Session, Stream};
+use shoal_api::ports::{ByteStream, Containers, Exit, Inside, Logs, Session, Stream};
 use shoal_engine::Engine;
 use shoal_engine::container::session;
 use shoal_engine_images::image::Images;
@@ -28,6 +28,52 @@ pub(crate) struct HostContainers {
 /// The engine's session as the API's.
 pub(super) fn session(session: session::Session) -> Session {
     Session { output: session.output, input: session.input, tty: session.tty }
+}
+
+#[async_trait]
+impl Inside for HostContainers {
+    async fn called(&self, name: &str) -> Result<(String, String), Failure> {
+        let details = self.engine.inspect(name, false).await?;
+        Ok((details.id.to_string(), details.name))
+    }
+
+    async fn attach(&self, name: &str, options: AttachOptions) -> Result<Session, Failure> {
+        Ok(session(self.engine.attach(name, options).await?))
+    }
+
+    async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure> {
+        Ok(self.engine.resize(name, rows, columns).await?)
+    }
+
+    async fn kill(&self, name: &str, signal: &str) -> Result<(), Failure> {
+        Ok(self.engine.kill(name, signal).await?)
+    }
+
+    async fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Failure> {
+        Ok(self.engine.wait(name, condition)?.map(Ok).boxed())
+    }
+
+    async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure> {
+        Ok(self.engine.stats(name)?)
+    }
+
+    async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure> {
+        Ok(self.engine.path_stat(name, path).await?)
+    }
+
+    async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure> {
+        Ok(self.engine.archive(name, path).await?)
+    }
+
+    async fn unarchive(
+        &self,
+        name: &str,
+        path: &str,
+        options: ArchivePutOptions,
+        archive: ByteStream,
+    ) -> Result<(), Failure> {
+        Ok(self.engine.unarchive(name, path, options, archive).await?)
+    }
 }
 
 #[async_trait]
@@ -56,10 +102,6 @@ impl Containers for HostContainers {
         Ok(self.engine.restart(name, options).await?)
     }
 
-    async fn kill(&self, name: &str, signal: &str) -> Result<(), Failure> {
-        Ok(self.engine.kill(name, signal).await?)
-    }
-
     async fn pause(&self, name: &str) -> Result<(), Failure> {
         Ok(self.engine.pause(name).await?)
     }
@@ -80,25 +122,9 @@ impl Containers for HostContainers {
         Ok(self.engine.remove(name, options).await?)
     }
 
-    async fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Failure> {
-        Ok(self.engine.wait(name, condition)?.map(Ok).boxed())
-    }
-
-    async fn attach(&self, name: &str, options: AttachOptions) -> Result<Session, Failure> {
-        Ok(session(self.engine.attach(name, options).await?))
-    }
-
-    async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure> {
-        Ok(self.engine.resize(name, rows, columns).await?)
-    }
-
     async fn logs(&self, name: &str, options: LogOptions) -> Result<Logs, Failure> {
         let logs = self.engine.logs(name, options).await?;
         Ok(Logs { tty: logs.tty, records: logs.records })
-    }
-
-    async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure> {
-        Ok(self.engine.stats(name)?)
     }
 
     async fn top(&self, name: &str, ps_args: &[String]) -> Result<TopResult, Failure> {
@@ -115,24 +141,6 @@ impl Containers for HostContainers {
 
     async fn commit(&self, request: CommitRequest) -> Result<Digest, Failure> {
         super::commit::commit(&self.engine, &self.images, &self.frozen, request).await
-    }
-
-    async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure> {
-        Ok(self.engine.path_stat(name, path).await?)
-    }
-
-    async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure> {
-        Ok(self.engine.archive(name, path).await?)
-    }
-
-    async fn unarchive(
-        &self,
-        name: &str,
-        path: &str,
-        options: ArchivePutOptions,
-        archive: ByteStream,
-    ) -> Result<(), Failure> {
-        Ok(self.engine.unarchive(name, path, options, archive).await?)
     }
 
     async fn prune(&self, filters: PruneFilters) -> Result<Pruned, Failure> {

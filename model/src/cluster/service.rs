@@ -188,7 +188,14 @@ pub struct ServiceExtensions {
     pub update_deadline: Option<Duration>,
     /// What happens to tasks on a node that is cut off; `None`: keep.
     pub on_disconnect: Option<OnDisconnect>,
+    /// How many earlier wishes are kept, to go back to; `None`: [`REVISIONS_KEPT`].
+    pub revisions: Option<u32>,
 }
+
+/// Earlier wishes of a service that are kept where it does not say otherwise.
+pub const REVISIONS_KEPT: u32 = 10;
+/// The most that a service may ask for: they are part of the service in the store.
+pub const REVISIONS_MAX: u32 = 100;
 
 /// What a worker does with a service's tasks when no manager is reachable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +220,8 @@ pub struct Service {
     pub spec_version: Version,
     /// The wish before the last change in earnest.
     pub previous: Option<Box<PreviousSpec>>,
+    /// All wishes that are kept, by number.
+    pub revisions: Revisions,
     /// What the allocator gave.
     pub endpoint: Option<Endpoint>,
     /// Why the endpoint could not be given as wished; empty: it could.
@@ -223,6 +232,35 @@ pub struct Service {
     pub job: Option<JobStatus>,
     /// Removed by the user, tasks are still being stopped.
     pub removing: bool,
+}
+
+/// The wishes that a service had, for `rollback --to`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Revisions {
+    /// Number of the present wish, from 1.
+    pub present: u64,
+    /// Since when it has been the wish; `None`: since the service was created.
+    pub since: Option<Timestamp>,
+    /// The wishes before it, oldest first, no more than the service keeps.
+    pub earlier: Vec<Revision>,
+}
+
+impl Default for Revisions {
+    fn default() -> Self {
+        Self { present: 1, since: None, earlier: Vec::new() }
+    }
+}
+
+/// A wish that a service had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Counts the changes in earnest.
+    pub number: u64,
+    /// Since when it was the wish; `None`: since the service was created.
+    pub since: Option<Timestamp>,
+    /// The wish.
+    pub spec: ServiceSpec,
 }
 
 /// The wish before the last change.

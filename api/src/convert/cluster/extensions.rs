@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shoal_model::Failure;
-use shoal_model::cluster::service::{OnDisconnect, ServiceExtensions};
+use shoal_model::cluster::service::{OnDisconnect, REVISIONS_MAX, ServiceExtensions};
 
 use crate::convert::time::go_duration;
 
 const PREFIX: &str = "io.shoal.";
 const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
 const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
+const REVISIONS: &str = "io.shoal.revisions";
 
 /// Takes Shoal's labels out of `labels`.
 pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExtensions, Failure> {
@@ -22,12 +23,13 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
         let value = labels.remove(&key).unwrap_or_default();
         match key.as_str() {
             UPDATE_DEADLINE => {
-                extensions.update_deadline = Some(parse_duration(&key, &value)?);
+                extensions.update_deadline = Some(deadline(&key, &value)?);
             }
             ON_DISCONNECT => extensions.on_disconnect = Some(on_disconnect(&key, &value)?),
+            REVISIONS => extensions.revisions = Some(revisions(&key, &value)?),
             _ => {
                 return Err(Failure::invalid(format!(
-                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT})"
+                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {REVISIONS})"
                 )));
             }
         }
@@ -39,6 +41,9 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
 pub(crate) fn put(extensions: &ServiceExtensions, labels: &mut BTreeMap<String, String>) {
     if let Some(deadline) = extensions.update_deadline {
         labels.insert(UPDATE_DEADLINE.to_owned(), shown(deadline));
+    }
+    if let Some(revisions) = extensions.revisions {
+        labels.insert(REVISIONS.to_owned(), revisions.to_string());
     }
     match extensions.on_disconnect {
         None => {}
@@ -59,6 +64,23 @@ fn on_disconnect(key: &str, value: &str) -> Result<OnDisconnect, Failure> {
             "invalid value {value:?} for label {key}: use keep or stop:DURATION"
         ))),
     }
+}
+
+/// Without any time each update would fail at once.
+fn deadline(key: &str, value: &str) -> Result<Duration, Failure> {
+    let deadline = parse_duration(key, value)?;
+    if deadline.is_zero() {
+        return Err(Failure::invalid(format!("label {key} must be longer than nothing")));
+    }
+    Ok(deadline)
+}
+
+fn revisions(key: &str, value: &str) -> Result<u32, Failure> {
+    value.parse().ok().filter(|kept| *kept <= REVISIONS_MAX).ok_or_else(|| {
+        Failure::invalid(format!(
+            "invalid value {value:?} for label {key}: use 0 to {REVISIONS_MAX}"
+        ))
+    })
 }
 
 fn parse_duration(key: &str, value: &str) -> Result<Duration, Failure> {
@@ -85,7 +107,12 @@ mod tests {
 
     #[test]
     fn labels_come_back() {
-        let before = labels(&[("a", "b"), (UPDATE_DEADLINE, "600s"), (ON_DISCONNECT, "stop:90s")]);
+        let before = labels(&[
+            ("a", "b"),
+            (UPDATE_DEADLINE, "600s"),
+            (ON_DISCONNECT, "stop:90s"),
+            (REVISIONS, "3"),
+        ]);
         let mut rest = before.clone();
         let extensions = take(&mut rest).unwrap();
         assert_eq!(rest, labels(&[("a", "b")]));
@@ -111,8 +138,11 @@ mod tests {
                 "io.shoal.foo",
                 "",
                 "unknown label io.shoal.foo: labels that begin with io.shoal. are Shoal's own \
-                 (io.shoal.update.deadline, io.shoal.on-disconnect)",
+                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions)",
             ),
+            (UPDATE_DEADLINE, "0s", "label io.shoal.update.deadline must be longer than nothing"),
+            (REVISIONS, "101", "invalid value \"101\" for label io.shoal.revisions: use 0 to 100"),
+            (REVISIONS, "-1", "invalid value \"-1\" for label io.shoal.revisions: use 0 to 100"),
         ] {
             assert_eq!(take(&mut labels(&[(key, value)])).unwrap_err().chain(), expected);
         }
