@@ -18,6 +18,7 @@ pub mod image;
 pub mod lab;
 pub mod leaks;
 pub mod linear;
+pub mod memory;
 pub mod network;
 pub mod pattern;
 pub mod registry;

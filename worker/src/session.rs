@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,7 +28,7 @@ use crate::assignments::{self, Delta, Part, Set};
 use crate::executor::Executor;
 use crate::managers::Managers;
 use crate::networks::Views;
-use crate::reports::{Batch, Reports};
+use crate::reports::{Batch, Reports, Urgency};
 use shoal_proto::assignment::Key;
 
 /// A call must be answered within this time.
@@ -36,7 +36,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The description is made anew in this period.
 const DESCRIBE_PERIOD: Duration = Duration::from_secs(20);
 /// Statuses that come within this time travel together.
-const REPORT_DELAY: Duration = Duration::from_millis(20);
+const REPORT_DELAY: Duration = Duration::from_millis(2);
+/// So long steps of tasks wait for the states that they lead to.
+const STEP_DELAY: Duration = Duration::from_millis(200);
 /// Before statuses that were not taken are sent again.
 const REPORT_AGAIN: Duration = Duration::from_millis(500);
 /// Before assignments that did not fit are asked for again.
@@ -114,8 +116,12 @@ pub struct Shared {
 impl Shared {
     /// Changes the waiting reports and wakes the session.
     pub fn report(&self, change: impl FnOnce(&mut Reports)) {
-        change(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.reports());
         self.reported.notify_one();
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the session say goodbye.
@@ -135,8 +141,30 @@ impl Shared {
         self.left.notified().await;
     }
 
-    fn batch(&self) -> Batch {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).batch()
+    /// The next batch, once it is time to send it.
+    async fn batch(&self, clock: &SharedClock) -> Batch {
+        let mut lazy_until = None;
+        loop {
+            let urgency = self.reports().urgency();
+            match urgency {
+                Urgency::Idle => self.reported.notified().await,
+                Urgency::Lazy => {
+                    let until = *lazy_until.get_or_insert_with(|| clock.monotonic() + STEP_DELAY);
+                    let left = until.saturating_sub(clock.monotonic());
+                    if left.is_zero() {
+                        return self.reports().batch();
+                    }
+                    tokio::select! {
+                        () = self.reported.notified() => {}
+                        () = clock.sleep(left) => {}
+                    }
+                }
+                Urgency::Urgent => {
+                    clock.sleep(REPORT_DELAY).await;
+                    return self.reports().batch();
+                }
+            }
+        }
     }
 }
 
@@ -405,10 +433,9 @@ impl Talk {
     async fn reports(&self) -> Result<std::convert::Infallible, Error> {
         const CALL: &str = "UpdateStatuses";
         loop {
-            let batch = self.shared.batch();
+            let batch = self.shared.batch(&self.clock).await;
             if batch.reports.is_empty() {
-                self.shared.reported.notified().await;
-                self.clock.sleep(REPORT_DELAY).await;
+                // What waited was forgotten meanwhile.
                 continue;
             }
             let updates = batch.reports.iter().map(|(task, _, report)| TaskStatusUpdate {
@@ -432,7 +459,7 @@ impl Talk {
                 }
                 Err(status) => return Err(failed(CALL)(status)),
             }
-            self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(&batch);
+            self.shared.reports().acknowledge(&batch);
         }
     }
 

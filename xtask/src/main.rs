@@ -48,8 +48,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Measure the budgets of one host and print figure, budget and ratio.
-    Bench,
+    /// Measure the budgets and print figure, budget and ratio.
+    Bench {
+        /// Only these groups: host, network, services, raft, cluster.
+        #[arg(value_parser = bench::GROUPS)]
+        groups: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +64,6 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Demo => demo::run(),
         Command::Lab { words } => lab::run(&words),
-        Command::Bench => bench::run(),
+        Command::Bench { groups } => bench::run(&groups),
     }
 }

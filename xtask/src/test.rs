@@ -28,58 +28,71 @@ const ON_REQUEST: [&str; 2] = ["cluster", "linear"];
 /// Runs of the linearizability check where it was asked for by name.
 const MANY_RUNS: &str = "20";
 
-/// Runs the given stages, or all but those on request.
+/// Runs the given stages, or all but those on request; after one that fails, the others too.
+///
+/// # Errors
+/// Names the stages that failed.
 pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
+    if let Some(unknown) = chosen.iter().find(|name| !STAGES.contains(&name.as_str())) {
+        anyhow::bail!("unknown stage {unknown}; there are: {}", STAGES.join(", "));
+    }
     setup::run()?;
-    for stage in STAGES {
-        let named = chosen.iter().any(|name| name == stage);
-        let wanted = named || (chosen.is_empty() && !ON_REQUEST.contains(&stage));
-        if !wanted {
+    let mut failed = Vec::new();
+    for name in STAGES {
+        let named = chosen.iter().any(|chosen| chosen == name);
+        if !named && (!chosen.is_empty() || ON_REQUEST.contains(&name)) {
             continue;
         }
-        println!("== {stage}");
-        match stage {
-            "fmt" => sh(cargo().args(["fmt", "--all", "--check"]))?,
-            "tidy" => tidy::run()?,
-            "clippy" => sh(linked()
-                .args(["clippy", "--locked", "--workspace", "--all-targets"])
-                .args(["--", "-D", "warnings"]))?,
-            "unit" => unit()?,
-            "conformance" => programs(&[
-                "-p",
-                "shoal-chaos-tests",
-                "--test",
-                "conformance",
-                "--test",
-                "outage",
-                "-E",
-                "not test(docker_py_of_a_cluster)",
-            ])?,
-            "compose" => programs(&["-p", "shoal-chaos-tests", "--test", "compose"])?,
-            "network" => programs(&["-p", "shoal-chaos-tests", "--test", "network"])?,
-            "cgroup2" => programs(&["-p", "shoal-chaos-tests", "--test", "cgroup_v2"])?,
-            "crash" => crash(named)?,
-            "cluster" => programs(&[
-                "-p",
-                "shoal-chaos-tests",
-                "--test",
-                "swarm",
-                "--test",
-                "swarm_faults",
-                "--test",
-                "services",
-                "--test",
-                "logs",
-                "--test",
-                "conformance",
-                "-E",
-                "not binary(conformance) or test(docker_py_of_a_cluster)",
-            ])?,
-            "linear" => linear(named)?,
-            other => anyhow::bail!("unknown stage {other}"),
+        println!("== {name}");
+        if let Err(error) = stage(name, named) {
+            println!("== {name} failed: {error:#}");
+            failed.push(name);
         }
     }
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+fn stage(name: &str, named: bool) -> anyhow::Result<()> {
+    let of_chaos_tests = |arguments: &[&str]| {
+        let package = ["-p", "shoal-chaos-tests"];
+        programs(&[&package[..], arguments].concat())
+    };
+    match name {
+        "fmt" => sh(cargo().args(["fmt", "--all", "--check"])),
+        "tidy" => tidy::run(),
+        "clippy" => sh(linked()
+            .args(["clippy", "--locked", "--workspace", "--all-targets"])
+            .args(["--", "-D", "warnings"])),
+        "unit" => unit(),
+        "conformance" => of_chaos_tests(&[
+            "--test",
+            "conformance",
+            "--test",
+            "outage",
+            "-E",
+            "not test(docker_py_of_a_cluster)",
+        ]),
+        "compose" | "network" => of_chaos_tests(&["--test", name]),
+        "cgroup2" => of_chaos_tests(&["--test", "cgroup_v2"]),
+        "crash" => crash(named),
+        "cluster" => of_chaos_tests(&[
+            "--test",
+            "swarm",
+            "--test",
+            "swarm_faults",
+            "--test",
+            "services",
+            "--test",
+            "logs",
+            "--test",
+            "conformance",
+            "-E",
+            "not binary(conformance) or test(docker_py_of_a_cluster)",
+        ]),
+        "linear" => linear(named),
+        other => anyhow::bail!("stage {other} does nothing"),
+    }
 }
 
 /// Unit and kernel tests of every crate; those that need a program get the directory of the built ones.
@@ -117,7 +130,7 @@ fn programs_command(arguments: &[&str]) -> anyhow::Result<std::process::Command>
     command
         .env("SHOAL_BIN_DIR", &directory)
         .env("SHOAL_SHIM", directory.join("shoal-shim"))
-        .args(["nextest", "run", "--locked"])
+        .args(["nextest", "run", "--locked", "--no-fail-fast"])
         .args(arguments);
     Ok(command)
 }

@@ -3,7 +3,6 @@
 mod deploy;
 mod remove;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::cluster::task_filters;
@@ -12,7 +11,7 @@ use super::service::{SERVICES, print_tasks, service_row, sorted_services};
 use crate::args::{Args, BOOL, Command, Count, FILTER, Flag, LIST, STR, action, flag, short};
 use crate::client::{Client, Request};
 use crate::compose::convert::NAMESPACE;
-use crate::compose::{Project, Reading, Source, load, variables, yaml};
+use crate::compose::{Project, Reading, Source, env_file, load, yaml};
 use crate::context::Context;
 use crate::error::{Failure, Result, io};
 use crate::sys;
@@ -20,10 +19,12 @@ use crate::table::natural;
 use shoal_gotemplate::value::Value;
 
 const FILES: Flag = short('c', "compose-file", LIST, "Compose file, or - for standard input");
+const PROFILE: Flag = flag("profile", LIST, "Take in services of this profile, * for all");
 const STRICT: Flag = flag("strict", BOOL, "Refuse files with options that would be ignored");
 const DEPLOY: &[Flag] = &[
     FILES,
     short('d', "detach", BOOL, "Do not wait until the services have converged").or("true"),
+    PROFILE,
     flag("prune", BOOL, "Remove services that the files do not name any more"),
     short('q', "quiet", BOOL, "Show no progress"),
     flag("resolve-image", STR, "Ask the registry for digests: always, changed, never").or("always"),
@@ -31,7 +32,7 @@ const DEPLOY: &[Flag] = &[
     flag("with-registry-auth", BOOL, "Send our credentials of the registry to the nodes"),
 ];
 const CONFIG: &[Flag] =
-    &[FILES, flag("skip-interpolation", BOOL, "Leave variables as they are"), STRICT];
+    &[FILES, PROFILE, flag("skip-interpolation", BOOL, "Leave variables as they are"), STRICT];
 const LS: &[Flag] = &[flag("format", STR, "table, json, or a template, on the table's columns")];
 const PS: &[Flag] = &[
     short('f', "filter", FILTER, "Show what fits a condition (desired-state=running)"),
@@ -138,36 +139,35 @@ fn read_files(args: &Args) -> Result<Project> {
             }
             path => std::fs::read_to_string(path).map_err(io(format!("open {path}")))?,
         };
-        sources.push(Source { text, directory: directory(path).to_string_lossy().into_owned() });
+        let name = if path == "-" { "<stdin>" } else { path };
+        let directory = directory(path).to_string_lossy().into_owned();
+        sources.push(Source { name: name.to_owned(), text, directory });
     }
-    let own = match std::fs::read_to_string(directory(first).join(".env")) {
-        Ok(text) => variables(&text),
+    let of_process = |name: &str| std::env::var(name).ok();
+    let beside = directory(first).join(".env");
+    let own = match std::fs::read_to_string(&beside) {
+        Ok(text) => env_file::read(&text, &of_process)
+            .map_err(|why| Failure::new(format!("{}: {why}", beside.display())))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(io("reading .env")(error)),
     };
-    let unreadable = RefCell::new(None);
     // What the process has goes before the file.
     let lookup = |name: &str| {
-        let ours = sys::variable(name).unwrap_or_else(|why| {
-            unreadable.replace(Some(why));
-            None
-        });
-        ours.or_else(|| own.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v.clone()))
+        let beside = || own.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v.clone());
+        of_process(name).or_else(beside)
     };
     let reading = Reading {
         lookup: &lookup,
         read: &|path| std::fs::read_to_string(path),
         literal: args.on("skip-interpolation"),
+        profiles: args.all("profile"),
     };
-    let project = load(&sources, &reading).map_err(Failure::new)?;
-    if let Some(why) = unreadable.take() {
-        return Err(why.into());
+    let project = load(&sources, &reading).map_err(|fault| Failure::new(fault.to_string()))?;
+    let ignored: Vec<String> = project.ignored.iter().map(ToString::to_string).collect();
+    if args.on("strict") && !ignored.is_empty() {
+        return Err(format!("--strict: these have no effect:\n{}", ignored.join("\n")).into());
     }
-    if args.on("strict") && !project.ignored.is_empty() {
-        let names = project.ignored.join(", ");
-        return Err(format!("--strict: these options would have no effect: {names}").into());
-    }
-    project.warnings.iter().for_each(sys::err_line);
+    ignored.iter().for_each(sys::err_line);
     Ok(project)
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
-use super::service;
+use super::place::Fault;
+use super::{service, unsupported};
 use crate::opts::service::{put, tidy};
 
 /// The label by which the objects of a stack are known.
@@ -19,28 +20,35 @@ pub(crate) struct Stack {
     pub(crate) networks: BTreeMap<String, Json>,
     /// Networks that must be there already.
     pub(crate) external_networks: BTreeSet<String>,
-    /// Specifications without data, and the files that have it.
-    pub(crate) secrets: Vec<(Json, Option<String>)>,
-    pub(crate) configs: Vec<(Json, Option<String>)>,
+    /// Specifications, and what is in them.
+    pub(crate) secrets: Vec<(Json, Data)>,
+    pub(crate) configs: Vec<(Json, Data)>,
     /// Specifications, secrets and configs in them by name only.
     pub(crate) services: BTreeMap<String, Json>,
 }
 
+/// Where the content of a secret or a config comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Data {
+    File(String),
+    Text(String),
+    /// A driver brings it.
+    Driver,
+}
+
 /// Makes a stack of a project.
-pub(crate) fn stack(name: &str, project: &Json) -> Result<Stack, String> {
+///
+/// # Errors
+/// What cannot be in a stack.
+pub(super) fn stack(name: &str, project: &Json) -> Result<Stack, Fault> {
     let mut stack = Stack::default();
     let services = project["services"].as_object().into_iter().flatten();
     let mut used = BTreeSet::new();
     for (key, service) in services {
         let spec = service::spec(name, key, service, project)
-            .map_err(|why| format!("service {key}: {why}"))?;
+            .map_err(|fault| fault.within(&format!("services.{key}")))?;
         stack.services.insert(scoped(name, key), spec);
-        match service["networks"].as_object() {
-            Some(networks) if !networks.is_empty() => used.extend(networks.keys().cloned()),
-            _ => {
-                used.insert("default".to_owned());
-            }
-        }
+        used.extend(service::network_keys(service));
     }
     for key in used {
         let network = &project["networks"][&key];
@@ -76,12 +84,18 @@ pub(super) fn labels(stack: &str, own: &Json) -> Json {
 }
 
 fn network_spec(stack: &str, network: &Json) -> Json {
+    let driver = network["driver"].as_str().filter(|_| !unsupported::is_local(network));
     let mut spec = json!({
-        "Driver": network["driver"].as_str().filter(|driver| !driver.is_empty()).unwrap_or("overlay"),
+        "Driver": driver.filter(|driver| !driver.is_empty()).unwrap_or("overlay"),
         "Labels": labels(stack, &network["labels"]),
     });
-    put(&mut spec, "Options", network["driver_opts"].clone());
-    for (key, field) in [("Internal", "internal"), ("Attachable", "attachable")] {
+    // Options of bridges mean nothing to another driver.
+    if !unsupported::is_local(network) {
+        put(&mut spec, "Options", network["driver_opts"].clone());
+    }
+    for (key, field) in
+        [("Internal", "internal"), ("Attachable", "attachable"), ("EnableIPv6", "enable_ipv6")]
+    {
         if network[field] == true {
             spec[key] = true.into();
         }
@@ -91,7 +105,12 @@ fn network_spec(stack: &str, network: &Json) -> Json {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|config| json!({"Subnet": config["subnet"]}))
+        .map(|config| {
+            let mut out = json!({"Subnet": config["subnet"]});
+            put(&mut out, "IPRange", config["ip_range"].clone());
+            put(&mut out, "Gateway", config["gateway"].clone());
+            out
+        })
         .collect();
     if !subnets.is_empty() || ipam["driver"].is_string() {
         let mut out = json!({});
@@ -103,7 +122,7 @@ fn network_spec(stack: &str, network: &Json) -> Json {
     spec
 }
 
-fn kept(stack: &str, objects: &Json) -> Vec<(Json, Option<String>)> {
+fn kept(stack: &str, objects: &Json) -> Vec<(Json, Data)> {
     let mut all = Vec::new();
     for (key, object) in objects.as_object().into_iter().flatten() {
         if object["external"] == true {
@@ -121,7 +140,9 @@ fn kept(stack: &str, objects: &Json) -> Vec<(Json, Option<String>)> {
             spec["Templating"] = json!({"Name": driver});
         }
         tidy(&mut spec);
-        all.push((spec, object["file"].as_str().map(str::to_owned)));
+        let file = object["file"].as_str().map(|path| Data::File(path.to_owned()));
+        let text = object["content"].as_str().map(|text| Data::Text(text.to_owned()));
+        all.push((spec, file.or(text).unwrap_or(Data::Driver)));
     }
     all
 }

@@ -2,34 +2,28 @@
 
 use serde_json::Value as Json;
 
+use super::place::Fault;
+
 /// The value of a variable.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Replaces variables in all texts below `path`; what becomes of a number's place is a number.
-pub(crate) fn apply(
-    value: &mut Json,
-    path: &mut Vec<String>,
-    lookup: Lookup<'_>,
-) -> Result<(), String> {
+/// Replaces variables in all texts below `path`.
+///
+/// # Errors
+/// Of the first text that is no template, or that asks for a variable that is not there.
+pub(crate) fn apply(value: &mut Json, path: &mut String, lookup: Lookup<'_>) -> Result<(), Fault> {
     match value {
         Json::String(text) => {
-            let new = substitute(text, lookup).map_err(|why| fault(path, text, &why))?;
-            if new != *text {
-                *value = cast(path, new)?;
-            }
+            *text = substitute(text, lookup).map_err(|why| fault(path, text, &why))?;
         }
         Json::Array(list) => {
-            for item in list {
-                path.push("[]".to_owned());
-                apply(item, path, lookup)?;
-                path.pop();
+            for (index, item) in list.iter_mut().enumerate() {
+                beneath(item, &index.to_string(), path, lookup)?;
             }
         }
         Json::Object(fields) => {
             for (key, value) in fields {
-                path.push(key.clone());
-                apply(value, path, lookup)?;
-                path.pop();
+                beneath(value, key, path, lookup)?;
             }
         }
         _ => {}
@@ -37,85 +31,45 @@ pub(crate) fn apply(
     Ok(())
 }
 
-fn fault(path: &[String], text: &str, why: &Fault) -> String {
-    let place = path.join(".");
-    match why {
-        Fault::Format => {
-            format!(
-                "invalid interpolation format for {place}: \"{text}\"; you may need to escape any $ with another $"
-            )
-        }
-        Fault::Required(name, message) => {
-            format!("required variable {name} is missing a value: {message}")
-        }
-    }
+fn beneath(
+    value: &mut Json,
+    key: &str,
+    path: &mut String,
+    lookup: Lookup<'_>,
+) -> Result<(), Fault> {
+    let end = path.len();
+    path.push('.');
+    path.push_str(key);
+    apply(value, path, lookup)?;
+    path.truncate(end);
+    Ok(())
 }
 
-/// Where numbers and switches stand, by the last keys of their path.
-fn cast(path: &[String], text: String) -> Result<Json, String> {
-    const NUMBERS: &[&[&str]] = &[
-        &["mode"],
-        &["retries"],
-        &["replicas"],
-        &["parallelism"],
-        &["max_failure_ratio"],
-        &["max_attempts"],
-        &["max_replicas_per_node"],
-        &["target"],
-        &["published"],
-        &["soft"],
-        &["hard"],
-        &["pids"],
-        &["oom_score_adj"],
-        &["value"],
-    ];
-    const SWITCHES: &[&str] = &[
-        "disable",
-        "privileged",
-        "read_only",
-        "stdin_open",
-        "tty",
-        "nocopy",
-        "external",
-        "internal",
-        "attachable",
-        "init",
-    ];
-    let key = path.last().map_or("", String::as_str);
-    let parent = path.len().checked_sub(2).map_or("", |index| path[index].as_str());
-    // Names of variables and labels may be any of these words.
-    let free = path.iter().any(|part| {
-        matches!(part.as_str(), "environment" | "labels" | "driver_opts" | "options" | "sysctls")
-    });
-    let in_ports = path.iter().any(|part| part == "ports");
-    let is_number = parent == "ulimits"
-        || (NUMBERS.contains(&[key].as_slice()) && (key != "target" || in_ports))
-            && !(key == "mode" && (in_ports || parent == "deploy"));
-    if free {
-        return Ok(text.into());
-    }
-    if is_number {
-        let parsed = super::yaml::parse(&text).ok().filter(Json::is_number);
-        return parsed.ok_or_else(|| format!("{}: invalid number {text:?}", path.join(".")));
-    }
-    if SWITCHES.contains(&key) {
-        return match text.to_ascii_lowercase().as_str() {
-            "y" | "yes" | "true" | "on" => Ok(true.into()),
-            "n" | "no" | "false" | "off" => Ok(false.into()),
-            _ => Err(format!("{}: invalid boolean: {text}", path.join("."))),
-        };
-    }
-    Ok(text.into())
+fn fault(path: &str, text: &str, why: &Wrong) -> Fault {
+    let message = match why {
+        Wrong::Format => {
+            format!(
+                "invalid interpolation format {text:?}; you may need to escape any $ with another $"
+            )
+        }
+        Wrong::Required(name, message) if message.is_empty() => {
+            format!("required variable {name} is missing a value")
+        }
+        Wrong::Required(name, message) => {
+            format!("required variable {name} is missing a value: {message}")
+        }
+    };
+    Fault::at(path, message)
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Wrong {
     Format,
     Required(String, String),
 }
 
 /// Replaces the variables of one text; `$$` is a dollar sign.
-fn substitute(text: &str, lookup: Lookup<'_>) -> Result<String, Fault> {
+pub(super) fn substitute(text: &str, lookup: Lookup<'_>) -> Result<String, Wrong> {
     let mut out = String::new();
     let mut left = text;
     while let Some(at) = left.find('$') {
@@ -125,13 +79,13 @@ fn substitute(text: &str, lookup: Lookup<'_>) -> Result<String, Fault> {
             out.push('$');
             left = rest;
         } else if let Some(rest) = left.strip_prefix('{') {
-            let end = closing(rest).ok_or(Fault::Format)?;
+            let end = closing(rest).ok_or(Wrong::Format)?;
             out.push_str(&braced(&rest[..end], lookup)?);
             left = &rest[end + 1..];
         } else {
             let end = name_end(left);
             if end == 0 {
-                return Err(Fault::Format);
+                return Err(Wrong::Format);
             }
             out.push_str(&lookup(&left[..end]).unwrap_or_default());
             left = &left[end..];
@@ -164,10 +118,10 @@ fn name_end(text: &str) -> usize {
     text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
-fn braced(text: &str, lookup: Lookup<'_>) -> Result<String, Fault> {
+fn braced(text: &str, lookup: Lookup<'_>) -> Result<String, Wrong> {
     let (name, rest) = text.split_at(name_end(text));
     if name.is_empty() {
-        return Err(Fault::Format);
+        return Err(Wrong::Format);
     }
     let value = lookup(name);
     let filled = value.clone().filter(|value| !value.is_empty());
@@ -175,7 +129,7 @@ fn braced(text: &str, lookup: Lookup<'_>) -> Result<String, Fault> {
         [] => ("", ""),
         [b':', b'-' | b'?' | b'+', ..] => rest.split_at(2),
         [b'-' | b'?' | b'+', ..] => rest.split_at(1),
-        _ => return Err(Fault::Format),
+        _ => return Err(Wrong::Format),
     };
     // What stands behind an operator may have variables itself.
     let word = || substitute(word, lookup);
@@ -184,32 +138,10 @@ fn braced(text: &str, lookup: Lookup<'_>) -> Result<String, Fault> {
         "-" => value.map_or_else(word, Ok),
         ":+" => filled.map_or_else(|| Ok(String::new()), |_| word()),
         "+" => value.map_or_else(|| Ok(String::new()), |_| word()),
-        ":?" => filled.map_or_else(|| Err(Fault::Required(name.to_owned(), word()?)), Ok),
-        "?" => value.map_or_else(|| Err(Fault::Required(name.to_owned(), word()?)), Ok),
+        ":?" => filled.map_or_else(|| Err(Wrong::Required(name.to_owned(), word()?)), Ok),
+        "?" => value.map_or_else(|| Err(Wrong::Required(name.to_owned(), word()?)), Ok),
         _ => Ok(value.unwrap_or_default()),
     }
-}
-
-/// Reads a file of `NAME=value` lines, with quotes and comments.
-pub(crate) fn env_file(text: &str) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for line in text.trim_start_matches('\u{feff}').lines() {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        if line.starts_with('#') {
-            continue;
-        }
-        let Some((name, value)) = line.split_once('=') else { continue };
-        let value = value.trim();
-        let quoted =
-            |quote: char| value.strip_prefix(quote)?.split_once(quote).map(|(text, _)| text);
-        let value = match (quoted('"'), quoted('\'')) {
-            (Some(text), _) | (_, Some(text)) => text,
-            _ => value.split(" #").next().unwrap_or_default().trim_end(),
-        };
-        all.push((name.trim().to_owned(), value.to_owned()));
-    }
-    all
 }
 
 #[cfg(test)]
@@ -225,7 +157,7 @@ mod tests {
         };
         match substitute(text, &lookup) {
             Ok(text) => text,
-            Err(fault) => format!("{fault:?}"),
+            Err(wrong) => format!("{wrong:?}"),
         }
     }
 
@@ -252,27 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stay_numbers() {
-        let mut value = json!({"web": {"deploy": {"replicas": "$N", "mode": "$M"}, "tty": "$T",
-                                       "image": "x:$N", "environment": {"replicas": "$N"}}});
-        let lookup = |name: &str| Some(if name == "N" { "3" } else { "yes" }.to_owned());
-        apply(&mut value, &mut vec!["services".to_owned()], &lookup).unwrap();
+    fn faults_name_the_value() {
+        let mut value = json!({"web": {"image": "x:$A", "command": ["${"]}});
+        let lookup = |_: &str| Some("1".to_owned());
         assert_eq!(
-            value["web"],
-            json!({"deploy": {"replicas": 3, "mode": "yes"}, "tty": true, "image": "x:3",
-                   "environment": {"replicas": "3"}})
+            apply(&mut value, &mut "services".to_owned(), &lookup).unwrap_err().to_string(),
+            "services.web.command.0: invalid interpolation format \"${\"; you may need to escape any \
+             $ with another $"
         );
-        let mut bad = json!({"image": "${"});
-        assert_eq!(
-            apply(&mut bad, &mut vec!["web".to_owned()], &lookup).unwrap_err(),
-            "invalid interpolation format for web.image: \"${\"; you may need to escape any $ with another $"
-        );
-    }
-
-    #[test]
-    fn files_of_variables_have_quotes_and_comments() {
-        let text = "# x\nA=1 # one\nexport B=\"two words\"\nC='#'\nD=\nnothing\n";
-        let pairs = [("A", "1"), ("B", "two words"), ("C", "#"), ("D", "")];
-        assert_eq!(env_file(text), pairs.map(|(k, v)| (k.to_owned(), v.to_owned())));
     }
 }

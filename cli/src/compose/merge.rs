@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::yaml::Mark;
+
+/// What a file does with what earlier ones say, by path.
+pub(crate) type Marks = [(String, Mark)];
+
 /// Adds a later file.
-pub(crate) fn files(base: &mut Json, over: Json) -> Result<(), String> {
-    if let (Some(one), Some(other)) = (base["version"].as_str(), over["version"].as_str())
-        && one != other
-    {
-        return Err(format!("version mismatched between two composefiles : {one} and {other}"));
-    }
-    let Json::Object(sections) = over else { return Ok(()) };
+pub(crate) fn files(base: &mut Json, over: Json, marks: &Marks) {
+    forget(base, marks, "");
+    let Json::Object(sections) = over else { return };
     for (section, objects) in sections {
         let Json::Object(objects) = objects else {
             base[&section] = objects;
@@ -24,7 +25,30 @@ pub(crate) fn files(base: &mut Json, over: Json) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+}
+
+/// Adds to a service what extends it.
+pub(crate) fn extend(base: &mut Json, name: &str, over: Json, marks: &Marks) {
+    forget(base, marks, &format!("services.{name}."));
+    service(base, over);
+}
+
+/// Takes away what a later file resets or overrides as a whole.
+fn forget(base: &mut Json, marks: &Marks, outer: &str) {
+    for (path, _) in marks {
+        let Some(path) = path.strip_prefix(outer) else { continue };
+        let mut place = &mut *base;
+        let mut keys = path.split('.').peekable();
+        while let Some(key) = keys.next() {
+            let Json::Object(fields) = place else { break };
+            if keys.peek().is_none() {
+                fields.remove(key);
+                break;
+            }
+            let Some(inner) = fields.get_mut(key) else { break };
+            place = inner;
+        }
+    }
 }
 
 fn service(base: &mut Json, over: Json) {
@@ -35,9 +59,13 @@ fn service(base: &mut Json, over: Json) {
             _ if old.is_null() => *old = value,
             "command" | "entrypoint" => *old = value,
             "ports" => keyed(old, value, |port| {
-                format!("{}/{}/{}", port["published"], port["target"], port["protocol"])
+                format!(
+                    "{}/{}/{}/{}",
+                    port["host_ip"], port["published"], port["target"], port["protocol"]
+                )
             }),
             "volumes" => keyed(old, value, |mount| mount["target"].to_string()),
+            "devices" => keyed(old, value, |device| device["target"].to_string()),
             "secrets" | "configs" => keyed(old, value, |file| file["source"].to_string()),
             "healthcheck" => {
                 if let Json::Object(fields) = value {

@@ -33,8 +33,14 @@ pub(super) fn mount(stack: &str, mount: &Json, volumes: &Json) -> Done<Json> {
             if is(&mount["bind"]["propagation"]) {
                 out["BindOptions"] = json!({"Propagation": mount["bind"]["propagation"]});
             }
-            if is(&mount["bind"]["create_host_path"]) {
-                out["BindOptions"]["CreateMountpoint"] = mount["bind"]["create_host_path"].clone();
+            if mount["bind"]["create_host_path"] == true {
+                out["BindOptions"]["CreateMountpoint"] = true.into();
+            }
+            match mount["bind"]["recursive"].as_str() {
+                Some("disabled") => out["BindOptions"]["NonRecursive"] = true.into(),
+                Some("writable") => out["BindOptions"]["ReadOnlyNonRecursive"] = true.into(),
+                Some("readonly") => out["BindOptions"]["ReadOnlyForceRecursive"] = true.into(),
+                _ => {}
             }
         }
         "tmpfs" => {
@@ -44,6 +50,15 @@ pub(super) fn mount(stack: &str, mount: &Json, volumes: &Json) -> Done<Json> {
             if is(&mount["tmpfs"]["size"]) {
                 let size = super::service::bytes(&mount["tmpfs"]["size"])?;
                 out["TmpfsOptions"] = json!({"SizeBytes": size});
+            }
+            if is(&mount["tmpfs"]["mode"]) {
+                let mode = match mount["tmpfs"]["mode"].as_str() {
+                    Some(text) => u32::from_str_radix(text, 8)
+                        .map(Json::from)
+                        .map_err(|_| format!("tmpfs mode must be an octal number, not {text:?}"))?,
+                    None => mount["tmpfs"]["mode"].clone(),
+                };
+                out["TmpfsOptions"]["Mode"] = mode;
             }
         }
         "image" => {
@@ -73,6 +88,9 @@ fn volume(stack: &str, mount: &Json, volumes: &Json, out: &mut Json) -> Done<()>
     put(&mut options, "Subpath", mount["volume"]["subpath"].clone());
     if volume["external"] != true {
         options["Labels"] = labels(stack, &volume["labels"]);
+        for (key, value) in mount["volume"]["labels"].as_object().into_iter().flatten() {
+            options["Labels"][key] = value.clone();
+        }
         if is(&volume["driver"]) || is(&volume["driver_opts"]) {
             let mut driver = json!({});
             put(&mut driver, "Name", volume["driver"].clone());

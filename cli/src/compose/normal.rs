@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::long::{self, Done};
+use super::place::Fault;
 use crate::opts::service::parts;
-
-type Done<T = ()> = Result<T, String>;
 
 /// Names and values, in their order.
 pub(crate) type Variables = Vec<(String, String)>;
@@ -16,10 +16,42 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) lookup: &'a dyn Fn(&str) -> Option<String>,
     /// Lines of a file of variables.
     pub(crate) env_file: &'a dyn Fn(&str) -> Result<Variables, String>,
+    pub(crate) read: &'a dyn Fn(&str) -> Result<String, String>,
+}
+
+impl Surroundings<'_> {
+    /// A path from the directory of the file; `~` is our home.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        absolute(self.directory, (self.lookup)("HOME").as_deref(), path)
+    }
+}
+
+/// A path that is read from this directory; `~` is the home.
+pub(crate) fn absolute(directory: &str, home: Option<&str>, path: &str) -> String {
+    if let Some(rest) = path.strip_prefix('~') {
+        return format!("{}{rest}", home.unwrap_or_default());
+    }
+    let mut clean = std::path::PathBuf::new();
+    for part in std::path::Path::new(directory).join(path).components() {
+        match part {
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            std::path::Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    clean.to_string_lossy().into_owned()
+}
+
+/// The directory of a file.
+pub(crate) fn parent(path: &str) -> String {
+    let parent = std::path::Path::new(path).parent();
+    parent.map(|parent| parent.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Brings all objects of a file into their long form.
-pub(crate) fn file(file: &mut Json, around: &Surroundings<'_>) -> Done {
+pub(super) fn file(file: &mut Json, around: &Surroundings<'_>) -> Done {
     for section in ["services", "networks", "volumes", "secrets", "configs"] {
         let Json::Object(objects) = &mut file[section] else {
             file[section] = json!({});
@@ -27,25 +59,33 @@ pub(crate) fn file(file: &mut Json, around: &Surroundings<'_>) -> Done {
         };
         objects.retain(|name, _| !name.starts_with("x-"));
         for (name, object) in objects {
+            let path = format!("{section}.{name}");
             if object.is_null() {
                 *object = json!({});
             }
-            if section == "services" {
-                service(object, around).map_err(|why| format!("services.{name}.{why}"))?;
-            } else {
-                shared(section, name, object, around)
-                    .map_err(|why| format!("{section}.{name}: {why}"))?;
-            }
+            let done = match section {
+                "services" => service(object, around),
+                _ => shared(section, name, object, around),
+            };
+            done.map_err(|fault| fault.within(&path))?;
             clean(object);
         }
     }
+    each(&mut file["include"], |item| {
+        let mut item = if item.is_object() { item } else { json!({"path": item}) };
+        list_of(&mut item["path"]);
+        list_of(&mut item["env_file"]);
+        clean(&mut item);
+        Ok(vec![item])
+    })?;
+    clean(file);
     Ok(())
 }
 
-/// Drops what is not set.
-fn clean(object: &mut Json) {
+/// Drops what is not set, and what is ours to ignore.
+pub(super) fn clean(object: &mut Json) {
     if let Json::Object(fields) = object {
-        fields.retain(|_, value| !value.is_null());
+        fields.retain(|key, value| !value.is_null() && !key.starts_with("x-"));
     }
 }
 
@@ -55,50 +95,93 @@ fn shared(section: &str, name: &str, object: &mut Json, around: &Surroundings<'_
     let external = object["external"].take();
     let given = external["name"].as_str().map(str::to_owned);
     if given.is_some() && object["name"].is_string() {
-        return Err(format!("{name} external.name and {name} name conflict; only use name"));
+        let why = "external.name and name are given: only use name";
+        return Err(Fault::at("external", why));
     }
     if external == true || external.is_object() {
-        let own = ["driver", "driver_opts", "labels", "internal", "ipam", "file"];
+        let own = ["driver", "driver_opts", "labels", "internal", "file", "content", "environment"];
         if let Some(key) = own.iter().find(|key| !object[**key].is_null()) {
-            return Err(format!("conflicting parameters \"external\" and {key:?} specified"));
+            return Err(Fault::at(
+                *key,
+                "conflicts with `external`: what exists is taken as it is",
+            ));
         }
         object["external"] = true.into();
+        // What `docker compose config` prints of an external network.
+        if object["ipam"] == json!({}) {
+            object["ipam"] = Json::Null;
+        }
         let kept = object["name"].as_str().map(str::to_owned);
         object["name"] = given.or(kept).unwrap_or_else(|| name.to_owned()).into();
+        return Ok(());
+    }
+    if section != "secrets" && section != "configs" {
+        if object["ipam"].is_object() {
+            clean(&mut object["ipam"]);
+        }
+        return Ok(());
+    }
+    let sources = ["file", "environment", "content", "driver"];
+    let mut given = sources.iter().filter(|key| !object[**key].is_null());
+    match (given.next(), given.next()) {
+        (None, _) => {
+            return Err(Fault::at("", "one of file, environment, content and external is needed"));
+        }
+        (Some(one), Some(other)) => {
+            return Err(Fault::at(*other, format!("conflicts with `{one}`")));
+        }
+        (Some(_), None) => {}
     }
     if let Some(path) = object["file"].as_str() {
-        object["file"] = absolute(around, path).into();
-    } else if section == "secrets" || section == "configs" {
-        let elsewhere = object["external"] == true || object["driver"].is_string();
-        if !elsewhere {
-            return Err("neither a file nor external is given".into());
-        }
+        object["file"] = around.absolute(path).into();
+    }
+    if let Some(name) = object["environment"].as_str() {
+        let why = || Fault::at("environment", format!("variable {name} is not set"));
+        object["content"] = (around.lookup)(name).ok_or_else(why)?.into();
+        object["environment"] = Json::Null;
     }
     Ok(())
 }
 
+const LISTS: [&str; 20] = [
+    "command",
+    "entrypoint",
+    "cap_add",
+    "cap_drop",
+    "device_cgroup_rules",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "expose",
+    "external_links",
+    "group_add",
+    "label_file",
+    "links",
+    "profiles",
+    "security_opt",
+    "tmpfs",
+    "volumes_from",
+    "post_start",
+    "pre_stop",
+    "env_file",
+];
+
 fn service(service: &mut Json, around: &Surroundings<'_>) -> Done {
     for key in ["command", "entrypoint"] {
         if let Some(text) = service[key].as_str() {
-            let words = parts::words(text).map_err(|why| format!("{key}: {why}"))?;
+            let words = parts::words(text).map_err(|why| Fault::at(key, why))?;
             service[key] = json!(words);
         }
     }
-    for key in [
-        "command",
-        "entrypoint",
-        "cap_add",
-        "cap_drop",
-        "dns",
-        "dns_search",
-        "env_file",
-        "expose",
-        "depends_on",
-    ] {
+    if let Some(files) = service["env_file"].as_array_mut() {
+        keep_required(files, around);
+    }
+    for key in LISTS {
         list_of(&mut service[key]);
     }
     environment(service, around)?;
-    for key in ["labels", "sysctls"] {
+    labels(service, around)?;
+    for key in ["sysctls", "annotations", "storage_opt"] {
         map_of(&mut service[key]);
     }
     if !service["deploy"].is_null() {
@@ -109,7 +192,15 @@ fn service(service: &mut Json, around: &Surroundings<'_>) -> Done {
         map_of(&mut service["logging"]["options"]);
         clean(&mut service["logging"]);
     }
+    if let Some(of) = service["extends"].as_str() {
+        service["extends"] = json!({"service": of});
+    }
+    if let Some(file) = service["extends"]["file"].as_str() {
+        service["extends"]["file"] = around.absolute(file).into();
+    }
+    clean(&mut service["extends"]);
     hosts(&mut service["extra_hosts"]);
+    dependencies(&mut service["depends_on"]);
     if let Some(test) = service["healthcheck"].get_mut("test")
         && let Some(command) = test.as_str()
     {
@@ -117,37 +208,65 @@ fn service(service: &mut Json, around: &Surroundings<'_>) -> Done {
     }
     networks(&mut service["networks"]);
     for key in ["secrets", "configs"] {
-        each(&mut service[key], |item| {
-            Ok(vec![match item {
-                Json::String(source) => json!({"source": source}),
-                other => other,
-            }])
-        })?;
+        each(&mut service[key], long::reference).map_err(|fault| fault.within(key))?;
     }
-    each(&mut service["ports"], port).map_err(|why| format!("ports: {why}"))?;
-    each(&mut service["volumes"], |item| Ok(vec![volume(item, around)?]))
-        .map_err(|why| format!("volumes: {why}"))?;
+    each(&mut service["ports"], long::port).map_err(|fault| fault.within("ports"))?;
+    each(&mut service["volumes"], |item| Ok(vec![long::volume(item, around)?]))
+        .map_err(|fault| fault.within("volumes"))?;
+    each(&mut service["devices"], long::device).map_err(|fault| fault.within("devices"))?;
     if let Json::Object(limits) = &mut service["ulimits"] {
         for limit in limits.values_mut().filter(|limit| limit.is_number()) {
             *limit = json!({"soft": limit.clone(), "hard": limit.clone()});
         }
     }
+    profiles(service, around)
+}
+
+/// Profiles of seccomp are files here, not on the nodes: their content goes there.
+fn profiles(service: &mut Json, around: &Surroundings<'_>) -> Done {
+    for option in service["security_opt"].as_array_mut().into_iter().flatten() {
+        let text = option.as_str().unwrap_or_default();
+        let Some(path) = text.strip_prefix("seccomp=").or_else(|| text.strip_prefix("seccomp:"))
+        else {
+            continue;
+        };
+        if matches!(path, "unconfined" | "builtin") || path.starts_with('{') {
+            continue;
+        }
+        let path = around.absolute(path);
+        let text = (around.read)(&path).map_err(|why| Fault::at("security_opt", why))?;
+        let profile: Json = serde_json::from_str(&text)
+            .map_err(|why| Fault::at("security_opt", format!("{path} is no JSON: {why}")))?;
+        *option = format!("seccomp={profile}").into();
+    }
     Ok(())
+}
+
+/// Files of variables by their paths, without those that may be missing and are.
+fn keep_required(files: &mut Vec<Json>, around: &Surroundings<'_>) {
+    files.retain(|file| {
+        let path = file["path"].as_str().unwrap_or_default();
+        file["required"] != false || (around.read)(&around.absolute(path)).is_ok()
+    });
+    for file in files.iter_mut().filter(|file| file.is_object()) {
+        *file = file["path"].take();
+    }
 }
 
 /// Replaces each item of a list by others.
 fn each(list: &mut Json, mut act: impl FnMut(Json) -> Done<Vec<Json>>) -> Done {
     if let Json::Array(items) = list {
         let mut all = Vec::new();
-        for item in items.drain(..) {
-            all.extend(act(item)?);
+        for (index, item) in items.drain(..).enumerate() {
+            all.extend(act(item).map_err(|fault| fault.within(&index.to_string()))?);
         }
         *items = all;
     }
     Ok(())
 }
 
-fn text(value: &Json) -> String {
+/// A scalar as a text.
+pub(super) fn text(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         Json::Null => String::new(),
@@ -159,13 +278,18 @@ fn text(value: &Json) -> String {
 fn list_of(value: &mut Json) {
     match value {
         Json::Null => {}
-        Json::Array(items) => items.iter_mut().for_each(|item| *item = text(item).into()),
+        Json::Array(items) => {
+            items
+                .iter_mut()
+                .filter(|item| !item.is_object())
+                .for_each(|item| *item = text(item).into());
+        }
         other => *other = json!([text(other)]),
     }
 }
 
 /// `k=v` texts as an object of texts.
-fn map_of(value: &mut Json) {
+pub(super) fn map_of(value: &mut Json) {
     let pairs: Map<String, Json> = match value {
         Json::Array(items) => items
             .iter()
@@ -181,6 +305,25 @@ fn map_of(value: &mut Json) {
         _ => return,
     };
     *value = Json::Object(pairs);
+}
+
+/// Files of labels first, then the labels themselves.
+fn labels(service: &mut Json, around: &Surroundings<'_>) -> Done {
+    let mut all = Map::new();
+    let files = service["label_file"].take();
+    for path in files.as_array().into_iter().flatten().filter_map(Json::as_str) {
+        let pairs = (around.env_file)(&around.absolute(path));
+        let pairs = pairs.map_err(|why| Fault::at("label_file", why))?;
+        all.extend(pairs.into_iter().map(|(name, value)| (name, value.into())));
+    }
+    map_of(&mut service["labels"]);
+    if let Json::Object(own) = service["labels"].take() {
+        all.extend(own);
+    }
+    if !all.is_empty() {
+        service["labels"] = Json::Object(all);
+    }
+    Ok(())
 }
 
 /// Files of variables first, then the variables themselves; what has no value takes ours.
@@ -199,8 +342,8 @@ fn environment(service: &mut Json, around: &Surroundings<'_>) -> Done {
         all.insert(name.to_owned(), json!(value));
     };
     for path in files.as_array().into_iter().flatten().filter_map(Json::as_str) {
-        let path = absolute(around, path);
-        for (name, value) in (around.env_file)(&path)? {
+        let path = around.absolute(path);
+        for (name, value) in (around.env_file)(&path).map_err(|why| Fault::at("env_file", why))? {
             set(&name, Some(value));
         }
     }
@@ -227,14 +370,43 @@ fn environment(service: &mut Json, around: &Surroundings<'_>) -> Done {
 
 /// Names and addresses as `name:address`.
 fn hosts(value: &mut Json) {
+    let line = |text: String| match text.split_once('=') {
+        Some((name, ip)) if !name.contains(':') => format!("{name}:{ip}"),
+        _ => text,
+    };
     let lines: Vec<String> = match value {
-        Json::Array(items) => items.iter().map(text).collect(),
+        Json::Array(items) => items.iter().map(|item| line(text(item))).collect(),
         Json::Object(fields) => {
-            fields.iter().map(|(name, ip)| format!("{name}:{}", text(ip))).collect()
+            let of = |(name, ips): (&String, &Json)| -> Vec<String> {
+                let one = |ip: &Json| format!("{name}:{}", text(ip));
+                ips.as_array().map_or_else(|| vec![one(ips)], |ips| ips.iter().map(one).collect())
+            };
+            fields.iter().flat_map(of).collect()
         }
         _ => return,
     };
     *value = lines.into();
+}
+
+/// Names of services as objects that say what of each is waited for.
+fn dependencies(value: &mut Json) {
+    let mut all = Map::new();
+    match value {
+        Json::Array(items) => all.extend(items.iter().map(|name| (text(name), json!({})))),
+        Json::Object(fields) => all.extend(std::mem::take(fields)),
+        _ => return,
+    }
+    for wanted in all.values_mut() {
+        if wanted.is_null() {
+            *wanted = json!({});
+        }
+        for (key, default) in [("condition", "service_started".into()), ("required", true.into())] {
+            if wanted[key].is_null() {
+                wanted[key] = default;
+            }
+        }
+    }
+    *value = Json::Object(all);
 }
 
 fn networks(value: &mut Json) {
@@ -253,116 +425,4 @@ fn networks(value: &mut Json) {
         _ => return,
     };
     *value = Json::Object(names);
-}
-
-fn port(item: Json) -> Done<Vec<Json>> {
-    if let Json::Object(_) = item {
-        let mut item = item;
-        for (key, default) in [("mode", "ingress"), ("protocol", "tcp")] {
-            if item[key].is_null() {
-                item[key] = default.into();
-            }
-        }
-        return Ok(vec![item]);
-    }
-    let given = text(&item);
-    // An address of the host has no meaning in a cluster: docker's client drops it.
-    let plain = match given.rsplit_once(':') {
-        Some((before, target)) => match before.rsplit_once(':') {
-            Some((_, "")) => target.to_owned(),
-            Some((_, published)) => format!("{published}:{target}"),
-            None => given.clone(),
-        },
-        None => given.clone(),
-    };
-    let ports = parts::port(&plain)
-        .map_err(|why| format!("invalid port specification {given:?}: {why}"))?;
-    let long = |port: &Json| {
-        let mut long = json!({"mode": "ingress", "target": port["TargetPort"],
-                              "protocol": port["Protocol"]});
-        if !port["PublishedPort"].is_null() {
-            long["published"] = port["PublishedPort"].clone();
-        }
-        long
-    };
-    Ok(ports.iter().map(long).collect())
-}
-
-/// Does this short form name an address of the host, which is ignored?
-pub(crate) fn names_host(port: &Json) -> bool {
-    port.as_str().is_some_and(|text| text.matches(':').count() > 1)
-}
-
-fn volume(item: Json, around: &Surroundings<'_>) -> Done<Json> {
-    let mut mount = match item {
-        Json::Object(_) => item,
-        other => short_volume(&text(&other))?,
-    };
-    if mount["type"].is_null() {
-        return Err("type is required".into());
-    }
-    if mount["type"] == "bind" {
-        let source = mount["source"].as_str().unwrap_or_default();
-        if source.is_empty() {
-            return Err("invalid bind mount: source is required".into());
-        }
-        mount["source"] = absolute(around, source).into();
-    }
-    clean(&mut mount);
-    Ok(mount)
-}
-
-/// Parses `[source:]target[:options]`.
-fn short_volume(spec: &str) -> Done<Json> {
-    let refuse = |why: &str| Err(format!("invalid spec: {spec}: {why}"));
-    if spec.is_empty() {
-        return Err("invalid empty volume spec".into());
-    }
-    let sections: Vec<&str> = spec.split(':').collect();
-    if sections.iter().any(|section| section.is_empty()) {
-        return refuse("empty section between colons");
-    }
-    let (source, target, options) = match sections.as_slice() {
-        [target] => ("", *target, ""),
-        [source, target] => (*source, *target, ""),
-        [source, target, options] => (*source, *target, *options),
-        _ => return refuse("too many colons"),
-    };
-    let is_path = source.starts_with(['.', '/', '~']);
-    let kind = if is_path { "bind" } else { "volume" };
-    let mut mount = json!({"type": kind, "target": target});
-    if !source.is_empty() {
-        mount["source"] = source.into();
-    }
-    for option in options.split(',') {
-        match option {
-            "ro" => mount["read_only"] = true.into(),
-            "nocopy" => mount["volume"] = json!({"nocopy": true}),
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
-                mount["bind"] = json!({"propagation": option});
-            }
-            // Others are for other platforms.
-            _ => {}
-        }
-    }
-    Ok(mount)
-}
-
-/// A path from the directory of the file; `~` is our home.
-fn absolute(around: &Surroundings<'_>, path: &str) -> String {
-    if let Some(rest) = path.strip_prefix('~') {
-        let home = (around.lookup)("HOME").unwrap_or_default();
-        return format!("{home}{rest}");
-    }
-    let mut clean = std::path::PathBuf::new();
-    for part in std::path::Path::new(around.directory).join(path).components() {
-        match part {
-            std::path::Component::ParentDir => {
-                clean.pop();
-            }
-            std::path::Component::CurDir => {}
-            other => clean.push(other),
-        }
-    }
-    clean.to_string_lossy().into_owned()
 }

@@ -1,31 +1,42 @@
-//! What a Compose file may say: the keys of each section and the shapes of their values. Pure.
-//!
-//! Source: the Compose file reference, version 3.13, which is what stacks are made from.
+//! What a Compose file may say: checks the shapes of values, and makes numbers and switches of texts. Pure.
+
+mod keys;
 
 use serde_json::Value as Json;
+
+use super::place::Fault;
+use keys::{Keys, ROOT};
 
 /// The shape of a value.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     Any,
     Text,
+    /// Also as a text: what stands for a variable is one.
     Int,
     /// A number or a text, as for sizes and versions.
     NumberOrText,
+    /// Also as a text.
     Number,
+    /// Also as a text.
     Switch,
     /// Texts and numbers.
     List,
     TextOrList,
     /// `k=v` texts or an object of scalars.
     ListOrMap,
-    /// A list or a single text; or of objects with these keys.
-    ListOf(&'static [(&'static str, Shape)]),
-    Map(&'static [(&'static str, Shape)]),
+    /// As `ListOrMap`, with several values of one key.
+    Hosts,
+    /// A list of single texts, or of objects with these keys.
+    ListOf(Keys),
+    /// As `ListOf`, or one text.
+    TextOrListOf(Keys),
+    Map(Keys),
     /// An object whose keys are names.
     Named(&'static Shape),
     /// An integer or an object.
     IntOr(&'static Shape),
+    TextOr(&'static Shape),
     /// An object or nothing, or a list of names.
     NamesOr(&'static Shape),
     /// A switch or an object.
@@ -34,281 +45,199 @@ enum Shape {
 
 use Shape::*;
 
-type Keys = &'static [(&'static str, Shape)];
+type Done = Result<(), Fault>;
 
-const ROOT: Keys = &[
-    ("version", NumberOrText),
-    ("services", Named(&Map(SERVICE))),
-    ("networks", Named(&Map(NETWORK))),
-    ("volumes", Named(&Map(VOLUME))),
-    ("secrets", Named(&Map(SECRET))),
-    ("configs", Named(&Map(CONFIG))),
-];
-const UPDATE: Keys = &[
-    ("parallelism", Int),
-    ("delay", Text),
-    ("failure_action", Text),
-    ("monitor", Text),
-    ("max_failure_ratio", Number),
-    ("order", Text),
-];
-const DISCRETE: Keys = &[("kind", Text), ("value", Number)];
-const DEPLOY: Keys = &[
-    ("mode", Text),
-    ("endpoint_mode", Text),
-    ("replicas", Int),
-    ("labels", ListOrMap),
-    ("update_config", Map(UPDATE)),
-    ("rollback_config", Map(UPDATE)),
-    (
-        "resources",
-        Map(&[
-            ("limits", Map(&[("cpus", NumberOrText), ("memory", NumberOrText), ("pids", Int)])),
-            (
-                "reservations",
-                Map(&[
-                    ("cpus", NumberOrText),
-                    ("memory", NumberOrText),
-                    ("generic_resources", ListOf(&[("discrete_resource_spec", Map(DISCRETE))])),
-                ]),
-            ),
-        ]),
-    ),
-    (
-        "restart_policy",
-        Map(&[("condition", Text), ("delay", Text), ("max_attempts", Int), ("window", Text)]),
-    ),
-    (
-        "placement",
-        Map(&[
-            ("constraints", List),
-            ("preferences", ListOf(&[("spread", Text)])),
-            ("max_replicas_per_node", Int),
-        ]),
-    ),
-];
-const PORT: Keys = &[("mode", Text), ("target", Int), ("published", Int), ("protocol", Text)];
-const MOUNT: Keys = &[
-    ("type", Text),
-    ("source", Text),
-    ("target", Text),
-    ("read_only", Switch),
-    ("consistency", Text),
-    ("bind", Map(&[("propagation", Text), ("create_host_path", Switch)])),
-    ("volume", Map(&[("nocopy", Switch), ("subpath", Text)])),
-    ("tmpfs", Map(&[("size", NumberOrText)])),
-    ("image", Map(&[("subpath", Text)])),
-    ("cluster", Any),
-];
-const FILE: Keys =
-    &[("source", Text), ("target", Text), ("uid", Text), ("gid", Text), ("mode", Int)];
-const SERVICE: Keys = &[
-    ("build", Any),
-    ("cap_add", List),
-    ("cap_drop", List),
-    ("cgroup_parent", Text),
-    ("cgroupns_mode", Text),
-    ("command", TextOrList),
-    ("configs", ListOf(FILE)),
-    ("container_name", Text),
-    ("cpu_quota", NumberOrText),
-    ("cpu_shares", NumberOrText),
-    ("cpuset", Text),
-    ("credential_spec", Map(&[("config", Text), ("file", Text), ("registry", Text)])),
-    ("depends_on", List),
-    ("deploy", Map(DEPLOY)),
-    ("devices", List),
-    ("dns", TextOrList),
-    ("dns_search", TextOrList),
-    ("domainname", Text),
-    ("entrypoint", TextOrList),
-    ("env_file", TextOrList),
-    ("environment", ListOrMap),
-    ("expose", List),
-    ("extends", Any),
-    ("external_links", List),
-    ("extra_hosts", ListOrMap),
-    (
-        "healthcheck",
-        Map(&[
-            ("disable", Switch),
-            ("interval", Text),
-            ("retries", Number),
-            ("start_interval", Text),
-            ("start_period", Text),
-            ("test", TextOrList),
-            ("timeout", Text),
-        ]),
-    ),
-    ("hostname", Text),
-    ("image", Text),
-    ("init", Switch),
-    ("ipc", Text),
-    ("isolation", Text),
-    ("labels", ListOrMap),
-    ("links", List),
-    ("logging", Map(&[("driver", Text), ("options", ListOrMap)])),
-    ("mac_address", Text),
-    ("mem_limit", NumberOrText),
-    ("memswap_limit", NumberOrText),
-    ("network_mode", Text),
-    (
-        "networks",
-        NamesOr(&Map(&[
-            ("aliases", List),
-            ("driver_opts", ListOrMap),
-            ("ipv4_address", Text),
-            ("ipv6_address", Text),
-        ])),
-    ),
-    ("oom_score_adj", Int),
-    ("pid", Text),
-    ("ports", ListOf(PORT)),
-    ("privileged", Switch),
-    ("read_only", Switch),
-    ("restart", Text),
-    ("secrets", ListOf(FILE)),
-    ("security_opt", List),
-    ("shm_size", NumberOrText),
-    ("stdin_open", Switch),
-    ("stop_grace_period", Text),
-    ("stop_signal", Text),
-    ("sysctls", ListOrMap),
-    ("tmpfs", TextOrList),
-    ("tty", Switch),
-    ("ulimits", Named(&IntOr(&Map(&[("hard", Int), ("soft", Int)])))),
-    ("user", Text),
-    ("userns_mode", Text),
-    ("volume_driver", Text),
-    ("volumes", ListOf(MOUNT)),
-    ("volumes_from", List),
-    ("working_dir", Text),
-];
-const EXTERNAL: Shape = SwitchOr(&Map(&[("name", Text)]));
-const NETWORK: Keys = &[
-    ("name", Text),
-    ("driver", Text),
-    ("driver_opts", ListOrMap),
-    ("ipam", Map(&[("driver", Text), ("config", ListOf(&[("subnet", Text)])), ("options", Any)])),
-    ("external", EXTERNAL),
-    ("internal", Switch),
-    ("attachable", Switch),
-    ("labels", ListOrMap),
-];
-const VOLUME: Keys = &[
-    ("name", Text),
-    ("driver", Text),
-    ("driver_opts", ListOrMap),
-    ("external", EXTERNAL),
-    ("labels", ListOrMap),
-];
-const SECRET: Keys = &[
-    ("name", Text),
-    ("file", Text),
-    ("external", EXTERNAL),
-    ("labels", ListOrMap),
-    ("driver", Text),
-    ("driver_opts", ListOrMap),
-    ("template_driver", Text),
-];
-const CONFIG: Keys = &[
-    ("name", Text),
-    ("file", Text),
-    ("external", EXTERNAL),
-    ("labels", ListOrMap),
-    ("template_driver", Text),
-];
-
-/// Checks a file.
-pub(crate) fn check(file: &Json) -> Result<(), String> {
+/// Checks a file, and brings its scalars to their types.
+///
+/// # Errors
+/// The first value that has a wrong shape.
+pub(super) fn check(file: &mut Json) -> Done {
     match file {
         Json::Object(_) => shape(file, Map(ROOT), ""),
-        Json::Null => Err("empty compose file".into()),
-        _ => Err("top-level object must be a mapping".into()),
+        Json::Null => Err(Fault::at("", "empty compose file")),
+        _ => Err(Fault::at("", "top-level object must be a mapping")),
     }
 }
 
-fn shape(value: &Json, wanted: Shape, path: &str) -> Result<(), String> {
-    let refuse = |what: &str| Err(format!("{path} must be a {what}"));
-    let is_text_list = |value: &Json| {
-        value
-            .as_array()
-            .is_some_and(|list| list.iter().all(|item| item.is_string() || item.is_number()))
-    };
-    match wanted {
-        _ if value.is_null() && !matches!(wanted, Int | Number | List) => Ok(()),
-        Text if !value.is_string() => refuse("string"),
-        Int if !value.is_i64() && !value.is_u64() => Err(format!("{path} must be an integer")),
-        Number if !value.is_number() => refuse("number"),
-        NumberOrText if !value.is_number() && !value.is_string() => refuse("string"),
-        Switch if !value.is_boolean() => refuse("boolean"),
-        List if !is_text_list(value) => refuse("list"),
-        TextOrList if !value.is_string() && !is_text_list(value) => refuse("string or list"),
-        ListOrMap => match value {
-            Json::Object(fields) if fields.values().all(|v| !v.is_object() && !v.is_array()) => {
-                Ok(())
-            }
-            Json::Array(_) if is_text_list(value) => Ok(()),
-            _ => refuse("mapping or list"),
-        },
-        ListOf(keys) => match value.as_array() {
-            None => refuse("list"),
-            Some(list) => list.iter().enumerate().try_for_each(|(index, item)| match item {
-                Json::Object(_) => shape(item, Map(keys), &format!("{path}.{index}")),
-                Json::String(_) | Json::Number(_) => Ok(()),
-                _ => Err(format!("{path}.{index} must be a string or a mapping")),
-            }),
-        },
-        Map(keys) => map(value, keys, path),
-        Named(inner) => match value.as_object() {
-            None => refuse("mapping"),
-            Some(fields) => fields.iter().filter(|(key, _)| !key.starts_with("x-")).try_for_each(
-                |(key, value)| {
-                    named(key, path)?;
-                    shape(value, *inner, &format!("{path}.{key}"))
-                },
-            ),
-        },
-        IntOr(_) if value.is_i64() => Ok(()),
-        NamesOr(_) if is_text_list(value) => Ok(()),
-        SwitchOr(_) if value.is_boolean() => Ok(()),
-        NamesOr(inner) => shape(value, Named(inner), path),
-        IntOr(inner) | SwitchOr(inner) => shape(value, *inner, path),
-        Any | Text | Int | Number | NumberOrText | Switch | List | TextOrList => Ok(()),
-    }
+fn refuse<T>(path: &str, what: &str) -> Result<T, Fault> {
+    Err(Fault::at(path, format!("must be {what}")))
 }
 
-fn named(key: &str, path: &str) -> Result<(), String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if !key.is_empty() && key.chars().all(good) {
+fn is_text_list(value: &Json) -> bool {
+    let is_word = |item: &Json| item.is_string() || item.is_number() || item.is_boolean();
+    value.as_array().is_some_and(|list| list.iter().all(is_word))
+}
+
+fn shape(value: &mut Json, wanted: Shape, path: &str) -> Done {
+    if value.is_null() && !matches!(wanted, List) {
         return Ok(());
     }
-    Err(format!("{path} Additional property {key} is not allowed"))
+    match wanted {
+        Any => Ok(()),
+        Text => text(value, path),
+        Int => integer(value, path),
+        Number => number(value, path),
+        NumberOrText if value.is_number() || value.is_string() => Ok(()),
+        NumberOrText => refuse(path, "a number or a string"),
+        Switch => switch(value, path),
+        List if is_text_list(value) => Ok(()),
+        List => refuse(path, "a list of strings"),
+        TextOrList if value.is_string() || is_text_list(value) => Ok(()),
+        TextOrList => refuse(path, "a string or a list of strings"),
+        ListOrMap | Hosts => pairs(value, matches!(wanted, Hosts), path),
+        ListOf(keys) => items(value, keys, path),
+        TextOrListOf(_) if value.is_string() => Ok(()),
+        TextOrListOf(keys) => items(value, keys, path),
+        Map(keys) => map(value, keys, path),
+        Named(inner) => named(value, *inner, path),
+        IntOr(_) if value.is_number() || value.is_string() => integer(value, path),
+        TextOr(_) if value.is_string() => Ok(()),
+        NamesOr(_) if is_text_list(value) => Ok(()),
+        NamesOr(inner) => named(value, *inner, path),
+        SwitchOr(_) if value.is_boolean() || value.is_string() => switch(value, path),
+        IntOr(inner) | TextOr(inner) | SwitchOr(inner) => shape(value, *inner, path),
+    }
 }
 
-fn map(value: &Json, keys: Keys, path: &str) -> Result<(), String> {
-    let Some(fields) = value.as_object() else { return Err(format!("{path} must be a mapping")) };
-    for (key, value) in fields {
-        let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        match keys.iter().find(|(known, _)| known == key) {
-            Some((_, wanted)) => shape(value, *wanted, &inner)?,
-            None if key.starts_with("x-") && !path.contains(".deploy") => {}
-            None => {
-                let place = if path.is_empty() { "(root)" } else { path };
-                return Err(format!("{place} Additional property {key} is not allowed"));
-            }
+fn text(value: &Json, path: &str) -> Done {
+    if value.is_string() {
+        return Ok(());
+    }
+    let hint =
+        if value.is_object() || value.is_array() { "a string" } else { "a string: quote it" };
+    refuse(path, hint)
+}
+
+fn integer(value: &mut Json, path: &str) -> Done {
+    if let Some(given) = value.as_str() {
+        match given.trim().parse::<i64>() {
+            Ok(number) => *value = number.into(),
+            Err(_) => return refuse(path, &format!("an integer, not {given:?}")),
+        }
+    }
+    // What `docker compose config` prints of a ratio may be `1.0`.
+    if let Some(number) = value.as_f64().filter(|number| !value.is_i64() && number.fract() == 0.0) {
+        #[allow(clippy::cast_possible_truncation, reason = "compared right behind")]
+        let whole = number as i64;
+        #[allow(clippy::cast_precision_loss, reason = "a number that is not exact is refused")]
+        if whole as f64 == number {
+            *value = whole.into();
+        }
+    }
+    if value.is_i64() { Ok(()) } else { refuse(path, "an integer") }
+}
+
+fn number(value: &mut Json, path: &str) -> Done {
+    if let Some(given) = value.as_str() {
+        let parsed = given.trim().parse::<f64>().ok().and_then(serde_json::Number::from_f64);
+        match parsed {
+            Some(number) => *value = Json::Number(number),
+            None => return refuse(path, &format!("a number, not {given:?}")),
+        }
+    }
+    if value.is_number() { Ok(()) } else { refuse(path, "a number") }
+}
+
+fn switch(value: &mut Json, path: &str) -> Done {
+    if let Some(given) = value.as_str() {
+        *value = match given.trim().to_ascii_lowercase().as_str() {
+            "1" | "t" | "y" | "yes" | "true" | "on" => true.into(),
+            "0" | "f" | "n" | "no" | "false" | "off" => false.into(),
+            _ => return refuse(path, &format!("a boolean, not {given:?}")),
+        };
+    }
+    if value.is_boolean() { Ok(()) } else { refuse(path, "a boolean") }
+}
+
+fn pairs(value: &Json, lists: bool, path: &str) -> Done {
+    let is_plain = |value: &Json| !value.is_object() && (lists || !value.is_array());
+    match value {
+        Json::Object(fields) => match fields.iter().find(|(_, value)| !is_plain(value)) {
+            Some((key, _)) => refuse(&format!("{path}.{key}"), "a string, a number or nothing"),
+            None => Ok(()),
+        },
+        Json::Array(_) if is_text_list(value) => Ok(()),
+        _ => refuse(path, "a mapping or a list of strings"),
+    }
+}
+
+fn items(value: &mut Json, keys: Keys, path: &str) -> Done {
+    let Some(list) = value.as_array_mut() else { return refuse(path, "a list") };
+    for (index, item) in list.iter_mut().enumerate() {
+        let path = format!("{path}.{index}");
+        match item {
+            Json::Object(_) => shape(item, Map(keys), &path)?,
+            Json::String(_) | Json::Number(_) => {}
+            _ => return refuse(&path, "a string or a mapping"),
         }
     }
     Ok(())
 }
 
+fn named(value: &mut Json, inner: Shape, path: &str) -> Done {
+    let Some(fields) = value.as_object_mut() else { return refuse(path, "a mapping") };
+    for (key, value) in fields.iter_mut().filter(|(key, _)| !key.starts_with("x-")) {
+        let path = format!("{path}.{key}");
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if key.is_empty() || !key.chars().all(good) {
+            return Err(Fault::at(
+                path,
+                "names have letters, digits, dots, dashes and underscores",
+            ));
+        }
+        shape(value, inner, &path)?;
+    }
+    Ok(())
+}
+
+fn map(value: &mut Json, keys: Keys, path: &str) -> Done {
+    let Some(fields) = value.as_object_mut() else { return refuse(path, "a mapping") };
+    for (key, value) in fields {
+        let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match keys.iter().find(|(known, _)| known == key) {
+            Some((_, wanted)) => shape(value, *wanted, &inner)?,
+            None if key.starts_with("x-") => {}
+            None => return Err(Fault::at(inner, unknown(key, keys))),
+        }
+    }
+    Ok(())
+}
+
+/// What is said of a key that does not exist.
+fn unknown(key: &str, keys: Keys) -> String {
+    let near = keys.iter().map(|(known, _)| (distance(key, known), *known)).min();
+    match near {
+        Some((far, known)) if far <= 2 && far < known.len() => {
+            format!("unknown key; did you mean `{known}`?")
+        }
+        _ => "unknown key".to_owned(),
+    }
+}
+
+/// How many letters must change, come or go.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.bytes().enumerate() {
+            let change = before + usize::from(a != b);
+            before = row[j + 1];
+            row[j + 1] = change.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[track_caller]
     fn checked(text: &str, expected: &str) {
-        let shown = check(&super::super::yaml::parse(text).unwrap()).err().unwrap_or_default();
+        let mut file = super::super::yaml::parse("", text).unwrap().value;
+        let shown = check(&mut file).err().map(|fault| fault.to_string()).unwrap_or_default();
         assert_eq!(shown, expected, "{text}");
     }
 
@@ -316,21 +245,37 @@ mod tests {
     fn good_files_pass_and_bad_ones_are_named() {
         checked("services: {web: {image: x, x-foo: 1, deploy: {replicas: 2}}}\nx-a: [1]", "");
         checked("services: {web: {networks: [a], ulimits: {nofile: 5}}}\nvolumes: {v: }", "");
-        checked("name: x\nservices: {}", "(root) Additional property name is not allowed");
+        checked("name: x\nservices: {web: {gpus: all, depends_on: {a: {condition: b}}}}", "");
         checked(
-            "services: {web: {gpus: all}}",
-            "services.web Additional property gpus is not allowed",
+            "services: {web: {imge: x}}",
+            "services.web.imge: unknown key; did you mean `image`?",
         );
-        checked("services: {web: {depends_on: {a: }}}", "services.web.depends_on must be a list");
+        checked("services: {web: {foobar: x}}", "services.web.foobar: unknown key");
+        checked("services: {web: {expose: 1}}", "services.web.expose: must be a list of strings");
         checked(
-            "services: {web: {ports: [{target: 80, published: \"80\"}]}}",
-            "services.web.ports.0.published must be an integer",
+            "services: {web: {ports: [{target: http}]}}",
+            "services.web.ports.0.target: must be an integer, not \"http\"",
         );
-        checked("services: {web: {tty: 1}}", "services.web.tty must be a boolean");
+        checked("services: {web: {tty: 1}}", "services.web.tty: must be a boolean");
+        checked("services: {web: {user: 1}}", "services.web.user: must be a string: quote it");
         checked(
-            "services: {web: {deploy: {x-a: 1}}}",
-            "services.web.deploy Additional property x-a is not allowed",
+            "services: {'a b': {}}",
+            "services.a b: names have letters, digits, dots, dashes and underscores",
         );
         checked("", "empty compose file");
+    }
+
+    #[test]
+    fn texts_become_what_they_stand_for() {
+        let mut file = json!({"services": {"a": {"tty": "yes", "pids_limit": "5", "scale": 2.0,
+            "deploy": {"update_config": {"max_failure_ratio": "0.5"}},
+            "environment": {"TTY": "yes", "N": "5"}, "ulimits": {"nofile": "10"}}}});
+        check(&mut file).unwrap();
+        assert_eq!(
+            file["services"]["a"],
+            json!({"tty": true, "pids_limit": 5, "scale": 2,
+                "deploy": {"update_config": {"max_failure_ratio": 0.5}},
+                "environment": {"TTY": "yes", "N": "5"}, "ulimits": {"nofile": 10}})
+        );
     }
 }

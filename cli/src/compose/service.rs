@@ -2,40 +2,47 @@
 
 use serde_json::{Value as Json, json};
 
+use shoal_api_wire::swarm::labels::DEPENDS_ON;
+
 use super::convert::{IMAGE, labels, name_of, scoped};
-use super::mounts;
+use super::place::Fault;
+use super::{dependencies, mounts, settings};
 use crate::args::check::{parse_bytes, parse_cpus, parse_duration};
 use crate::opts::create::restart;
 use crate::opts::service::{parts, put, texts, tidy};
 
 type Done<T> = Result<T, String>;
 
+/// Says which key is wrong.
+fn at<T>(key: &'static str, done: Done<T>) -> Result<T, Fault> {
+    done.map_err(|why| Fault::at(key, why))
+}
+
 /// The specification.
-pub(super) fn spec(stack: &str, key: &str, service: &Json, project: &Json) -> Done<Json> {
+pub(super) fn spec(stack: &str, key: &str, service: &Json, project: &Json) -> Result<Json, Fault> {
     let image = service["image"].as_str().unwrap_or_default();
     if image.is_empty() {
-        return Err("invalid image reference: no image specified".into());
+        let why = match service.get("build") {
+            None => "no image specified",
+            Some(_) => "no image specified: stacks run images, build it and push it first",
+        };
+        return Err(Fault::at("", why));
     }
     let deploy = &service["deploy"];
     let mut own = labels(stack, &deploy["labels"]);
     own[IMAGE] = image.into();
-    let mut placement = json!({});
-    put(&mut placement, "Constraints", deploy["placement"]["constraints"].clone());
-    let preferences = deploy["placement"]["preferences"].as_array().into_iter().flatten();
-    let preferences: Vec<Json> = preferences
-        .map(|wanted| json!({"Spread": {"SpreadDescriptor": wanted["spread"]}}))
-        .collect();
-    put(&mut placement, "Preferences", preferences);
-    if deploy["placement"]["max_replicas_per_node"].as_u64().is_some_and(|most| most > 0) {
-        placement["MaxReplicas"] = deploy["placement"]["max_replicas_per_node"].clone();
+    settings::add(&mut own, service)?;
+    if let Some(wanted) = dependencies::label(stack, service) {
+        own[DEPENDS_ON] = wanted.into();
     }
+    let once = dependencies::runs_once(key, project);
     let mut task = json!({
         "ContainerSpec": container(stack, service, project)?,
-        "Resources": resources(&deploy["resources"])?,
-        "RestartPolicy": restart_policy(service)?,
-        "Placement": placement,
+        "Resources": at("deploy.resources", resources(service))?,
+        "RestartPolicy": at("restart", restart_policy(service, once))?,
+        "Placement": placement(service),
         "ForceUpdate": 0,
-        "Networks": networks(stack, key, service, &project["networks"])?,
+        "Networks": networks(stack, key, service, &project["networks"]),
     });
     if service["logging"].is_object() {
         let mut driver = json!({});
@@ -47,13 +54,35 @@ pub(super) fn spec(stack: &str, key: &str, service: &Json, project: &Json) -> Do
         "Name": scoped(stack, key),
         "Labels": own,
         "TaskTemplate": task,
-        "Mode": mode(deploy)?,
-        "UpdateConfig": policy(&deploy["update_config"])?,
-        "RollbackConfig": policy(&deploy["rollback_config"])?,
+        "Mode": at("deploy.mode", mode(service))?,
+        "UpdateConfig": at("deploy.update_config", policy(&deploy["update_config"]))?,
+        "RollbackConfig": at("deploy.rollback_config", policy(&deploy["rollback_config"]))?,
         "EndpointSpec": endpoint(service),
     });
     tidy(&mut spec);
     Ok(spec)
+}
+
+fn placement(service: &Json) -> Json {
+    let wanted = &service["deploy"]["placement"];
+    let mut placement = json!({});
+    put(&mut placement, "Constraints", wanted["constraints"].clone());
+    let preferences = wanted["preferences"].as_array().into_iter().flatten();
+    let preferences: Vec<Json> = preferences
+        .map(|wanted| json!({"Spread": {"SpreadDescriptor": wanted["spread"]}}))
+        .collect();
+    put(&mut placement, "Preferences", preferences);
+    if wanted["max_replicas_per_node"].as_u64().is_some_and(|most| most > 0) {
+        placement["MaxReplicas"] = wanted["max_replicas_per_node"].clone();
+    }
+    if let Some(platform) = service["platform"].as_str() {
+        let (os, architecture) = platform.split_once('/').unwrap_or((platform, ""));
+        let architecture = architecture.split('/').next().unwrap_or_default();
+        let mut platform = json!({"OS": os});
+        put(&mut platform, "Architecture", architecture);
+        placement["Platforms"] = json!([platform]);
+    }
+    placement
 }
 
 /// A size: a number of bytes or a text with a unit.
@@ -71,8 +100,13 @@ fn nanos(value: &Json) -> Done<Json> {
     }
 }
 
-fn mode(deploy: &Json) -> Done<Json> {
-    let replicas = &deploy["replicas"];
+fn mode(service: &Json) -> Done<Json> {
+    let deploy = &service["deploy"];
+    let given = [&deploy["replicas"], &service["scale"]];
+    let replicas = given.into_iter().find(|count| !count.is_null()).unwrap_or(&Json::Null);
+    if replicas.as_i64().is_some_and(|count| count < 0) {
+        return Err("replicas must not be negative".to_owned());
+    }
     let alone = |name: &str| match replicas {
         Json::Null => Ok(json!({name: {}})),
         _ => Err("replicas can only be used with replicated or replicated-job mode".to_owned()),
@@ -84,7 +118,9 @@ fn mode(deploy: &Json) -> Done<Json> {
         "replicated-job" => Ok(json!({
             "ReplicatedJob": {"MaxConcurrent": replicas, "TotalCompletions": replicas}
         })),
-        other => Err(format!("Unknown mode: {other}")),
+        other => {
+            Err(format!("{other:?} is none of replicated, global, replicated-job, global-job"))
+        }
     }
 }
 
@@ -106,7 +142,8 @@ fn policy(config: &Json) -> Done<Json> {
     }))
 }
 
-fn restart_policy(service: &Json) -> Done<Json> {
+/// `once`: others wait until it has ended well.
+fn restart_policy(service: &Json, once: bool) -> Done<Json> {
     let policy = &service["deploy"]["restart_policy"];
     if policy.is_object() {
         return Ok(json!({
@@ -118,6 +155,7 @@ fn restart_policy(service: &Json) -> Done<Json> {
     }
     let given = restart(service["restart"].as_str().unwrap_or_default())?;
     match given["Name"].as_str().unwrap_or_default() {
+        "" if once => Ok(json!({"Condition": "on-failure"})),
         "" | "no" => Ok(Json::Null),
         "always" | "unless-stopped" => Ok(json!({"Condition": "any"})),
         "on-failure" => {
@@ -127,18 +165,27 @@ fn restart_policy(service: &Json) -> Done<Json> {
     }
 }
 
-fn resources(resources: &Json) -> Done<Json> {
-    let part = |part: &Json| -> Done<Json> {
+/// Those of `deploy`, else those of the service itself.
+fn resources(service: &Json) -> Done<Json> {
+    let resources = &service["deploy"]["resources"];
+    let part = |part: &Json, own: [&Json; 3]| -> Done<Json> {
+        let or = |key: &str, own: &Json| match &part[key] {
+            Json::Null => own.clone(),
+            value => value.clone(),
+        };
         let mut out = json!({});
-        if !part["cpus"].is_null() {
-            let cpus =
-                part["cpus"].as_str().map_or_else(|| part["cpus"].to_string(), str::to_owned);
-            put(&mut out, "NanoCPUs", parse_cpus(&cpus)?);
+        let cpus = or("cpus", own[0]);
+        if !cpus.is_null() {
+            let cpus = cpus.as_str().map_or_else(|| cpus.to_string(), str::to_owned);
+            let cpus = parse_cpus(&cpus)?;
+            put(&mut out, "NanoCPUs", if cpus == 0 { Json::Null } else { cpus.into() });
         }
-        if !part["memory"].is_null() {
-            put(&mut out, "MemoryBytes", bytes(&part["memory"])?);
+        let memory = or("memory", own[1]);
+        if !memory.is_null() {
+            let memory = bytes(&memory)?;
+            put(&mut out, "MemoryBytes", if memory == 0 { Json::Null } else { memory.into() });
         }
-        put(&mut out, "Pids", part["pids"].clone());
+        put(&mut out, "Pids", or("pids", own[2]));
         let generic = part["generic_resources"].as_array().into_iter().flatten();
         let generic: Vec<Json> = generic
             .map(|resource| {
@@ -149,25 +196,57 @@ fn resources(resources: &Json) -> Done<Json> {
         put(&mut out, "GenericResources", generic);
         Ok(out)
     };
+    let none = &Json::Null;
     let mut out = json!({});
-    for (key, field) in [("Limits", "limits"), ("Reservations", "reservations")] {
-        if resources[field].is_object() {
-            out[key] = part(&resources[field])?;
+    for (key, field, own) in [
+        ("Limits", "limits", ["cpus", "mem_limit", "pids_limit"]),
+        ("Reservations", "reservations", ["", "mem_reservation", ""]),
+    ] {
+        let own = own.map(|key| service.get(key).unwrap_or(none));
+        if resources[field].is_object() || own.iter().any(|value| !value.is_null()) {
+            let part = part(&resources[field], own)?;
+            out[key] = part;
         }
     }
+    swap(service, &mut out)?;
     Ok(out)
 }
 
-fn networks(stack: &str, key: &str, service: &Json, known: &Json) -> Done<Vec<Json>> {
-    let default = json!({"default": {}});
-    let wanted = service["networks"].as_object().filter(|networks| !networks.is_empty());
-    let wanted = wanted.or_else(|| default.as_object()).into_iter().flatten();
+/// On a service's own level swap counts with memory, on the cluster it is what comes on top.
+fn swap(service: &Json, out: &mut Json) -> Done<()> {
+    put(out, "MemorySwappiness", service["mem_swappiness"].clone());
+    if service["memswap_limit"].is_null() {
+        return Ok(());
+    }
+    let both = bytes(&service["memswap_limit"])?;
+    let memory = out["Limits"]["MemoryBytes"].as_i64().unwrap_or_default();
+    out["SwapBytes"] = match both {
+        -1 => json!(-1),
+        both if memory > 0 && both >= memory => json!(both - memory),
+        _ => return Err("memswap_limit must not be below mem_limit, which it needs".to_owned()),
+    };
+    Ok(())
+}
+
+/// The networks that a service is attached to, by their keys.
+pub(super) fn network_keys(service: &Json) -> Vec<String> {
+    match service["networks"].as_object().filter(|networks| !networks.is_empty()) {
+        Some(networks) => networks.keys().cloned().collect(),
+        None if mode_of_node(service).is_some() => Vec::new(),
+        None => vec!["default".to_owned()],
+    }
+}
+
+/// The node's own network, where a service asks for it instead of one of the cluster.
+fn mode_of_node(service: &Json) -> Option<&str> {
+    service["network_mode"].as_str().filter(|mode| matches!(*mode, "host" | "none" | "bridge"))
+}
+
+fn networks(stack: &str, key: &str, service: &Json, known: &Json) -> Vec<Json> {
     let mut all = Vec::new();
-    for (name, network) in wanted {
-        if known.get(name).is_none() && name != "default" {
-            return Err(format!("undefined network {name:?}"));
-        }
-        let target = name_of(stack, name, &known[name]);
+    for name in network_keys(service) {
+        let network = &service["networks"][&name];
+        let target = name_of(stack, &name, &known[&name]);
         let mut aliases = texts(&network["aliases"]);
         if !matches!(target.as_str(), "bridge" | "host" | "none" | "default") {
             aliases.push(key.to_owned());
@@ -177,8 +256,11 @@ fn networks(stack: &str, key: &str, service: &Json, known: &Json) -> Done<Vec<Js
         put(&mut attachment, "DriverOpts", network["driver_opts"].clone());
         all.push(attachment);
     }
+    if all.is_empty() {
+        all.extend(mode_of_node(service).map(|mode| json!({"Target": mode})));
+    }
     all.sort_by_key(|network| network["Target"].to_string());
-    Ok(all)
+    all
 }
 
 fn endpoint(service: &Json) -> Json {
@@ -188,6 +270,7 @@ fn endpoint(service: &Json) -> Json {
         .flatten()
         .map(|port| {
             json!({
+                "Name": port["name"],
                 "Protocol": port["protocol"],
                 "TargetPort": port["target"],
                 "PublishedPort": port["published"],
@@ -203,7 +286,7 @@ fn endpoint(service: &Json) -> Json {
     endpoint
 }
 
-fn container(stack: &str, service: &Json, project: &Json) -> Done<Json> {
+fn container(stack: &str, service: &Json, project: &Json) -> Result<Json, Fault> {
     let mut spec = json!({"Labels": labels(stack, &service["labels"])});
     for (key, field) in [
         ("Image", "image"),
@@ -216,6 +299,7 @@ fn container(stack: &str, service: &Json, project: &Json) -> Done<Json> {
         ("Isolation", "isolation"),
         ("Init", "init"),
         ("Sysctls", "sysctls"),
+        ("Groups", "group_add"),
     ] {
         put(&mut spec, key, service[field].clone());
     }
@@ -239,16 +323,17 @@ fn container(stack: &str, service: &Json, project: &Json) -> Done<Json> {
     let mut dns = json!({});
     put(&mut dns, "Nameservers", service["dns"].clone());
     put(&mut dns, "Search", service["dns_search"].clone());
+    put(&mut dns, "Options", service["dns_opt"].clone());
     put(&mut spec, "DNSConfig", dns);
     let mut all = Vec::new();
     for mount in service["volumes"].as_array().into_iter().flatten() {
-        all.push(mounts::mount(stack, mount, &project["volumes"])?);
+        all.push(at("volumes", mounts::mount(stack, mount, &project["volumes"]))?);
     }
     put(&mut spec, "Mounts", all);
-    spec["StopGracePeriod"] = nanos(&service["stop_grace_period"])?;
-    spec["Healthcheck"] = health(&service["healthcheck"])?;
+    spec["StopGracePeriod"] = at("stop_grace_period", nanos(&service["stop_grace_period"]))?;
+    spec["Healthcheck"] = at("healthcheck", health(&service["healthcheck"]))?;
     for (kind, field) in [("Secret", "secrets"), ("Config", "configs")] {
-        let files = mounts::files(stack, kind, &service[field], &project[field])?;
+        let files = at(field, mounts::files(stack, kind, &service[field], &project[field]))?;
         put(&mut spec, &format!("{kind}s"), files);
     }
     let set = |field: &str| parts::capabilities(&texts(&service[field]));
@@ -263,28 +348,11 @@ fn container(stack: &str, service: &Json, project: &Json) -> Done<Json> {
     if service["oom_score_adj"].as_i64().is_some_and(|score| score != 0) {
         spec["OomScoreAdj"] = service["oom_score_adj"].clone();
     }
-    credential(service, &mut spec)?;
+    if settings::no_new_privileges(service) {
+        spec["Privileges"] =
+            json!({"CredentialSpec": null, "SELinuxContext": null, "NoNewPrivileges": true});
+    }
     Ok(spec)
-}
-
-fn credential(service: &Json, spec: &mut Json) -> Done<()> {
-    let wanted = &service["credential_spec"];
-    let text = |field: &str| wanted[field].as_str().filter(|text| !text.is_empty());
-    let source = match (text("config"), text("file"), text("registry")) {
-        (None, None, None) => return Ok(()),
-        (Some(_), None, None) => {
-            return Err("a credential spec from a config is not implemented".into());
-        }
-        (None, Some(file), None) => json!({"File": file}),
-        (None, None, Some(value)) => json!({"Registry": value}),
-        _ => {
-            return Err("invalid credential spec: cannot specify more than one of config, file, \
-                        registry"
-                .into());
-        }
-    };
-    spec["Privileges"] = json!({"CredentialSpec": source, "NoNewPrivileges": false});
-    Ok(())
 }
 
 fn health(check: &Json) -> Done<Json> {

@@ -11,7 +11,11 @@ const OVER: &str = include_str!("testdata/over.yaml");
 fn project(texts: &[&str]) -> Result<Project, String> {
     let sources: Vec<Source> = texts
         .iter()
-        .map(|text| Source { text: (*text).to_owned(), directory: "/work".to_owned() })
+        .map(|text| Source {
+            name: "f.yaml".to_owned(),
+            text: (*text).to_owned(),
+            directory: "/work".to_owned(),
+        })
         .collect();
     let lookup = |name: &str| match name {
         "OURS" => Some("mine".to_owned()),
@@ -22,23 +26,31 @@ fn project(texts: &[&str]) -> Result<Project, String> {
         "/work/web.env" => Ok("FILE=1\nPORT=1\n".to_owned()),
         _ => Err(std::io::Error::from_raw_os_error(2)),
     };
-    load(&sources, &Reading { lookup: &lookup, read: &read, literal: false })
+    let reading = Reading { lookup: &lookup, read: &read, literal: false, profiles: &[] };
+    load(&sources, &reading).map_err(|fault| fault.to_string())
 }
 
 fn stack(texts: &[&str]) -> convert::Stack {
-    convert::stack("shop", &project(texts).unwrap().content).unwrap()
+    project(texts).unwrap().stack("shop").unwrap()
 }
 
 /// All of a stack, to be looked at.
-fn shown(stack: &convert::Stack) -> String {
-    let all = json!({
+fn all(stack: &convert::Stack) -> Json {
+    json!({
         "networks": stack.networks,
         "external": stack.external_networks,
-        "secrets": stack.secrets,
-        "configs": stack.configs,
+        "secrets": kept(&stack.secrets),
+        "configs": kept(&stack.configs),
         "services": stack.services,
-    });
-    serde_json::to_string_pretty(&all).unwrap() + "\n"
+    })
+}
+
+fn shown(stack: &convert::Stack) -> String {
+    serde_json::to_string_pretty(&all(stack)).unwrap() + "\n"
+}
+
+fn kept(objects: &[(Json, convert::Data)]) -> Json {
+    objects.iter().map(|(spec, data)| json!([spec, format!("{data:?}")])).collect()
 }
 
 #[test]
@@ -99,62 +111,87 @@ fn the_same_files_make_the_same_stack() {
 }
 
 #[test]
-fn what_is_ignored_is_named() {
-    let project = project(&[SHOP]).unwrap();
-    assert_eq!(
-        project.warnings,
-        [
-            "Ignoring unsupported options: links, privileged, restart\n",
-            "Ignoring deprecated options:\n\ncontainer_name: Setting the container name is not \
-             supported.\n"
-        ]
-    );
-    assert_eq!(project.ignored, ["container_name", "links", "privileged"]);
-    let address =
-        self::project(&["services: {a: {image: x, ports: ['127.0.0.1:80:80']}}"]).unwrap();
-    assert_eq!(
-        address.warnings,
-        ["ignoring IP-address (127.0.0.1:80:80) service \"a\" will listen on '0.0.0.0'"]
-    );
-    assert_eq!(address.ignored, address.warnings);
-}
-
-#[track_caller]
-fn refused(text: &str, expected: &str) {
-    let made = project(&[text]).and_then(|project| convert::stack("s", &project.content));
-    assert_eq!(made.unwrap_err(), expected, "{text}");
-}
-
-#[test]
-fn bad_files_are_refused() {
-    refused(
-        "services: {a: {image: x, mem_limit: 5}}",
-        "Compose file contains unsupported options:\n\nmem_limit: Set resource limits using \
-         deploy.resources\n",
-    );
-    refused("version: '2.4'", "unsupported Compose file version: 2.4");
-    refused("services: {a: {}}", "service a: invalid image reference: no image specified");
-    refused("services: {a: {image: x, networks: [b]}}", "service a: undefined network \"b\"");
-    refused("services: {a: {image: x, volumes: ['b:/b']}}", "service a: undefined volume \"b\"");
-    refused("services: {a: {image: x, secrets: [b]}}", "service a: undefined secret \"b\"");
-    refused("services: {a: {image: '${B:?say}'}}", "required variable B is missing a value: say");
-    refused(
-        "services: {a: {image: x, deploy: {mode: global, replicas: 2}}}",
-        "service a: replicas can only be used with replicated or replicated-job mode",
-    );
-    refused(
-        "services: {a: {image: x, env_file: none.env}}",
-        "services.a.open /work/none.env: no such file or directory",
-    );
-    refused(
-        "services: {a: {image: x, volumes: ['a:b:c:d']}}",
-        "services.a.volumes: invalid spec: a:b:c:d: too many colons",
-    );
-}
-
-#[test]
 fn what_config_prints_makes_the_same_stack() {
-    let content = project(&[SHOP]).unwrap().content;
-    let again = project(&[&yaml::write(&content)]).unwrap().content;
-    assert_eq!(convert::stack("shop", &again).unwrap(), convert::stack("shop", &content).unwrap());
+    let first = project(&[SHOP]).unwrap();
+    let again = project(&[&yaml::write(&first.content)]).unwrap();
+    assert_eq!(again.stack("shop").unwrap(), first.stack("shop").unwrap());
+}
+
+/// What files may read in the tests below.
+fn stored(path: &str) -> std::io::Result<String> {
+    Ok(match path {
+        "/work/common.yaml" => {
+            "services:\n  app: {image: 'app:1', restart: always, environment: {ROLE: none, LEVEL: info}, \
+             volumes: ['./data:/data']}\n"
+        }
+        "/work/part/compose.yaml" => {
+            "services:\n  api: {image: 'api:${TAG}', env_file: api.env}\nnetworks: {back: {}}\n"
+        }
+        "/work/part/.env" => "FROM_PART=1\n",
+        "/work/part/api.env" => "LEVEL=info\n",
+        "/work/part/cache.yaml" => "services: {cache: {image: 'redis:${CACHE}'}}\n",
+        "/work/part/cache.env" => "CACHE=7\n",
+        "/work/profile.json" => "{\"defaultAction\": \"SCMP_ACT_ALLOW\"}\n",
+        _ => return Err(std::io::Error::from_raw_os_error(2)),
+    }
+    .to_owned())
+}
+
+/// A file, and another one over it where there is one, as they are written to the wire or refused.
+fn outcome(path: &std::path::Path) -> String {
+    let over = path.with_extension("over.yaml");
+    let paths = [path, &over];
+    let sources: Vec<Source> = paths
+        .iter()
+        .filter(|path| path.exists())
+        .map(|path| Source {
+            name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+            text: std::fs::read_to_string(path).unwrap(),
+            directory: "/work".to_owned(),
+        })
+        .collect();
+    let lookup = |name: &str| {
+        Some(match name {
+            "TAG" => "1.2".to_owned(),
+            "COUNT" => "3".to_owned(),
+            "YES" => "yes".to_owned(),
+            "EMPTY" => String::new(),
+            "OURS" => "mine".to_owned(),
+            "DB_PASSWORD" | "ADMIN_PASSWORD" => "s3cret".to_owned(),
+            "HOME" => "/home/u".to_owned(),
+            "COMPOSE_PROFILES" => "debug".to_owned(),
+            _ => return None,
+        })
+    };
+    let reading = Reading { lookup: &lookup, read: &stored, literal: false, profiles: &[] };
+    let made = load(&sources, &reading).and_then(|project| {
+        let warnings: String = project.ignored.iter().map(|fault| format!("# {fault}\n")).collect();
+        Ok(warnings + &yaml::write(&pruned(all(&project.stack("shop")?))))
+    });
+    made.unwrap_or_else(|fault| format!("refused: {fault}\n"))
+}
+
+/// Without sections that are empty and what every service has.
+fn pruned(mut stack: Json) -> Json {
+    let fields = stack.as_object_mut().unwrap();
+    fields.retain(|_, section| *section != json!({}) && *section != json!([]));
+    stack
+}
+
+/// At least 25 projects as people write them, and the mistakes they make in them.
+#[test]
+fn projects_deploy_or_are_refused_for_the_right_reason() {
+    let directory =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compose/testdata/stacks");
+    let mut paths: Vec<_> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .filter(|path| !path.to_str().unwrap().ends_with(".over.yaml"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 50, "{}", paths.len());
+    for path in paths {
+        expect_file![path.with_extension("txt")].assert_eq(&outcome(&path));
+    }
 }

@@ -204,7 +204,7 @@ fn ports(details: &ContainerDetails) -> Vec<PortConfig> {
 #[async_trait]
 impl Executor for HostExecutor {
     async fn describe(&self) -> Result<NodeDescription, Failure> {
-        Ok(self.description.clone())
+        Ok(NodeDescription { images: self.puller.names().await?, ..self.description.clone() })
     }
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {

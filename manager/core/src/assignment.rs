@@ -19,7 +19,7 @@ use shoal_model::cluster::{
     SecretId, ServiceId, Task, TaskId, TaskState,
 };
 
-use crate::store::State;
+use crate::store::{Diff, State};
 
 /// What is read of the store.
 pub trait Source {
@@ -83,6 +83,17 @@ pub enum Key {
     Config(ConfigId),
     Network(ClusterNetworkId),
     Task(TaskId),
+}
+
+impl From<Key> for Touched {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Secret(id) => Self::Secret(id),
+            Key::Config(id) => Self::Config(id),
+            Key::Network(id) => Self::Network(id),
+            Key::Task(id) => Self::Task(id),
+        }
+    }
 }
 
 /// One change of the set.
@@ -179,12 +190,7 @@ impl Tracker {
     pub fn everything(&self, source: &impl Source) -> BTreeSet<Touched> {
         let there = source.tasks_on_node(self.node);
         let tasks = self.tasks.keys().copied().chain(there.iter().map(|task| task.id));
-        let references = self.references.keys().filter_map(|key| match *key {
-            Key::Secret(id) => Some(Touched::Secret(id)),
-            Key::Config(id) => Some(Touched::Config(id)),
-            Key::Network(id) => Some(Touched::Network(id)),
-            Key::Task(_) => None,
-        });
+        let references = self.references.keys().copied().map(Touched::from);
         tasks.map(Touched::Task).chain(references).collect()
     }
 
@@ -194,6 +200,11 @@ impl Tracker {
             Key::Network(id) if reference.sent.is_some() => Some(id),
             _ => None,
         })
+    }
+
+    /// The secrets, configs and networks that the node's tasks name, in the store or not.
+    pub fn references(&self) -> impl Iterator<Item = Key> {
+        self.references.keys().copied()
     }
 
     /// Whether a change of this object may concern the node.
@@ -279,10 +290,20 @@ impl Held {
     }
 }
 
+/// Whether a change of a task can change the set of its node. Most are news from the node itself, which cannot.
+pub fn concerns_node(diff: &Diff<Task>) -> bool {
+    let (Some(old), Some(new)) = (&diff.old, &diff.new) else { return true };
+    let stage = |task: &Task| (is_set(task), task.status.state.is_terminal());
+    stage(old) != stage(new) || !is_same_task(old, new)
+}
+
 fn belongs(node: NodeId, task: &Task) -> bool {
-    task.node == Some(node)
-        && task.status.state >= TaskState::Assigned
-        && task.status.state != TaskState::Orphaned
+    task.node == Some(node) && is_set(task)
+}
+
+/// Whether a task belongs to the set of its node.
+fn is_set(task: &Task) -> bool {
+    task.status.state >= TaskState::Assigned && task.status.state != TaskState::Orphaned
 }
 
 /// What a task needs as long as it has not ended, each once.
@@ -307,9 +328,11 @@ fn find(source: &impl Source, key: Key) -> Option<Dependency> {
 
 /// Whether two states of a task are the same for its worker: what is compared is what [`Held::to_change`] keeps.
 fn same(one: &Held, other: &Held) -> bool {
-    let (a, b) = (&one.task, &other.task);
-    one.on_disconnect == other.on_disconnect
-        && a.desired == b.desired
+    one.on_disconnect == other.on_disconnect && is_same_task(&one.task, &other.task)
+}
+
+fn is_same_task(a: &Task, b: &Task) -> bool {
+    a.desired == b.desired
         && (Arc::ptr_eq(&a.spec, &b.spec) || a.spec == b.spec)
         && (Arc::ptr_eq(&a.annotations, &b.annotations) || a.annotations == b.annotations)
         && a.endpoint == b.endpoint

@@ -12,8 +12,8 @@ use shoal_model::cluster::service::{ServiceMode, UpdateState};
 use shoal_model::cluster::task::{Filter, Slot};
 use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskState};
 
-use crate::orchestrator::Place;
 use crate::orchestrator::board::is_wanted;
+use crate::orchestrator::{Place, gate};
 use crate::restart;
 use crate::store::State;
 
@@ -196,7 +196,7 @@ fn waits(state: &State, task: &Task, now: Timestamp, advice: &mut Vec<&'static s
         None if before.is_some_and(|before| !before.status.state.is_terminal()) => {
             "ready, waits until the task before it has stopped".to_owned()
         }
-        None => "ready, waits for its start".to_owned(),
+        None => held_back(state, task).unwrap_or_else(|| "ready, waits for its start".to_owned()),
     };
     match failed {
         None => reason,
@@ -205,6 +205,13 @@ fn waits(state: &State, task: &Task, now: Timestamp, advice: &mut Vec<&'static s
             format!("{reason}; the attempt before it: {}", before.status.error)
         }
     }
+}
+
+/// The services that a prepared task waits for, in words; `None`: it waits for none.
+fn held_back(state: &State, task: &Task) -> Option<String> {
+    let service = task.service.and_then(|service| state.service(service))?;
+    let waits = gate::waits(state, service);
+    (!waits.is_empty()).then(|| gate::Waiting(&waits).to_string())
 }
 
 /// What would help against the error of a task in a state.

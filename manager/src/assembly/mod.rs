@@ -118,6 +118,8 @@ pub struct Manager {
     pub execs: Execs,
     /// Containers of tasks, wherever they are.
     pub visits: Visits,
+    /// Sessions of workers: for workers in this process.
+    pub dispatcher: Dispatcher,
     /// Consensus.
     pub raft: Raft,
     /// The authority's view of the store.
@@ -206,7 +208,19 @@ impl Manager {
         let reach = Reach::new(store.clone(), credentials.clone(), clock.clone());
         let (execs, visits) = (Execs::new(reach.clone()), Visits::new(reach));
         let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
-        Ok(Self { store, control, logs, execs, visits, raft, authority, keeper, ready, tasks })
+        Ok(Self {
+            store,
+            control,
+            logs,
+            execs,
+            visits,
+            dispatcher,
+            raft,
+            authority,
+            keeper,
+            ready,
+            tasks,
+        })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shoal_manager_core::assignment::Touched;
+use shoal_manager_core::assignment::{Key, Touched, concerns_node};
 use shoal_manager_core::liveness;
 use shoal_manager_core::store::{Event, State};
 use shoal_manager_core::view::data_path;
@@ -67,9 +67,9 @@ impl Session {
         self.changed.notify_one();
     }
 
-    fn touch_views(&self, networks: &BTreeSet<ClusterNetworkId>) {
+    fn touch_view(&self, network: ClusterNetworkId) {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        dirty.views.extend(networks);
+        dirty.views.insert(network);
         drop(dirty);
         self.changed.notify_one();
     }
@@ -85,6 +85,28 @@ impl Session {
 struct Sessions {
     by_id: BTreeMap<SessionId, Arc<Session>>,
     by_node: BTreeMap<NodeId, Arc<Session>>,
+    /// Sessions whose tasks need an object.
+    holders: BTreeMap<Key, BTreeMap<SessionId, Arc<Session>>>,
+    /// The same by session.
+    held: BTreeMap<SessionId, BTreeSet<Key>>,
+}
+
+impl Sessions {
+    fn remove(&mut self, id: SessionId) -> Option<Arc<Session>> {
+        for key in self.held.remove(&id).unwrap_or_default() {
+            self.release(key, id);
+        }
+        self.by_id.remove(&id)
+    }
+
+    fn release(&mut self, key: Key, id: SessionId) {
+        if let Some(holders) = self.holders.get_mut(&key) {
+            holders.remove(&id);
+            if holders.is_empty() {
+                self.holders.remove(&key);
+            }
+        }
+    }
 }
 
 /// All sessions of this manager.
@@ -106,7 +128,7 @@ impl Hub {
     pub(super) fn add(&self, session: &Arc<Session>) {
         let mut sessions = self.sessions();
         if let Some(before) = sessions.by_node.insert(session.node, Arc::clone(session)) {
-            sessions.by_id.remove(&before.id);
+            sessions.remove(before.id);
             before.ended.cancel();
         }
         sessions.by_id.insert(session.id, Arc::clone(session));
@@ -120,7 +142,7 @@ impl Hub {
     /// Ends a session, if it is here.
     pub(super) fn end(&self, id: SessionId) {
         let mut sessions = self.sessions();
-        if let Some(session) = sessions.by_id.remove(&id) {
+        if let Some(session) = sessions.remove(id) {
             if sessions.by_node.get(&session.node).is_some_and(|current| current.id == id) {
                 sessions.by_node.remove(&session.node);
             }
@@ -133,6 +155,38 @@ impl Hub {
         for session in self.all() {
             self.end(session.id);
         }
+    }
+
+    /// Changes of these objects are told to the session from now on, and of no others. Gives those that are new: what
+    /// changed of them before went unnoticed. A session that is over holds nothing.
+    pub(super) fn hold(
+        &self,
+        session: &Arc<Session>,
+        keys: impl Iterator<Item = Key>,
+    ) -> BTreeSet<Key> {
+        let keys: BTreeSet<Key> = keys.collect();
+        let mut sessions = self.sessions();
+        if !sessions.by_id.contains_key(&session.id) {
+            return BTreeSet::new();
+        }
+        let before = sessions.held.remove(&session.id).unwrap_or_default();
+        let fresh: BTreeSet<Key> = keys.difference(&before).copied().collect();
+        for key in before.difference(&keys) {
+            sessions.release(*key, session.id);
+        }
+        for key in &fresh {
+            sessions.holders.entry(*key).or_default().insert(session.id, Arc::clone(session));
+        }
+        if !keys.is_empty() {
+            sessions.held.insert(session.id, keys);
+        }
+        fresh
+    }
+
+    /// The sessions whose tasks need an object.
+    fn holding(&self, key: Key) -> Vec<Arc<Session>> {
+        let sessions = self.sessions();
+        sessions.holders.get(&key).map(|it| it.values().cloned().collect()).unwrap_or_default()
     }
 
     fn of_node(&self, node: NodeId) -> Option<Arc<Session>> {
@@ -162,9 +216,9 @@ pub(super) async fn follow(store: Store, hub: Arc<Hub>, leading: Arc<Leading>) {
                 route(&view, &hub, &leading, event);
                 networks_of(&view, event, &mut networks);
             }
-            if !networks.is_empty() {
-                for session in hub.all() {
-                    session.touch_views(&networks);
+            for network in networks {
+                for session in hub.holding(Key::Network(network)) {
+                    session.touch_view(network);
                 }
             }
         }
@@ -173,6 +227,7 @@ pub(super) async fn follow(store: Store, hub: Arc<Hub>, leading: Arc<Leading>) {
 
 fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
     match event {
+        Event::Task(diff) if !concerns_node(diff) => {}
         Event::Task(diff) => {
             let tasks = diff.old.iter().chain(&diff.new);
             for (node, id) in tasks.filter_map(|task| Some((task.node?, task.id))) {
@@ -195,9 +250,9 @@ fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
                 }
             }
         }
-        Event::Secret(diff) => touch_all(hub, diff.latest().map(|it| Touched::Secret(it.id))),
-        Event::Config(diff) => touch_all(hub, diff.latest().map(|it| Touched::Config(it.id))),
-        Event::Network(diff) => touch_all(hub, diff.latest().map(|it| Touched::Network(it.id))),
+        Event::Secret(diff) => touch_holders(hub, diff.latest().map(|it| Key::Secret(it.id))),
+        Event::Config(diff) => touch_holders(hub, diff.latest().map(|it| Key::Config(it.id))),
+        Event::Network(diff) => touch_holders(hub, diff.latest().map(|it| Key::Network(it.id))),
         Event::Node(diff) => node(hub, leading, diff.old.as_deref(), diff.new.as_deref()),
         Event::Cluster(diff) => {
             let says = |cluster: &Option<Arc<Cluster>>| {
@@ -233,12 +288,10 @@ fn networks_of(view: &State, event: &Event, networks: &mut BTreeSet<ClusterNetwo
     }
 }
 
-/// Objects that tasks share change rarely: each session looks for itself whether it holds the object.
-fn touch_all(hub: &Hub, touched: Option<Touched>) {
-    for session in hub.all() {
-        if let Some(touched) = touched {
-            session.touch(touched);
-        }
+fn touch_holders(hub: &Hub, key: Option<Key>) {
+    let Some(key) = key else { return };
+    for session in hub.holding(key) {
+        session.touch(key.into());
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shoal_base::tasks::TaskKind;
 use shoal_identity::PeerInfo;
 use shoal_identity::authorize::caller;
-use shoal_manager_core::assignment::Tracker;
+use shoal_manager_core::assignment::{Change, Touched, Tracker};
 use shoal_manager_core::liveness::{Event, jittered};
 use shoal_manager_core::store::State;
 use shoal_model::cluster::node::{NodeCertificate, NodeDescription};
@@ -245,16 +245,18 @@ impl Dispatcher {
         }
     }
 
-    /// Serves the assignments of a session.
+    /// Serves the assignments of a session. The first change after a quiet time is told at once; those that follow within
+    /// [`GATHER`] travel together.
     async fn assign(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         sender: &mpsc::Sender<Result<AssignmentsMessage, Status>>,
     ) {
         // What is dirty now is part of the view that is taken after.
         drop(session.take());
         let view = self.store.view();
-        let (mut tracker, changes) = Tracker::complete(&view, session.node);
+        let (mut tracker, mut changes) = Tracker::complete(&view, session.node);
+        let view = self.hold(session, &mut tracker, &mut changes, view);
         let mut encoder = Encoder::default();
         let mut told = Told::default();
         let messages = encoder.messages(SetKind::Complete, &changes);
@@ -268,15 +270,16 @@ impl Dispatcher {
                 }
             }
             messages = loop {
-                session.changed.notified().await;
                 self.clock.sleep(GATHER).await;
+                session.changed.notified().await;
                 let dirty = session.take();
                 let view = self.store.view();
                 let mut touched = dirty.touched;
                 if dirty.everything {
                     touched.extend(tracker.everything(&view));
                 }
-                let changes = tracker.advance(&view, &touched);
+                let mut changes = tracker.advance(&view, &touched);
+                let view = self.hold(session, &mut tracker, &mut changes, view);
                 let changed = (!dirty.everything).then_some(&dirty.views);
                 let views = told.changed(&self.views, &view, tracker.networks(), changed);
                 if !changes.is_empty() || !views.is_empty() {
@@ -286,10 +289,27 @@ impl Dispatcher {
             };
         }
     }
+
+    /// Has the session follow what its tasks need now. What changed of it meanwhile is in the view that is given back.
+    fn hold(
+        &self,
+        session: &Arc<Session>,
+        tracker: &mut Tracker,
+        changes: &mut Vec<Change>,
+        view: State,
+    ) -> State {
+        let fresh = self.hub.hold(session, tracker.references());
+        if fresh.is_empty() {
+            return view;
+        }
+        let view = self.store.view();
+        changes.extend(tracker.advance(&view, &fresh.into_iter().map(Touched::from).collect()));
+        view
+    }
 }
 
 fn session_message(view: &State, session: &Session) -> SessionMessage {
-    let managers = view.nodes().filter_map(|node| {
+    let managers = view.managers().filter_map(|node| {
         let manager = node.manager.as_ref()?;
         let id = node.id.to_bytes().to_vec().into();
         Some(Manager { node: id, address: manager.address.to_string() })

@@ -9,6 +9,7 @@
 pub mod assignment;
 pub mod filters;
 pub mod ids;
+pub mod image;
 pub mod logs;
 pub mod manager;
 pub mod membership;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Annotations, Meta, NodeId, ServiceId, Version};
+use super::{Annotations, Meta, NodeId, ServiceId, Version, image};
 use crate::Timestamp;
 
 /// What the user wants of a node.
@@ -111,6 +111,8 @@ pub struct NodeDescription {
     pub underlay_mtu: u32,
     /// Where it serves managers what they ask of its tasks; `None`: nowhere.
     pub api: Option<SocketAddr>,
+    /// Names of images that it has.
+    pub images: image::Names,
 }
 
 /// Operating system and architecture, in Go's words.

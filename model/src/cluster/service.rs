@@ -190,6 +190,30 @@ pub struct ServiceExtensions {
     pub on_disconnect: Option<OnDisconnect>,
     /// How many earlier wishes are kept, to go back to; `None`: [`REVISIONS_KEPT`].
     pub revisions: Option<u32>,
+    /// What a new spec waits for before it starts.
+    pub depends_on: Vec<Dependency>,
+}
+
+/// A service that another one waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Its name.
+    pub service: String,
+    /// How far it must have come.
+    pub condition: Condition,
+    /// Whether it must exist.
+    pub required: bool,
+}
+
+/// How far a service must have come, with all its tasks, before another one starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Condition {
+    /// Its containers were started.
+    Started,
+    /// They run, and are healthy where they have a check.
+    Healthy,
+    /// They ended with success.
+    Completed,
 }
 
 /// Earlier wishes of a service that are kept where it does not say otherwise.

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use shoal_api_wire::swarm::labels::{DEPENDS_ON, HOST, PREFIX};
 use shoal_model::Failure;
-use shoal_model::cluster::service::{OnDisconnect, REVISIONS_MAX, ServiceExtensions};
+use shoal_model::cluster::service::{
+    Condition, Dependency, OnDisconnect, REVISIONS_MAX, ServiceExtensions,
+};
 
 use crate::convert::time::go_duration;
 
-const PREFIX: &str = "io.shoal.";
 const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
 const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
 const REVISIONS: &str = "io.shoal.revisions";
@@ -27,9 +29,10 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
             }
             ON_DISCONNECT => extensions.on_disconnect = Some(on_disconnect(&key, &value)?),
             REVISIONS => extensions.revisions = Some(revisions(&key, &value)?),
+            DEPENDS_ON => extensions.depends_on = dependencies(&value)?,
             _ => {
                 return Err(Failure::invalid(format!(
-                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {REVISIONS})"
+                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {REVISIONS}, {DEPENDS_ON}, {HOST}*)"
                 )));
             }
         }
@@ -44,6 +47,10 @@ pub(crate) fn put(extensions: &ServiceExtensions, labels: &mut BTreeMap<String, 
     }
     if let Some(revisions) = extensions.revisions {
         labels.insert(REVISIONS.to_owned(), revisions.to_string());
+    }
+    if !extensions.depends_on.is_empty() {
+        let all: Vec<String> = extensions.depends_on.iter().map(dependency_out).collect();
+        labels.insert(DEPENDS_ON.to_owned(), all.join(","));
     }
     match extensions.on_disconnect {
         None => {}
@@ -83,6 +90,39 @@ fn revisions(key: &str, value: &str) -> Result<u32, Failure> {
     })
 }
 
+const CONDITIONS: [(&str, Condition); 3] = [
+    ("started", Condition::Started),
+    ("healthy", Condition::Healthy),
+    ("completed", Condition::Completed),
+];
+
+fn dependencies(value: &str) -> Result<Vec<Dependency>, Failure> {
+    let one = |text: &str| {
+        let refuse = || {
+            Failure::invalid(format!(
+                "invalid value {text:?} for label {DEPENDS_ON}: use SERVICE:started|healthy|completed[:optional]"
+            ))
+        };
+        let mut words = text.split(':');
+        let service = words.next().filter(|name| !name.is_empty()).ok_or_else(refuse)?;
+        let wanted = words.next().unwrap_or("started");
+        let (_, condition) =
+            CONDITIONS.into_iter().find(|(word, _)| *word == wanted).ok_or_else(refuse)?;
+        let required = match (words.next(), words.next()) {
+            (None, None) => true,
+            (Some("optional"), None) => false,
+            _ => return Err(refuse()),
+        };
+        Ok(Dependency { service: service.to_owned(), condition, required })
+    };
+    value.split(',').map(str::trim).map(one).collect()
+}
+
+fn dependency_out(Dependency { service, condition, required }: &Dependency) -> String {
+    let word = CONDITIONS.iter().find(|(_, known)| known == condition).map_or("", |(word, _)| word);
+    format!("{service}:{word}{}", if *required { "" } else { ":optional" })
+}
+
 fn parse_duration(key: &str, value: &str) -> Result<Duration, Failure> {
     go_duration(value).ok_or_else(|| {
         Failure::invalid(format!("invalid duration {value:?} for label {key}: use e.g. 90s or 10m"))
@@ -112,6 +152,7 @@ mod tests {
             (UPDATE_DEADLINE, "600s"),
             (ON_DISCONNECT, "stop:90s"),
             (REVISIONS, "3"),
+            (DEPENDS_ON, "db:healthy,cache:started:optional"),
         ]);
         let mut rest = before.clone();
         let extensions = take(&mut rest).unwrap();
@@ -138,7 +179,13 @@ mod tests {
                 "io.shoal.foo",
                 "",
                 "unknown label io.shoal.foo: labels that begin with io.shoal. are Shoal's own \
-                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions)",
+                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions, io.shoal.depends-on, io.shoal.host.*)",
+            ),
+            (
+                DEPENDS_ON,
+                "db:soon",
+                "invalid value \"db:soon\" for label io.shoal.depends-on: use \
+                 SERVICE:started|healthy|completed[:optional]",
             ),
             (UPDATE_DEADLINE, "0s", "label io.shoal.update.deadline must be longer than nothing"),
             (REVISIONS, "101", "invalid value \"101\" for label io.shoal.revisions: use 0 to 100"),

@@ -9,6 +9,7 @@ pub(crate) mod report;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_out;
+pub(crate) mod settings;
 pub(crate) mod swarm;
 pub(crate) mod task;
 pub(crate) mod task_spec;

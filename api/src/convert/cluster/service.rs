@@ -13,12 +13,13 @@ use shoal_model::cluster::service::{
 };
 use shoal_model::cluster::task::NetworkWish;
 
-use super::{Result, annotations, duration, extensions, task_spec};
+use super::{Result, annotations, duration, extensions, settings, task_spec};
 
 pub(crate) fn spec(wire: wire::ServiceSpec, auth: &str) -> Result<ServiceSpec> {
     let mut annotations = annotations(wire.name, wire.labels);
-    let extensions = extensions::take(&mut annotations.labels)?;
     let mut task = task_spec::spec(wire.task_template)?;
+    settings::take(&mut annotations.labels, &mut task.container.host)?;
+    let extensions = extensions::take(&mut annotations.labels)?;
     auth.clone_into(&mut task.registry_auth);
     Ok(ServiceSpec {
         annotations,

@@ -12,7 +12,7 @@ use shoal_model::cluster::service::{
 use shoal_model::cluster::task::NetworkWish;
 use shoal_model::cluster::{IpPrefix, ServiceSpec};
 
-use super::{extensions, meta, nanos, some_list, some_map, task_spec_out};
+use super::{extensions, meta, nanos, settings, some_list, some_map, task_spec_out};
 use crate::convert::time;
 
 /// `insert_defaults`: what the user left out is filled in, as `docker service inspect --pretty` wants it.
@@ -52,6 +52,7 @@ fn job_status(job: JobStatus) -> wire::JobStatus {
 pub(crate) fn spec(spec: &ServiceSpec) -> wire::ServiceSpec {
     let mut labels = spec.annotations.labels.clone();
     extensions::put(&spec.extensions, &mut labels);
+    settings::put(&spec.task.container.host, &mut labels);
     wire::ServiceSpec {
         name: spec.annotations.name.clone(),
         labels: Some(labels),

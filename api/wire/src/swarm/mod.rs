@@ -33,6 +33,7 @@ macro_rules! wire {
 }
 
 pub mod cluster;
+pub mod labels;
 pub mod node;
 pub mod secret;
 pub mod service;

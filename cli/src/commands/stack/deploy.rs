@@ -11,7 +11,7 @@ use super::super::service::wait;
 use super::{check_name, list, read_files, remove};
 use crate::args::Args;
 use crate::client::{Client, Request, url::segment};
-use crate::compose::convert::{IMAGE, Stack, stack};
+use crate::compose::convert::{Data, IMAGE, Stack};
 use crate::context::Context;
 use crate::error::{Failure, Result, io};
 use crate::opts::service::{items, tidy};
@@ -37,7 +37,7 @@ pub(super) async fn deploy(context: &mut Context, args: &Args) -> Result {
         other => return Err(format!("Invalid option {other} for flag --resolve-image").into()),
     };
     let project = read_files(args)?;
-    let stack = stack(name, &project.content).map_err(Failure::new)?;
+    let stack = project.stack(name).map_err(|fault| Failure::new(fault.to_string()))?;
     let client = context.client()?;
     check_manager(client).await?;
     if !args.given("detach") {
@@ -136,12 +136,16 @@ async fn networks(client: &Client, name: &str, stack: &Stack) -> Result {
 }
 
 /// Creates secrets or configs, or brings them up to date.
-async fn kept(client: &Client, kind: &str, wanted: &[(Json, Option<String>)]) -> Result {
-    for (spec, file) in wanted {
+async fn kept(client: &Client, kind: &str, wanted: &[(Json, Data)]) -> Result {
+    for (spec, data) in wanted {
         let mut spec = spec.clone();
-        if let Some(path) = file {
-            let data = std::fs::read(path).map_err(io(format!("open {path}")))?;
-            spec["Data"] = STANDARD.encode(data).into();
+        match data {
+            Data::File(path) => {
+                let data = std::fs::read(path).map_err(io(format!("open {path}")))?;
+                spec["Data"] = STANDARD.encode(data).into();
+            }
+            Data::Text(text) => spec["Data"] = STANDARD.encode(text).into(),
+            Data::Driver => {}
         }
         let name = spec["Name"].as_str().unwrap_or_default().to_owned();
         let path = format!("/{kind}s/{}", segment(&name));

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shoal_model::Timestamp;
-use shoal_model::cluster::service::ServiceMode;
 use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskId, TaskState};
 
 use super::{Board, Place, Plan, Scope, needs_whole, plan};
@@ -47,6 +46,8 @@ pub struct Agenda {
     services: BTreeMap<ServiceId, Scope>,
     strays: BTreeSet<TaskId>,
     wakes: BTreeSet<(Timestamp, Wake)>,
+    /// Services that wait for others, by these' names. Kept until those move: what it holds too much costs a look.
+    waiting: BTreeMap<String, BTreeSet<ServiceId>>,
 }
 
 impl Agenda {
@@ -58,6 +59,7 @@ impl Agenda {
             services: all.services.into_iter().map(|service| (service, Scope::Whole)).collect(),
             strays: all.strays,
             wakes: BTreeSet::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -179,6 +181,9 @@ impl Agenda {
         id: ServiceId,
         plan: Plan,
     ) -> Result<Vec<Txn>, Rejected> {
+        for name in &plan.waits {
+            self.waiting.entry(name.clone()).or_default().insert(id);
+        }
         let wakes = plan.wakes.iter();
         self.wakes.extend(wakes.map(|(at, place)| (*at, Wake::Service(id, *place))));
         let mut txns = Vec::new();
@@ -208,10 +213,8 @@ impl Agenda {
                 }
             }
         }
-        for service in state.services() {
-            if matches!(service.spec.mode, ServiceMode::Global | ServiceMode::GlobalJob) {
-                self.add_place(service.id, Place::Node(id));
-            }
+        for service in state.global_services() {
+            self.add_place(service.id, Place::Node(id));
         }
         if let Some(due) = reaper::orphans_due(state, id).filter(|due| *due > now) {
             self.wakes.insert((due, Wake::Node(id)));
@@ -244,6 +247,7 @@ impl Agenda {
 
     fn note_task(&mut self, state: &State, diff: &Diff<Task>) {
         let Some(task) = diff.latest() else { return };
+        self.wake_waiting(&task.annotations.name);
         if let (Some(old), Some(new)) = (&diff.old, &diff.new)
             && old.desired == new.desired
             && !is_turn(old.status.state, new.status.state)
@@ -274,6 +278,9 @@ impl Agenda {
     }
 
     fn note_service(&mut self, diff: &Diff<Service>) {
+        if let Some(service) = diff.latest() {
+            self.wake_waiting(&service.spec.annotations.name);
+        }
         let Some(new) = &diff.new else { return };
         let is_same = diff.old.as_ref().is_some_and(|old| {
             old.spec_version == new.spec_version
@@ -283,6 +290,13 @@ impl Agenda {
         });
         if !is_same {
             self.services.insert(new.id, Scope::Whole);
+        }
+    }
+
+    /// Something happened to a service that others may wait for.
+    fn wake_waiting(&mut self, name: &str) {
+        for service in self.waiting.remove(name).unwrap_or_default() {
+            self.services.insert(service, Scope::Whole);
         }
     }
 

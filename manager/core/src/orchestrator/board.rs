@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::service::Dependency;
 use shoal_model::cluster::task::{RestartHistory, TaskStatus};
 use shoal_model::cluster::{
     Annotations, Meta, Node, NodeId, Service, Task, TaskId, TaskSpec, TaskState, Version,
 };
 
-use super::Place;
+use super::{Place, gate};
 use crate::ids::Ids;
 use crate::store::{Change, State};
 
@@ -23,6 +24,8 @@ pub struct Plan {
     pub cuts: Vec<usize>,
     /// When to plan again although nothing happens: the whole service (`None`) or a place of it.
     pub wakes: BTreeSet<(Timestamp, Option<Place>)>,
+    /// Services whose progress the service waits for, by name.
+    pub waits: BTreeSet<String>,
 }
 
 impl Plan {
@@ -78,6 +81,8 @@ pub struct Board<'a> {
     changed: BTreeMap<TaskId, bool>,
     removed: Vec<TaskId>,
     wakes: BTreeSet<(Timestamp, Option<Place>)>,
+    /// What holds new tasks back.
+    gate: Vec<Dependency>,
 }
 
 impl std::fmt::Debug for Board<'_> {
@@ -117,6 +122,7 @@ impl<'a> Board<'a> {
                 || Arc::new(service.spec.annotations.clone()),
                 |task| Arc::clone(&task.annotations),
             );
+        let gate = gate::waits(state, &service);
         Self {
             now,
             service,
@@ -130,7 +136,13 @@ impl<'a> Board<'a> {
             changed: BTreeMap::new(),
             removed: Vec::new(),
             wakes: BTreeSet::new(),
+            gate,
         }
+    }
+
+    /// What holds back tasks of the present spec; empty: they may start.
+    pub fn gate(&self) -> &[Dependency] {
+        &self.gate
     }
 
     /// The time of the plan.
@@ -233,6 +245,9 @@ impl<'a> Board<'a> {
         let (spec, spec_version) = creation
             .spec
             .unwrap_or_else(|| (Arc::clone(&self.service.spec.task), self.service.spec_version));
+        let is_held = !self.gate.is_empty() && spec_version == self.service.spec_version;
+        let desired =
+            if is_held { creation.desired.min(TaskState::Ready) } else { creation.desired };
         let id = self.ids.task();
         let task = Task {
             id,
@@ -243,7 +258,7 @@ impl<'a> Board<'a> {
             slot,
             node,
             annotations: Arc::clone(&self.annotations),
-            desired: creation.desired,
+            desired,
             status: TaskStatus {
                 at: self.now,
                 message: "created".to_owned(),
@@ -325,7 +340,8 @@ impl<'a> Board<'a> {
         if self.service_removed {
             changes.push(Change::RemoveService(id));
         }
-        Plan { changes, cuts, wakes: self.wakes }
+        let waits = self.gate.into_iter().map(|dependency| dependency.service).collect();
+        Plan { changes, cuts, wakes: self.wakes, waits }
     }
 }
 

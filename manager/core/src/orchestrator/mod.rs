@@ -12,6 +12,7 @@
 
 pub mod agenda;
 pub mod board;
+pub mod gate;
 pub mod global;
 pub mod place;
 pub mod replicated;

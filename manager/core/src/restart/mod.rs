@@ -60,7 +60,14 @@ pub fn settle(board: &mut Board<'_>, place: Place) {
 }
 
 /// Follows the end of a task under its policy. For tasks that may be replaced where they are.
+///
+/// One that ended while its own delay ran, because it could not even be prepared, is followed when that is over: else a
+/// missing image would be asked for without any pause.
 pub fn follow_end(board: &mut Board<'_>, place: Place, task: &Task) {
+    if let Some(at) = task.history.not_before.filter(|at| *at > board.now()) {
+        board.wake(at, Some(place));
+        return;
+    }
     board.set_desired(task.id, TaskState::Shutdown);
     if board.has_successor(place, task.id) || !allows_another(task) {
         return;
@@ -199,6 +206,7 @@ fn promote(board: &mut Board<'_>, place: Place) {
         match task.history.not_before {
             Some(at) if at > board.now() => board.wake(at, Some(place)),
             _ if board.is_stopping(place) => {}
+            _ if !board.gate().is_empty() && !update::is_dirty(board, &task) => {}
             _ => board.set_desired(task.id, goal(&task)),
         }
     }

@@ -14,14 +14,18 @@ mod step;
 pub use spec::{NoPreviousSpec, revise, roll_back, roll_back_to};
 pub use step::{DEFAULT_DEADLINE, is_due, step};
 
-use shoal_model::cluster::Task;
+use shoal_model::cluster::{Node, Service, Task};
 
 use crate::enforcer;
 use crate::orchestrator::Board;
 
 /// Whether a task runs something else than its service's spec asks for now.
 pub fn is_dirty(board: &Board<'_>, task: &Task) -> bool {
-    let service = board.service();
+    differs(board.service(), task, task.node.and_then(|node| board.node(node)))
+}
+
+/// As [`is_dirty`], of a task that is on this node.
+pub(crate) fn differs(service: &Service, task: &Task, node: Option<&Node>) -> bool {
     if task.spec_version == service.spec_version {
         return false;
     }
@@ -42,6 +46,5 @@ pub fn is_dirty(board: &Board<'_>, task: &Task) -> bool {
     // Where only the placement differs a task may stay where it is, if it might be placed there now.
     let mut spec = (*task.spec).clone();
     spec.placement.clone_from(&service.spec.task.placement);
-    let node = task.node.and_then(|node| board.node(node));
     spec != *service.spec.task || !node.is_some_and(|node| enforcer::suits(&spec, node))
 }

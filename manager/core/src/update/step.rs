@@ -14,8 +14,10 @@ use super::assess::{Rule, Standing, assess, is_old};
 use super::roll_back;
 use crate::orchestrator::Place;
 use crate::orchestrator::board::{Board, Creation};
+use crate::orchestrator::gate::Waiting;
 use crate::restart;
 
+const IN_PROGRESS: &str = "update in progress";
 /// An update without progress for so long has failed, where the service does not say otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -25,6 +27,9 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
 /// the delay after. Nothing is remembered between steps but what is in the store.
 pub fn step(board: &mut Board<'_>) {
     if board.service().spec.mode.is_job() || !begin_if_needed(board) {
+        return;
+    }
+    if is_held(board) {
         return;
     }
     let service = board.service();
@@ -88,7 +93,7 @@ fn begin_if_needed(board: &mut Board<'_>) -> bool {
                 state: UpdateState::Updating,
                 started: now,
                 completed: None,
-                message: "update in progress".to_owned(),
+                message: IN_PROGRESS.to_owned(),
                 total,
                 failed: 0,
                 progressed: now,
@@ -96,6 +101,22 @@ fn begin_if_needed(board: &mut Board<'_>) -> bool {
         }
     });
     true
+}
+
+/// Whether the update waits for other services; its message says for which.
+fn is_held(board: &mut Board<'_>) -> bool {
+    let message = match board.gate() {
+        [] => IN_PROGRESS.to_owned(),
+        gate => format!("update {}", Waiting(gate)),
+    };
+    let now = board.now();
+    board.change_service(|service| {
+        let Some(update) = &mut service.update else { return };
+        if update.state == UpdateState::Updating && update.message != message {
+            (update.message, update.progressed) = (message, now);
+        }
+    });
+    !board.gate().is_empty()
 }
 
 fn config_of(board: &Board<'_>, state: UpdateState) -> UpdateConfig {

@@ -8,7 +8,7 @@ use shoal_manager_core::orchestrator::Place;
 use shoal_manager_core::store::Change;
 use shoal_model::cluster::node::{Availability, NodeState};
 use shoal_model::cluster::service::{
-    FailureAction, JobStatus, ServiceMode, UpdateConfig, UpdateOrder,
+    Condition, Dependency, FailureAction, JobStatus, ServiceMode, UpdateConfig, UpdateOrder,
 };
 use shoal_model::cluster::task::{Reservations, RestartCondition, RestartPolicy};
 use shoal_model::cluster::{NodeId, Service, ServiceId, Task, TaskSpec, TaskState};
@@ -208,6 +208,8 @@ fn wish(service: &mut Service, wish: &str) {
                 total_completions: number(total),
             };
         }
+        // `depends=db:healthy`
+        "depends" => spec.extensions.depends_on.push(dependency(value)),
         "deadline" => spec.extensions.update_deadline = Some(parse_duration(value)),
         "parallelism" | "delay" | "action" | "monitor" | "ratio" | "order" => {
             configure(spec.update.get_or_insert_default(), key, value);
@@ -221,6 +223,21 @@ fn wish(service: &mut Service, wish: &str) {
     if spec.mode.is_job() && service.job.is_none() {
         service.job = Some(JobStatus::default());
     }
+}
+
+fn dependency(text: &str) -> Dependency {
+    let (service, condition) = text.split_once(':').expect("service:condition");
+    let (condition, required) = match condition.strip_suffix(":optional") {
+        Some(condition) => (condition, false),
+        None => (condition, true),
+    };
+    let condition = match condition {
+        "started" => Condition::Started,
+        "healthy" => Condition::Healthy,
+        "completed" => Condition::Completed,
+        other => panic!("no such condition: {other}"),
+    };
+    Dependency { service: service.to_owned(), condition, required }
 }
 
 fn configure(config: &mut UpdateConfig, key: &str, value: &str) {
