@@ -16,7 +16,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create and run a new container from an image",
         Count::AtLeast(1),
-        &[flags::CREATE, flags::RUN],
+        &[flags::SHARED, flags::SHARED_AT_FIRST, flags::CREATE, flags::RUN],
         action!(run),
     )
     .passes_the_rest()
@@ -30,7 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create a new container",
         Count::AtLeast(1),
-        &[flags::CREATE],
+        &[flags::SHARED, flags::SHARED_AT_FIRST, flags::CREATE],
         action!(create_only),
     )
     .passes_the_rest(),

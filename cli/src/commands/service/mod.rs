@@ -19,6 +19,7 @@ use crate::args::{Args, BOOL, Command, Count, FILTER, Flag, STR, UINT, action, f
 use crate::client::{Request, url::segment};
 use crate::context::Context;
 use crate::error::Result;
+use crate::opts::flags as shared;
 use crate::opts::service::flags;
 
 const LS: &[Flag] = &[
@@ -68,7 +69,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create a service",
         MANY,
-        &[flags::COMMON, flags::CREATE],
+        &[shared::SHARED, shared::SHARED_AT_FIRST, flags::COMMON, flags::CREATE],
         action!(change::create),
     )
     .passes_the_rest()
@@ -151,7 +152,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] SERVICE",
         "Change a service",
         Count::Exactly(1),
-        &[flags::COMMON, flags::UPDATE],
+        &[shared::SHARED, flags::COMMON, flags::UPDATE],
         action!(change::update),
     ),
 ];
