@@ -56,12 +56,13 @@ fn begin(lab: &ServiceLab, arguments: &[&str]) -> Running {
 fn attach(lab: &ServiceLab) {
     let script =
         "trap 'echo bye; exit 5' TERM; echo first; echo second >&2; while :; do sleep 0.1; done";
-    lab.create(
+    lab.begin(
         "talks",
         &["--constraint", "node.hostname==h3", "--restart-condition", "none"],
-        &["sh", "-c", "sleep 3; exec sh -c \"$0\"", script],
+        &["sh", "-c", "sleep 6; exec sh -c \"$0\"", script],
     )
     .unwrap();
+    lab.await_replicas("talks", "1/1").unwrap();
     let task = task(lab, "talks");
     let mut client = begin(lab, &["attach", "--no-stdin", &task]);
     let mut output = BufReader::new(client.0.stdout.take().unwrap()).lines();
