@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shoal_api::ports::{ByteStream, Cluster, Stream};
+use futures_util::stream::BoxStream;
+use shoal_api::ports::{ByteStream, Cluster, Inside, Session, Stream};
 use shoal_base::tasks::TaskKind;
 use shoal_manager::ca::configure;
 use shoal_manager_core::view;
@@ -12,6 +13,7 @@ use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
 use shoal_model::cluster::node::NodeRole;
 use shoal_model::cluster::overview::{Overview, Restore};
+use shoal_model::cluster::report::{DrainReport, ServiceReport};
 use shoal_model::cluster::request::{
     AuthFrom, Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView,
 };
@@ -30,6 +32,7 @@ use shoal_worker::attach::{Given, Wish};
 use super::{Current, Host};
 use crate::attachments::{Managers, no_such_network};
 use crate::ports::given_up;
+use crate::ports::tasks::{self, TaskContainer};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -226,6 +229,23 @@ impl Cluster for HostCluster {
 
     async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>> {
         Ok(self.0.manager()?.logs.of_task(name, query).await?)
+    }
+
+    async fn explain_service(&self, name: &str) -> Result<ServiceReport> {
+        Ok(self.0.manager()?.control.explain(name).await?)
+    }
+
+    async fn drain(&self, node: &str, follow: bool) -> Result<BoxStream<'static, DrainReport>> {
+        Ok(self.0.manager()?.control.drain(node, follow).await?)
+    }
+
+    async fn container_of_task(&self, task: &str) -> Result<Arc<dyn Inside>> {
+        Ok(Arc::new(TaskContainer(self.0.manager()?.visits.of_task(task).await?)))
+    }
+
+    async fn forward(&self, task: &str, port: u16) -> Result<Session> {
+        let container = self.0.manager()?.visits.of_task(task).await?;
+        Ok(tasks::session(container.forward(port).await?))
     }
 
     async fn exec_create(&self, task: &str, spec: ExecSpec) -> Result<String> {

@@ -5,6 +5,7 @@ mod files;
 mod making;
 mod network;
 mod pull;
+mod visits;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +50,7 @@ pub(crate) struct HostExecutor {
     networks: shoal_netoverlay::Networks,
     attachments: Attachments,
     clock: shoal_base::SharedClock,
+    /// Own what is being made, and what forwarded connections send.
     tasks: Tasks,
     files: TaskFiles,
     node: NodeId,
