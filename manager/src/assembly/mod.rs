@@ -116,6 +116,8 @@ pub struct Manager {
     pub logs: Logs,
     /// Execs in tasks, wherever they are.
     pub execs: Execs,
+    /// Containers of tasks, wherever they are.
+    pub visits: Visits,
     /// Sessions of workers, for workers in this process; also what nodes have of networks.
     pub dispatcher: Dispatcher,
     /// Consensus.
