@@ -64,6 +64,14 @@ impl Cluster {
         assert!(came.is_ok(), "`{script}` says `{last}`, not `{wanted}`\n{}", self.lab.log(host));
     }
 
+    /// What `docker` on a host says when it must fail.
+    #[track_caller]
+    pub(crate) fn docker_on(&self, host: u8, arguments: &[&str]) -> String {
+        let output = self.lab.lab.docker(host).args(arguments).output().unwrap();
+        assert!(!output.status.success(), "docker {arguments:?} did not fail");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Waits until a name leads a client to a server.
     #[track_caller]
     pub(crate) fn until_leads(&self, host: u8, client: &str, name: &str, server: &str) {

@@ -69,3 +69,71 @@ fn services_join_and_leave_networks() {
     cluster.until("the second network's removal", removed).unwrap();
     cluster.remove(&["web"]);
 }
+
+#[test]
+fn plain_containers_join_attachable_networks() {
+    let cluster = Cluster::up("ova", 1);
+    cluster.docker(&["network", "create", "-d", "overlay", "--attachable", "open"]).unwrap();
+    cluster.put("web", 2, &["--network", "open"], SERVER);
+    cluster.put("client", 1, &["--network", "open"], IDLE);
+    let start = [
+        "run",
+        "-d",
+        "--name",
+        "plain",
+        "--network",
+        "open",
+        "busybox",
+        "nc",
+        "-ll",
+        "-p",
+        "80",
+        "-e",
+        "hostname",
+    ];
+    let plain = cluster.run(3, &start).unwrap();
+    let hears = |script: &str, wanted: &str| {
+        let mut last = String::new();
+        let came = cluster.until(wanted, || {
+            last = cluster.run(3, &["exec", "plain", "sh", "-c", script])?.trim().to_owned();
+            Ok(last == wanted)
+        });
+        assert!(came.is_ok(), "`{script}` says `{last}`\n{}", cluster.log(3));
+    };
+    let name = &plain[..12];
+    hears("nc -w 2 web 80 </dev/null", "web");
+    cluster.until_leads(1, "client", "plain", name);
+
+    // It outlives its daemon, with its address and its names.
+    cluster.kill(3).unwrap();
+    cluster.start(3).unwrap();
+    hears("nc -w 2 web 80 </dev/null", "web");
+    cluster.until_leads(1, "client", "plain", name);
+
+    // Not every network takes plain containers, and none that is in use goes.
+    let mut refused = cluster.docker_on(3, &["run", "--rm", "--network", "net", "busybox", "true"]);
+    assert!(refused.contains("network net not manually attachable"), "{refused}");
+    refused = cluster.docker_on(3, &["run", "--rm", "--network", "none-such", "busybox", "true"]);
+    assert!(refused.contains("network none-such not found"), "{refused}");
+    cluster
+        .docker(&["service", "update", "-q", "--no-resolve-image", "--network-rm", "open", "web"])
+        .unwrap();
+    cluster
+        .docker(&[
+            "service",
+            "update",
+            "-q",
+            "--no-resolve-image",
+            "--network-rm",
+            "open",
+            "client",
+        ])
+        .unwrap();
+    refused = cluster.docker_on(1, &["network", "rm", "open"]);
+    assert!(refused.contains("in use by task"), "{refused}");
+
+    cluster.run(3, &["rm", "-f", "plain"]).unwrap();
+    let removed = || Ok(cluster.docker(&["network", "rm", "open"]).is_ok());
+    cluster.until("the attachable network's removal", removed).unwrap();
+    cluster.remove(&["web", "client"]);
+}

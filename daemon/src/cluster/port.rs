@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use shoal_api::ports::{ByteStream, Cluster, Inside, Session, Stream};
 use shoal_base::tasks::TaskKind;
 use shoal_manager::ca::configure;
+use shoal_manager_core::view;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
@@ -16,6 +17,7 @@ use shoal_model::cluster::report::{DrainReport, ServiceReport};
 use shoal_model::cluster::request::{
     AuthFrom, Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView,
 };
+use shoal_model::cluster::view::{NodeViewShown, ViewShown};
 use shoal_model::cluster::{
     Cluster as ClusterObject, ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId,
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
@@ -24,6 +26,7 @@ use shoal_model::cluster::{
 use shoal_model::error::{ErrorKind, Fact, Failure};
 use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
+use shoal_proto::view::Tallied;
 use shoal_worker::attach::{Given, Wish};
 
 use super::{Current, Host};
@@ -54,6 +57,10 @@ impl Managers for Host {
             }
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The port.
@@ -291,6 +298,25 @@ impl Cluster for HostCluster {
 
     async fn create_network(&self, spec: NetworkSpec) -> Result<ClusterNetworkId> {
         Ok(self.0.manager()?.control.create_network(spec).await?)
+    }
+
+    async fn network_view(&self, id: ClusterNetworkId) -> Result<ViewShown> {
+        let manager = self.0.manager()?;
+        manager.store.read().await?;
+        let state = manager.store.view();
+        let (tallied, _) = Tallied::new(view::network_view(&state, id));
+        let applied = manager.dispatcher.applied_views(id).await;
+        let nodes = applied.into_iter().map(|(node, (version, digest))| NodeViewShown {
+            node,
+            data_path: state.node(node).and_then(|node| view::data_path(node)),
+            version,
+            digest: hex(&digest),
+        });
+        Ok(ViewShown {
+            view: tallied.view().clone(),
+            digest: hex(&tallied.digest().to_bytes()),
+            nodes: nodes.collect(),
+        })
     }
 
     async fn remove_network(&self, id: ClusterNetworkId) -> Result<()> {

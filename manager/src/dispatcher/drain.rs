@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use shoal_base::tasks::TaskKind;
 use shoal_manager_core::assignment::{Source, Touched};
@@ -21,7 +22,7 @@ use shoal_model::cluster::{
 };
 use shoal_model::error::Failure;
 use shoal_proto::codec;
-use shoal_proto::dispatcher::AwaitViewsRequest;
+use shoal_proto::dispatcher::{AwaitViewsRequest, AwaitViewsResponse};
 use tokio_util::sync::CancellationToken;
 
 use super::Dispatcher;
@@ -174,18 +175,20 @@ impl Dispatcher {
         done
     }
 
+    fn other_managers(&self) -> Vec<Leader> {
+        let view = self.store.view();
+        let managers = view.managers().filter(|node| node.id != self.own);
+        let managers = managers.filter(|node| node.status.state != NodeState::Down);
+        let reached = managers.filter_map(|node| {
+            let address = node.manager.as_ref()?.address.to_string();
+            Some(Leader { node: node.id, address })
+        });
+        reached.collect()
+    }
+
     /// Waits for the sessions of all managers; the nodes that did not answer in time.
     async fn reach(&self, aim: &Aim) -> BTreeSet<NodeId> {
-        let view = self.store.view();
-        let managers = view.nodes().filter(|node| node.id != self.own);
-        let managers = managers.filter(|node| node.status.state != NodeState::Down);
-        let managers: Vec<Leader> = managers
-            .filter_map(|node| {
-                let address = node.manager.as_ref()?.address.to_string();
-                Some(Leader { node: node.id, address })
-            })
-            .collect();
-        drop(view);
+        let managers = self.other_managers();
         let others = managers.iter().map(|manager| self.ask(manager, aim));
         let (mut late, others) =
             futures_util::join!(self.hub.reach(&self.clock, aim, PATIENCE), join_all(others));
@@ -202,22 +205,51 @@ impl Dispatcher {
         late
     }
 
-    async fn ask(&self, manager: &Leader, (index, networks): &Aim) -> Result<Vec<NodeId>, Failure> {
+    /// What all nodes have of a network, as far as their managers answer.
+    pub async fn applied_views(&self, network: ClusterNetworkId) -> BTreeMap<NodeId, (u64, Bytes)> {
+        let mut all: BTreeMap<_, _> = self
+            .hub
+            .applied(network)
+            .into_iter()
+            .map(|(node, applied)| (node, (applied.version, applied.digest)))
+            .collect();
+        let (managers, aim) = (self.other_managers(), (0, BTreeSet::from([network])));
+        for answer in join_all(managers.iter().map(|manager| self.call(manager, &aim))).await {
+            let nodes = answer.map(|answer| answer.nodes).unwrap_or_default();
+            for shown in nodes {
+                let Some(applied) = shown.applied else { continue };
+                if let Ok(id) = codec::id(&shown.node) {
+                    all.insert(NodeId::from_bytes(id), (applied.version, applied.digest));
+                }
+            }
+        }
+        all
+    }
+
+    async fn ask(&self, manager: &Leader, aim: &Aim) -> Result<Vec<NodeId>, Failure> {
+        let answer = self.call(manager, aim).await?;
+        let nodes = answer.late.iter().filter_map(|id| codec::id(id).ok());
+        Ok(nodes.map(NodeId::from_bytes).collect())
+    }
+
+    async fn call(
+        &self,
+        manager: &Leader,
+        (index, networks): &Aim,
+    ) -> Result<AwaitViewsResponse, Failure> {
         let request = AwaitViewsRequest {
             networks: networks.iter().map(|id| id.to_bytes().to_vec().into()).collect(),
             index: *index,
             patience_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
         };
         let call = self.managers.await_views(manager, request);
-        let answer = tokio::select! {
-            answer = call => answer?,
+        tokio::select! {
+            answer = call => answer,
             () = self.clock.sleep(PATIENCE) => {
                 let text = format!("manager `{}` did not answer", manager.address);
-                return Err(Failure::new(shoal_model::ErrorKind::Unavailable, text));
+                Err(Failure::new(shoal_model::ErrorKind::Unavailable, text))
             }
-        };
-        let nodes = answer.late.iter().filter_map(|id| codec::id(id).ok());
-        Ok(nodes.map(NodeId::from_bytes).collect())
+        }
     }
 }
 
@@ -227,7 +259,14 @@ pub(super) struct Progress {
     /// Index of the state that the session was last told of; `None`: nothing yet.
     looked: Option<u64>,
     told: BTreeMap<ClusterNetworkId, u64>,
-    applied: BTreeMap<ClusterNetworkId, u64>,
+    applied: BTreeMap<ClusterNetworkId, Applied>,
+}
+
+/// A view that a node has put into effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Applied {
+    pub(super) version: u64,
+    pub(super) digest: Bytes,
 }
 
 impl Progress {
@@ -239,15 +278,20 @@ impl Progress {
     }
 
     /// The node has put views into effect.
-    pub(super) fn applied(&mut self, versions: impl Iterator<Item = (ClusterNetworkId, u64)>) {
-        self.applied.extend(versions);
+    pub(super) fn applied(&mut self, views: impl Iterator<Item = (ClusterNetworkId, Applied)>) {
+        self.applied.extend(views);
+    }
+
+    /// What the node has of a network; `None`: nothing.
+    pub(super) fn of(&self, network: ClusterNetworkId) -> Option<&Applied> {
+        self.applied.get(&network)
     }
 
     /// Whether the networks are in effect as they were at an index, or later.
     pub(super) fn reaches(&self, (index, networks): &Aim) -> bool {
         let Some(looked) = self.looked else { return false };
         networks.iter().all(|network| {
-            let applied = self.applied.get(network).copied();
+            let applied = self.applied.get(network).map(|applied| applied.version);
             match self.told.get(network) {
                 _ if applied.is_some_and(|applied| applied >= *index) => true,
                 Some(told) => looked >= *index && applied >= Some(*told),
@@ -270,16 +314,17 @@ mod tests {
     fn a_view_is_in_effect_when_the_node_has_the_last_one_that_it_was_told() {
         let mut progress = Progress::default();
         let aim = |index| (index, BTreeSet::from([net(1)]));
+        let applied = |version| [(net(1), Applied { version, ..Applied::default() })].into_iter();
         assert!(!progress.reaches(&aim(5)), "a session that was told nothing yet");
         progress.told(4, &BTreeMap::from([(net(1), 3)]));
-        progress.applied([(net(1), 3)].into_iter());
+        progress.applied(applied(3));
         assert!(progress.reaches(&aim(3)) && progress.reaches(&aim(4)));
         assert!(!progress.reaches(&aim(5)), "it has not been told of that");
         progress.told(5, &BTreeMap::from([(net(1), 3)]));
         assert!(progress.reaches(&aim(5)), "the network was the same");
         progress.told(7, &BTreeMap::from([(net(1), 7)]));
         assert!(!progress.reaches(&aim(7)));
-        progress.applied([(net(1), 7)].into_iter());
+        progress.applied(applied(7));
         assert!(progress.reaches(&aim(7)));
         progress.told(9, &BTreeMap::from([(net(1), 9)]));
         assert!(progress.reaches(&aim(6)), "what came after does not matter");

@@ -15,7 +15,7 @@ use shoal_model::cluster::{Cluster, ClusterNetworkId, Node, NodeId, SessionId};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::drain::{Aim, Progress};
+use super::drain::{Aim, Applied, Progress};
 use super::liveness::Leading;
 use crate::ca::issue::trust_bundle;
 use crate::store::Store;
@@ -186,6 +186,15 @@ impl Hub {
         for session in self.all() {
             session.changed.notify_one();
         }
+    }
+
+    /// What nodes have of a network.
+    pub(super) fn applied(&self, network: ClusterNetworkId) -> Vec<(NodeId, Applied)> {
+        let all = self.all();
+        let of = |session: &Arc<Session>| {
+            session.progress().of(network).map(|applied| (session.node, applied.clone()))
+        };
+        all.iter().filter_map(of).collect()
     }
 
     /// Waits until all sessions have put networks into effect as they were at an index; the nodes that have not when

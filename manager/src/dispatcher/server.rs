@@ -19,8 +19,8 @@ use shoal_proto::dispatcher::liveness_server::Liveness;
 use shoal_proto::dispatcher::{
     AcknowledgeViewsRequest, AcknowledgeViewsResponse, AppliedView, AssignmentsMessage,
     AssignmentsRequest, AttachRequest, AttachResponse, AwaitViewsRequest, AwaitViewsResponse,
-    DetachRequest, DetachResponse, HeartbeatRequest, HeartbeatResponse, Manager, ReportRequest,
-    ReportResponse, SessionMessage, SessionRequest, UpdateDescriptionRequest,
+    DetachRequest, DetachResponse, HeartbeatRequest, HeartbeatResponse, Manager, NodeView,
+    ReportRequest, ReportResponse, SessionMessage, SessionRequest, UpdateDescriptionRequest,
     UpdateDescriptionResponse, UpdateStatusesRequest, UpdateStatusesResponse,
 };
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Dispatcher;
-use super::drain::{self, Held};
+use super::drain::{self, Applied, Held};
 use super::encode::Encoder;
 use super::hub::Session;
 use super::statuses::Update;
@@ -226,11 +226,20 @@ impl Liveness for Dispatcher {
         let networks = request.networks.iter().map(|id| codec::id(id));
         let networks: Result<Vec<_>, _> = networks.collect();
         let networks = networks.map_err(bad_input)?.into_iter().map(ClusterNetworkId::from_bytes);
-        let aim = (request.index, networks.collect());
+        let aim: drain::Aim = (request.index, networks.collect());
         let patience = Duration::from_millis(request.patience_ms).min(drain::PATIENCE);
         let late = self.hub.reach(&self.clock, &aim, patience).await;
         let late = late.into_iter().map(|node| node.to_bytes().to_vec().into()).collect();
-        Ok(Response::new(AwaitViewsResponse { late }))
+        let mut nodes = Vec::new();
+        for network in &aim.1 {
+            for (node, applied) in self.hub.applied(*network) {
+                let Applied { version, digest } = applied;
+                let network = network.to_bytes().to_vec().into();
+                let applied = Some(AppliedView { network, version, digest });
+                nodes.push(NodeView { node: node.to_bytes().to_vec().into(), applied });
+            }
+        }
+        Ok(Response::new(AwaitViewsResponse { late, nodes }))
     }
 }
 
@@ -366,7 +375,8 @@ impl Dispatcher {
                 tracing::warn!(node = %session.node, %network, version = view.version, "a node has another view than it was told: it gets the whole one");
                 session.differs(network);
             } else {
-                versions.push((network, view.version));
+                let applied = Applied { version: view.version, digest: view.digest.clone() };
+                versions.push((network, applied));
             }
         }
         session.progress().applied(versions.into_iter());

@@ -63,6 +63,30 @@ pub struct ViewService {
     pub virtual_ips: Vec<IpAddr>,
 }
 
+/// What a manager shows of a network: its view, and what nodes have of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewShown {
+    /// The view.
+    pub view: NetworkView,
+    /// Hex digits of the digest of its parts.
+    pub digest: String,
+    /// Nodes that hold the network, by id.
+    pub nodes: Vec<NodeViewShown>,
+}
+
+/// What a node has put into effect of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeViewShown {
+    /// Node.
+    pub node: NodeId,
+    /// Where it takes VXLAN; `None`: not known.
+    pub data_path: Option<IpAddr>,
+    /// Version of its view.
+    pub version: u64,
+    /// Hex digits of the digest of the parts of its view.
+    pub digest: String,
+}
+
 /// The address of the interface with these addresses: `02:42` and the last four bytes of the first.
 ///
 /// Source: moby `libnetwork/netutils` GenerateMACFromIP.

@@ -101,7 +101,7 @@ impl Inner {
     }
 
     /// Removes routes and rules of ours; absent is fine.
-    pub(super) fn remove_all_ways(&self) -> Result<(), Error> {
+    pub(in crate::networks) fn remove_all_ways(&self) -> Result<(), Error> {
         let mut socket = self.host.route();
         let routes = way::list(&mut socket).map_err(fail("read the routes of"))?;
         let rules = way::mark_rules(&mut socket).map_err(fail("read the rules of"))?;
@@ -112,7 +112,7 @@ impl Inner {
         self.remove_ways(&routes)
     }
 
-    pub(super) fn remove_mesh_links(&self, network: &Network) -> Result<(), Error> {
+    pub(in crate::networks) fn remove_mesh_links(&self, network: &Network) -> Result<(), Error> {
         let Some(options) = network.mesh else { return Ok(()) };
         let removed = link::remove(&mut self.host.route(), &vxlan_name(options.vni));
         removed.map_err(fail("remove the VXLAN link of"))
