@@ -105,6 +105,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         containers: Arc::new(HostContainers {
             engine: engine.clone(),
             images: images.clone(),
+            tasks: tasks.clone(),
             frozen,
         }),
         execs: Arc::new(HostExecs { engine: engine.clone(), cluster: cluster.clone() }),
@@ -147,6 +148,7 @@ async fn cluster(
     let (networks, names, events) =
         (runs.networks.clone(), runs.names.clone(), runs.engine.events());
     let (exec_root, attachments) = (config.exec_root.clone(), runs.attachments.clone());
+    let work = tasks.clone();
     let description = executor::description(config, facts)?;
     let time = clock.clone();
     let make = move |node, reach: cluster::Reach| {
@@ -156,6 +158,7 @@ async fn cluster(
             networks: networks.clone(),
             attachments: attachments.clone(),
             clock: time.clone(),
+            tasks: work.clone(),
         };
         let cluster::Reach { api, data_path, underlay_mtu } = reach;
         let description = NodeDescription { api, data_path, underlay_mtu, ..description.clone() };
@@ -356,6 +359,8 @@ fn fixed_info(
         architecture: facts.architecture.clone(),
         cpus: facts.cpus,
         memory: facts.memory,
+        generic_resources: crate::generic::parse(&config.options.node_generic_resources)
+            .context("--node-generic-resource")?,
         debug: config.options.debug,
         labels: config.options.labels.clone(),
         registries: RegistryInfo {

@@ -75,6 +75,14 @@ pub(super) fn data_path(text: &str, host: &[HostAddress]) -> Result<Option<IpAdd
     Ok(Some(address))
 }
 
+/// A manager's address, by number or by name, with docker's port when it has none.
+pub(super) fn remote(text: &str) -> Result<String> {
+    let (place, port) = split(text)?;
+    let port = port.unwrap_or(PORT);
+    let is_v6 = place.contains(':');
+    Ok(if is_v6 { format!("[{place}]:{port}") } else { format!("{place}:{port}") })
+}
+
 fn split(text: &str) -> Result<(&str, Option<u16>)> {
     let bad = || {
         Failure::invalid(format!(
@@ -249,6 +257,17 @@ mod tests {
         assert_eq!(chosen("[fd00::5]:9", "", &one), "[fd00::5]:9");
         assert_eq!(chosen("fd00::5", "", &one), "[fd00::5]:2377");
         assert_eq!(chosen("eth0", "", &one), "10.0.0.5:2377");
+    }
+
+    #[test]
+    fn managers_have_dockers_port_unless_another_is_named() {
+        let seen = |text: &str| remote(text).unwrap_or_else(|failure| failure.chain());
+        assert_eq!(seen("10.0.0.1"), "10.0.0.1:2377");
+        assert_eq!(seen("manager:4000"), "manager:4000");
+        assert_eq!(seen("fd00::1"), "[fd00::1]:2377");
+        assert_eq!(seen("[fd00::1]:4000"), "[fd00::1]:4000");
+        let refused = "invalid address `manager:port`: write ADDRESS[:PORT] or INTERFACE[:PORT]";
+        assert_eq!(seen("manager:port"), refused);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 mod container;
 mod files;
+mod making;
 mod network;
 mod pull;
+mod visits;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use shoal_base::blocking;
+use shoal_base::tasks::Tasks;
 use shoal_engine::Engine;
 use shoal_engine::container::session as engine;
 use shoal_engine::container::settle::Verdict;
@@ -30,8 +33,9 @@ use shoal_model::{ContainerId, ErrorKind, ExecId, Failure};
 use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 
 use crate::attachments::{Attachment, Attachments};
-use crate::ports::HostImages;
+use crate::ports::{HostImages, given_up};
 use files::TaskFiles;
+use making::Making;
 pub(crate) use network::join as join_network;
 use pull::Puller;
 
@@ -46,11 +50,22 @@ pub(crate) struct HostExecutor {
     networks: shoal_netoverlay::Networks,
     attachments: Attachments,
     clock: shoal_base::SharedClock,
+    /// Own what is being made, and what forwarded connections send.
+    tasks: Tasks,
     files: TaskFiles,
     node: NodeId,
     description: NodeDescription,
     /// Containers by task, as far as they were seen; the engine has the last word.
-    known: Mutex<BTreeMap<TaskId, ContainerId>>,
+    known: Arc<Mutex<Known>>,
+    making: Making,
+}
+
+/// What was seen of the containers of tasks.
+#[derive(Debug, Default)]
+struct Known {
+    containers: BTreeMap<TaskId, ContainerId>,
+    /// All were seen once: what is neither known since then nor being made is not there, for only this executor makes them.
+    all: bool,
 }
 
 /// What tasks run on.
@@ -60,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) networks: shoal_netoverlay::Networks,
     pub(crate) attachments: Attachments,
     pub(crate) clock: shoal_base::SharedClock,
+    pub(crate) tasks: Tasks,
 }
 
 impl HostExecutor {
@@ -69,33 +85,52 @@ impl HostExecutor {
         node: NodeId,
         description: NodeDescription,
     ) -> Self {
-        let Parts { engine, images, networks, attachments, clock } = parts;
+        let Parts { engine, images, networks, attachments, clock, tasks } = parts;
         let puller = Puller::new(images, clock.clone());
         let files = TaskFiles::new(exec_root);
-        let known = Mutex::default();
-        Self { engine, puller, networks, attachments, clock, files, node, description, known }
+        let (known, making) = (Arc::default(), Making::default());
+        Self {
+            engine,
+            puller,
+            networks,
+            attachments,
+            clock,
+            tasks,
+            files,
+            node,
+            description,
+            known,
+            making,
+        }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The container of a task, by what is known or by its label.
+    /// The container of a task, by what is known or by its label, once nothing is being made of it.
     async fn container(&self, task: TaskId) -> Result<Option<ContainerDetails>, Failure> {
-        let known = self.known().get(&task).cloned();
+        self.making.made(task).await;
+        let (known, is_absent) = {
+            let known = self.known();
+            (known.containers.get(&task).cloned(), known.all)
+        };
         if let Some(id) = known {
             match self.engine.inspect(id.as_str(), false).await.map_err(Failure::from) {
                 Err(failure) if failure.kind() == ErrorKind::NotFound => {
-                    self.known().remove(&task);
+                    self.known().containers.remove(&task);
                 }
                 other => return other.map(Some),
             }
+        }
+        if is_absent {
+            return Ok(None);
         }
         let found = self.list_containers(Some(task)).await?;
         match found.into_iter().next() {
             None => Ok(None),
             Some((task, id)) => {
-                self.known().insert(task, id.clone());
+                self.known().containers.insert(task, id.clone());
                 Ok(Some(self.engine.inspect(id.as_str(), false).await?))
             }
         }
@@ -213,10 +248,17 @@ impl Executor for HostExecutor {
     }
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
+        // Before the containers: what is made in between is one of them.
+        let mut tasks = self.making.tasks();
         let containers = self.list_containers(None).await?;
-        let mut tasks: Vec<TaskId> = containers.iter().map(|(task, _)| *task).collect();
+        tasks.extend(containers.iter().map(|(task, _)| *task));
         tasks.extend(self.attachments.tasks());
-        *self.known() = containers.into_iter().collect();
+        tasks.sort();
+        tasks.dedup();
+        // Some may have been made since the engine was asked.
+        let mut known = self.known();
+        known.containers.extend(containers);
+        known.all = true;
         Ok(tasks)
     }
 
@@ -237,16 +279,30 @@ impl Executor for HostExecutor {
         }
         self.make_networks(&work).await?;
         self.puller.pull(&work.task.spec).await?;
-        let files = self.files.clone();
-        let (work, shown) = blocking::run("write files of a task", move || {
-            let shown = files.write(&work);
-            (work, shown)
-        })
-        .await
-        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        let request = container::request(&work.task, self.node, &work.networks, shown?);
-        let created = self.engine.create(request).await?;
-        self.known().insert(id, created.id.clone());
+        let (files, engine, node) = (self.files.clone(), self.engine.clone(), self.node);
+        let known = Arc::clone(&self.known);
+        let made = async move {
+            let written = files.clone();
+            let (work, shown) = blocking::run("write files of a task", move || {
+                let shown = written.write(&work);
+                (work, shown)
+            })
+            .await
+            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+            let request = container::request(&work.task, node, &work.networks, shown?);
+            let created = engine.create(request).await;
+            if created.is_err()
+                && let Err(error) = remove_files(files, id).await
+            {
+                tracing::warn!(task = %id, %error, "files of a task that was not made stay");
+            }
+            let created = created?;
+            // Here, for this goes on when nobody waits for it any more.
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.containers.insert(id, created.id.clone());
+            Ok::<_, Failure>(created)
+        };
+        let created = self.making.make(&self.tasks, id, made).await.map_err(given_up)??;
         Ok(found(&self.engine.inspect(created.id.as_str(), false).await?))
     }
 
@@ -317,11 +373,8 @@ impl Executor for HostExecutor {
                 _ => {}
             }
         }
-        self.known().remove(&task);
-        let files = self.files.clone();
-        blocking::run("remove files of a task", move || files.remove(task))
-            .await
-            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
+        self.known().containers.remove(&task);
+        remove_files(self.files.clone(), task).await
     }
 
     async fn exec_create(&self, task: TaskId, spec: ExecSpec) -> Result<ExecId, Failure> {
@@ -372,6 +425,12 @@ impl Executor for HostExecutor {
             Err(failure) => Err(failure),
         }
     }
+}
+
+async fn remove_files(files: TaskFiles, task: TaskId) -> Result<(), Failure> {
+    blocking::run("remove files of a task", move || files.remove(task))
+        .await
+        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
 }
 
 /// What this host offers to a cluster.

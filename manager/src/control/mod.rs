@@ -4,6 +4,7 @@
 //! read, on any manager.
 
 mod error;
+mod reports;
 
 #[cfg(test)]
 mod tests;

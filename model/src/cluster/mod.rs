@@ -18,6 +18,7 @@ pub mod network;
 pub mod node;
 pub mod object;
 pub mod overview;
+pub mod report;
 pub mod request;
 pub mod secret;
 pub mod service;

@@ -218,6 +218,8 @@ pub struct ServiceExtensions {
     pub update_deadline: Option<Duration>,
     /// What happens to tasks on a node that is cut off; `None`: keep.
     pub on_disconnect: Option<OnDisconnect>,
+    /// How many earlier wishes are kept, to go back to; `None`: [`REVISIONS_KEPT`].
+    pub revisions: Option<u32>,
     /// What a new spec waits for before it starts.
     pub depends_on: Vec<Dependency>,
     /// Of ports of the routing mesh, by target and protocol, each once.
@@ -246,6 +248,11 @@ pub enum Condition {
     Completed,
 }
 
+/// Earlier wishes of a service that are kept where it does not say otherwise.
+pub const REVISIONS_KEPT: u32 = 10;
+/// The most that a service may ask for: they are part of the service in the store.
+pub const REVISIONS_MAX: u32 = 100;
+
 /// What a worker does with a service's tasks when no manager is reachable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnDisconnect {
@@ -269,6 +276,8 @@ pub struct Service {
     pub spec_version: Version,
     /// The wish before the last change in earnest.
     pub previous: Option<Box<PreviousSpec>>,
+    /// All wishes that are kept, by number.
+    pub revisions: Revisions,
     /// What the allocator gave.
     pub endpoint: Option<Endpoint>,
     /// Why the endpoint could not be given as wished; empty: it could.
@@ -279,6 +288,35 @@ pub struct Service {
     pub job: Option<JobStatus>,
     /// Removed by the user, tasks are still being stopped.
     pub removing: bool,
+}
+
+/// The wishes that a service had, for `rollback --to`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Revisions {
+    /// Number of the present wish, from 1.
+    pub present: u64,
+    /// Since when it has been the wish; `None`: since the service was created.
+    pub since: Option<Timestamp>,
+    /// The wishes before it, oldest first, no more than the service keeps.
+    pub earlier: Vec<Revision>,
+}
+
+impl Default for Revisions {
+    fn default() -> Self {
+        Self { present: 1, since: None, earlier: Vec::new() }
+    }
+}
+
+/// A wish that a service had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Counts the changes in earnest.
+    pub number: u64,
+    /// Since when it was the wish; `None`: since the service was created.
+    pub since: Option<Timestamp>,
+    /// The wish.
+    pub spec: ServiceSpec,
 }
 
 /// The wish before the last change.

@@ -8,13 +8,15 @@ use std::time::Duration;
 use shoal_api_wire::swarm::labels::{DEPENDS_ON, HOST, PREFIX};
 use shoal_model::Failure;
 use shoal_model::cluster::service::{
-    Condition, Dependency, OnDisconnect, PortExtension, PortPolicy, Protocol, ServiceExtensions,
+    Condition, Dependency, OnDisconnect, PortExtension, PortPolicy, Protocol, REVISIONS_MAX,
+    ServiceExtensions,
 };
 
 use crate::convert::time::go_duration;
 
 const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
 const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
+const REVISIONS: &str = "io.shoal.revisions";
 /// Followed by a target port with its protocol, and by what is said of it: `io.shoal.publish.80/tcp.policy`.
 const PUBLISH: &str = "io.shoal.publish.";
 /// How a label of a port looks, in messages.
@@ -28,14 +30,15 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
         let value = labels.remove(&key).unwrap_or_default();
         match key.as_str() {
             UPDATE_DEADLINE => {
-                extensions.update_deadline = Some(parse_duration(&key, &value)?);
+                extensions.update_deadline = Some(deadline(&key, &value)?);
             }
             ON_DISCONNECT => extensions.on_disconnect = Some(on_disconnect(&key, &value)?),
+            REVISIONS => extensions.revisions = Some(revisions(&key, &value)?),
             DEPENDS_ON => extensions.depends_on = dependencies(&value)?,
             _ if key.starts_with(PUBLISH) => take_port(&key, &value, &mut extensions.ports)?,
             _ => {
                 return Err(Failure::invalid(format!(
-                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {DEPENDS_ON}, {HOST}*, {PUBLISH_SHOWN})"
+                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {REVISIONS}, {DEPENDS_ON}, {HOST}*, {PUBLISH_SHOWN})"
                 )));
             }
         }
@@ -47,6 +50,9 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
 pub(crate) fn put(extensions: &ServiceExtensions, labels: &mut BTreeMap<String, String>) {
     if let Some(deadline) = extensions.update_deadline {
         labels.insert(UPDATE_DEADLINE.to_owned(), shown(deadline));
+    }
+    if let Some(revisions) = extensions.revisions {
+        labels.insert(REVISIONS.to_owned(), revisions.to_string());
     }
     if !extensions.depends_on.is_empty() {
         let all: Vec<String> = extensions.depends_on.iter().map(dependency_out).collect();
@@ -145,6 +151,23 @@ fn on_disconnect(key: &str, value: &str) -> Result<OnDisconnect, Failure> {
     }
 }
 
+/// Without any time each update would fail at once.
+fn deadline(key: &str, value: &str) -> Result<Duration, Failure> {
+    let deadline = parse_duration(key, value)?;
+    if deadline.is_zero() {
+        return Err(Failure::invalid(format!("label {key} must be longer than nothing")));
+    }
+    Ok(deadline)
+}
+
+fn revisions(key: &str, value: &str) -> Result<u32, Failure> {
+    value.parse().ok().filter(|kept| *kept <= REVISIONS_MAX).ok_or_else(|| {
+        Failure::invalid(format!(
+            "invalid value {value:?} for label {key}: use 0 to {REVISIONS_MAX}"
+        ))
+    })
+}
+
 const CONDITIONS: [(&str, Condition); 3] = [
     ("started", Condition::Started),
     ("healthy", Condition::Healthy),
@@ -206,6 +229,7 @@ mod tests {
             ("a", "b"),
             (UPDATE_DEADLINE, "600s"),
             (ON_DISCONNECT, "stop:90s"),
+            (REVISIONS, "3"),
             (DEPENDS_ON, "db:healthy,cache:started:optional"),
         ]);
         let mut rest = before.clone();
@@ -256,7 +280,7 @@ mod tests {
                 "io.shoal.foo",
                 "",
                 "unknown label io.shoal.foo: labels that begin with io.shoal. are Shoal's own \
-                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.depends-on, io.shoal.host.*, \
+                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions, io.shoal.depends-on, io.shoal.host.*, \
                  io.shoal.publish.PORT/PROTOCOL.{policy,address,interface})",
             ),
             (
@@ -277,6 +301,9 @@ mod tests {
                 "unknown label io.shoal.publish.web.policy: labels of ports are \
                  io.shoal.publish.PORT/PROTOCOL.{policy,address,interface}",
             ),
+            (UPDATE_DEADLINE, "0s", "label io.shoal.update.deadline must be longer than nothing"),
+            (REVISIONS, "101", "invalid value \"101\" for label io.shoal.revisions: use 0 to 100"),
+            (REVISIONS, "-1", "invalid value \"-1\" for label io.shoal.revisions: use 0 to 100"),
         ] {
             assert_eq!(take(&mut labels(&[(key, value)])).unwrap_err().chain(), expected);
         }
