@@ -20,7 +20,8 @@ use crate::plan::overlay::{self, Forwarding};
 
 /// Messages per datagram.
 const CHUNK: usize = 128;
-const MAIN_TABLE: u32 = libc::RT_TABLE_MAIN as u32;
+/// The kernel's `RT_TABLE_MAIN`.
+const MAIN_TABLE: u32 = 254;
 
 fn fail(step: &'static str) -> impl FnOnce(socket::Error) -> Error {
     move |source| Error::Mesh { step, source }
