@@ -14,6 +14,7 @@ use shoal_chaos_tests::command::{command, monotonic, run, stdout};
 use shoal_chaos_tests::host::{Host, bin_dir};
 use shoal_chaos_tests::http::Connection;
 use shoal_chaos_tests::image;
+use shoal_chaos_tests::memory::pss;
 
 /// One row of the report. Figures in the row's unit.
 struct Row {
@@ -39,7 +40,7 @@ fn main() -> anyhow::Result<()> {
     host.docker(&["import", &rootfs.display().to_string(), "busybox:latest"])?;
     let socket = host.socket();
     let mut rows =
-        vec![memory_row("daemon memory, idle (PSS)", vec![pss(host.pid())?], (20.0, 126.0))];
+        vec![memory_row("daemon memory, idle (PSS)", vec![daemon_pss(&host)?], (20.0, 126.0))];
     single(&socket, &mut rows)?;
     processes(&host, &mut rows)?;
     many(&host, &socket, &mut rows)?;
@@ -158,7 +159,7 @@ fn many(host: &Host, socket: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         let (took, ids) = timed(|| start_many(socket))?;
         rounds.push(took);
-        daemon.push(pss(host.pid())?);
+        daemon.push(daemon_pss(host)?);
         shims.push(shim_pss(host.path())?);
         let mut api = Connection::open(socket)?;
         for _ in 0..10 {
@@ -275,12 +276,8 @@ fn memory_row(what: &'static str, shoal: Vec<f64>, (budget, docker): (f64, f64))
     Row { what, unit: "MB", shoal, budget, docker }
 }
 
-/// Proportional set size in MB.
-fn pss(pid: Option<u32>) -> anyhow::Result<f64> {
-    let path = format!("/proc/{}/smaps_rollup", pid.context("no daemon")?);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1e3)
+fn daemon_pss(host: &Host) -> anyhow::Result<f64> {
+    pss(host.pid().context("no daemon")?)
 }
 
 fn shim_pss(root: &Path) -> anyhow::Result<f64> {
@@ -290,7 +287,7 @@ fn shim_pss(root: &Path) -> anyhow::Result<f64> {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
         if line.contains("shoal-shim") && line.contains(&needle) {
-            sizes.push(pss(entry.file_name().to_string_lossy().parse().ok())?);
+            sizes.push(pss(entry.file_name().to_string_lossy().parse()?)?);
         }
     }
     anyhow::ensure!(!sizes.is_empty(), "no shim is running");

@@ -105,6 +105,7 @@ fn merge(flags: Options, file: Options) -> anyhow::Result<Options> {
         bip,
         bridge,
         mtu,
+        mesh_mark_shift,
         default_shm_size,
         tlscacert,
         tlscert,

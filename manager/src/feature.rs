@@ -35,7 +35,7 @@ pub async fn run(store: &Store, clock: &SharedClock) {
     loop {
         let (state, mut changes) = store.watch();
         let raise = |state: &shoal_manager_core::store::State| {
-            state.cluster().and_then(|cluster| allowed(cluster, state.nodes()))
+            state.cluster().and_then(|cluster| allowed(cluster, state.managers()))
         };
         if raise(&state).is_some() {
             let raised = store.update(|txn| {
@@ -57,11 +57,23 @@ pub async fn run(store: &Store, clock: &SharedClock) {
         loop {
             let Ok(batches) = changes.next().await else { break };
             let mut events = batches.iter().flat_map(|batch| &batch.events);
-            if events.any(|event| matches!(event, Event::Node(_))) {
+            if events.any(concerns) {
                 break;
             }
         }
     }
+}
+
+/// Whether a change can raise what is allowed.
+fn concerns(event: &Event) -> bool {
+    let Event::Node(diff) = event else { return false };
+    let says = |node: &Option<Arc<Node>>| {
+        node.as_ref().map(|node| {
+            let level = node.description.as_ref().map(|about| about.feature_level);
+            (node.spec.role, node.role, level)
+        })
+    };
+    says(&diff.old) != says(&diff.new)
 }
 
 #[cfg(test)]

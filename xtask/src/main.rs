@@ -48,8 +48,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Measure the budgets of one host and print figure, budget and ratio.
-    Bench,
+    /// Measure the budgets and print figure, budget and ratio.
+    Bench(bench::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +60,6 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Demo => demo::run(),
         Command::Lab { words } => lab::run(&words),
-        Command::Bench => bench::run(),
+        Command::Bench(options) => bench::run(&options),
     }
 }

@@ -3,32 +3,72 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shoal_api::ports::{ByteStream, Cluster, Stream};
+use futures_util::stream::BoxStream;
+use shoal_api::ports::{ByteStream, Cluster, Inside, Session, Stream};
+use shoal_base::tasks::TaskKind;
 use shoal_manager::ca::configure;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
 use shoal_model::cluster::node::NodeRole;
 use shoal_model::cluster::overview::{Overview, Restore};
+use shoal_model::cluster::report::{DrainReport, ServiceReport};
 use shoal_model::cluster::request::{
     AuthFrom, Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView,
 };
 use shoal_model::cluster::{
     Cluster as ClusterObject, ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId,
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
-    Version,
+    TaskId, Version,
 };
 use shoal_model::error::{ErrorKind, Fact, Failure};
 use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
+use shoal_worker::attach::{Given, Wish};
 
-use super::Host;
+use super::{Current, Host};
+use crate::attachments::{Managers, no_such_network};
+use crate::ports::given_up;
+use crate::ports::tasks::{self, TaskContainer};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+#[async_trait]
+impl Managers for Host {
+    async fn attach(&self, wish: Wish) -> Result<Given> {
+        match self.current() {
+            Current::Member(member) => member.worker().attach(&wish).await,
+            // Nobody but a cluster has such a network.
+            Current::Inactive | Current::Pending | Current::Locked | Current::Broken { .. } => {
+                Err(no_such_network(&wish.network))
+            }
+        }
+    }
+
+    async fn detach(&self, task: TaskId) -> Result<()> {
+        match self.current() {
+            Current::Member(member) => member.worker().detach(task).await,
+            // What it was part of is gone.
+            Current::Inactive | Current::Pending | Current::Locked | Current::Broken { .. } => {
+                Ok(())
+            }
+        }
+    }
+}
 
 /// The port.
 #[derive(Debug)]
 pub(crate) struct HostCluster(pub(crate) Arc<Host>);
 
-type Result<T> = std::result::Result<T, Failure>;
+impl HostCluster {
+    /// A change of membership is not left half-way when the client goes away.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.0.tasks.detached(TaskKind::Request, change).await.map_err(given_up)?
+    }
+}
 
 #[async_trait]
 impl Cluster for HostCluster {
@@ -37,19 +77,23 @@ impl Cluster for HostCluster {
     }
 
     async fn init(&self, request: Init) -> Result<NodeId> {
-        self.0.init(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.init(request).await }).await
     }
 
     async fn join(&self, request: Join) -> Result<()> {
-        self.0.join(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.join(request).await }).await
     }
 
     async fn leave(&self, force: bool) -> Result<()> {
-        self.0.leave(force).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.leave(force).await }).await
     }
 
     async fn unlock(&self, key: &str) -> Result<()> {
-        self.0.unlock(key).await
+        let (host, key) = (Arc::clone(&self.0), key.to_owned());
+        self.change(async move { host.unlock(&key).await }).await
     }
 
     async fn unlock_key(&self) -> Result<String> {
@@ -67,7 +111,8 @@ impl Cluster for HostCluster {
     }
 
     async fn restore(&self, request: Restore, backup: ByteStream) -> Result<NodeId> {
-        self.0.restore(request, backup).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.restore(request, backup).await }).await
     }
 
     async fn inspect(&self) -> Result<Arc<ClusterObject>> {
@@ -177,6 +222,23 @@ impl Cluster for HostCluster {
 
     async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>> {
         Ok(self.0.manager()?.logs.of_task(name, query).await?)
+    }
+
+    async fn explain_service(&self, name: &str) -> Result<ServiceReport> {
+        Ok(self.0.manager()?.control.explain(name).await?)
+    }
+
+    async fn drain(&self, node: &str, follow: bool) -> Result<BoxStream<'static, DrainReport>> {
+        Ok(self.0.manager()?.control.drain(node, follow).await?)
+    }
+
+    async fn container_of_task(&self, task: &str) -> Result<Arc<dyn Inside>> {
+        Ok(Arc::new(TaskContainer(self.0.manager()?.visits.of_task(task).await?)))
+    }
+
+    async fn forward(&self, task: &str, port: u16) -> Result<Session> {
+        let container = self.0.manager()?.visits.of_task(task).await?;
+        Ok(tasks::session(container.forward(port).await?))
     }
 
     async fn exec_create(&self, task: &str, spec: ExecSpec) -> Result<String> {

@@ -10,14 +10,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use shoal_api::ports::Images as _;
 use shoal_base::SharedClock;
-use shoal_model::cluster::TaskSpec;
-use shoal_model::image::PullRequest;
+use shoal_model::cluster::{TaskSpec, image};
+use shoal_model::image::{ImageListOptions, PullRequest};
 use shoal_model::{ErrorKind, Failure, Reference};
 use tokio::sync::watch;
 
 use crate::ports::HostImages;
 
-/// So long the outcome of a pull serves further tasks with the same image.
+/// So long the outcome of a pull serves further tasks with the same image, and names of images count as known.
 const FRESH: Duration = Duration::from_secs(15);
 
 /// Pulls, one at a time for each image.
@@ -27,6 +27,8 @@ pub(super) struct Puller {
     clock: SharedClock,
     /// By reference and credentials: tasks of one service share a pull.
     pulls: Mutex<BTreeMap<Key, Outcome>>,
+    /// Names of images, and since when they are known.
+    names: Mutex<Option<(Duration, image::Names)>>,
 }
 
 /// Reference and credentials.
@@ -43,7 +45,23 @@ struct Done {
 
 impl Puller {
     pub(super) fn new(images: Arc<HostImages>, clock: SharedClock) -> Self {
-        Self { images, clock, pulls: Mutex::default() }
+        Self { images, clock, pulls: Mutex::default(), names: Mutex::default() }
+    }
+
+    /// Names of the images that are here, as they were at most [`FRESH`] ago.
+    pub(super) async fn names(&self) -> Result<image::Names, Failure> {
+        let now = self.clock.monotonic();
+        if let Some((at, names)) = &*self.names.lock().unwrap_or_else(PoisonError::into_inner)
+            && now.saturating_sub(*at) < FRESH
+        {
+            return Ok(names.clone());
+        }
+        let images = self.images.list(ImageListOptions::default()).await?;
+        let names =
+            image::names(images.iter().flat_map(|image| image.tags.iter().chain(&image.digests)));
+        let known = Some((now, names.clone()));
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(names)
     }
 
     /// Makes the image of `spec` be here.

@@ -2,25 +2,23 @@
 //!
 //! `cargo bench -p shoal-manager-core --bench store [tasks]`
 
+#[path = "objects.rs"]
+mod objects;
+#[allow(dead_code, reason = "shared with other benches")]
+#[path = "../../benches/report.rs"]
+mod report;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use shoal_manager_core::ids::{Ids, SeededIds};
+use shoal_manager_core::ids::SeededIds;
 use shoal_manager_core::store::codec::{
     SnapshotReader, SnapshotWriter, decode_transaction, encode_transaction,
 };
 use shoal_manager_core::store::{Change, State, Transaction};
-use shoal_model::Timestamp;
-use shoal_model::cluster::task::{
-    ContainerStatus, NetworkAttachment, RestartHistory, Slot, TaskStatus,
-};
-use shoal_model::cluster::{
-    Annotations, ClusterNetworkId, Meta, NodeId, Service, ServiceId, ServiceSpec, Task, TaskId,
-    TaskState, Version,
-};
+use shoal_model::cluster::{ServiceId, TaskId};
 
-const TASKS_PER_SERVICE: usize = 1_000;
-const CHANGES_PER_ENTRY: usize = 200;
+use objects::{CHANGES_PER_ENTRY, TASKS_PER_SERVICE, running, service, task};
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures")]
 fn now() -> Instant {
@@ -30,64 +28,6 @@ fn now() -> Instant {
 fn resident() -> f64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     text.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or(0.0) * 4096.0
-}
-
-#[expect(clippy::print_stdout, reason = "a bench prints")]
-fn report(what: &str, figure: f64, unit: &str, budget: f64) {
-    println!("{what}: {figure:.0} {unit}, budget {budget:.0}, ratio {:.2}", figure / budget);
-}
-
-fn service(ids: &mut SeededIds, number: usize) -> Service {
-    let annotations = Annotations { name: format!("s{number}"), ..Annotations::default() };
-    Service {
-        id: ids.service(),
-        meta: Meta::default(),
-        spec: ServiceSpec { annotations, ..ServiceSpec::default() },
-        spec_version: Version(1),
-        previous: None,
-        endpoint: None,
-        endpoint_error: String::new(),
-        update: None,
-        job: None,
-        removing: false,
-    }
-}
-
-/// A running task on one network, as it comes out of a frame: nothing shared with others but in its frame.
-fn task(ids: &mut SeededIds, service: &Service, slot: u64) -> Task {
-    Task {
-        id: ids.task(),
-        meta: Meta::default(),
-        spec: Arc::clone(&service.spec.task),
-        spec_version: Version(1),
-        service: Some(service.id),
-        slot: Slot(slot),
-        node: Some(NodeId::from_bytes(u128::from(slot % 10_000).to_be_bytes())),
-        annotations: Arc::new(service.spec.annotations.clone()),
-        desired: TaskState::Running,
-        status: running(1),
-        networks: vec![NetworkAttachment {
-            network: ClusterNetworkId::from_bytes([1; 16]),
-            addresses: vec!["10.0.0.3/24".parse().expect("an address")],
-            aliases: Vec::new(),
-            driver_opts: std::collections::BTreeMap::new(),
-        }],
-        endpoint: None,
-        generic: Vec::new(),
-        job_iteration: None,
-        history: RestartHistory::default(),
-        runs: 0,
-    }
-}
-
-fn running(pid: u32) -> TaskStatus {
-    TaskStatus {
-        state: TaskState::Running,
-        at: Timestamp::from_nanos(1_790_000_000_000_000_000),
-        message: "started".to_owned(),
-        container: Some(ContainerStatus { id: "ab".repeat(32), pid, exit_code: 0 }),
-        ..TaskStatus::default()
-    }
 }
 
 fn entry(changes: Vec<Change>) -> Vec<u8> {
@@ -141,25 +81,27 @@ fn changes_per_second(state: &mut State, tasks: &[TaskId]) -> f64 {
 
 fn main() {
     let tasks = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+    report::head();
     let mut state = State::default();
     let before = resident();
     let start = now();
     let made = fill(&mut state, tasks);
     let filled = start.elapsed().as_secs_f64();
-    report("memory per task", (resident() - before) / made.len() as f64, "bytes", 1_500.0);
-    report("tasks created", made.len() as f64 / filled, "per second", 50_000.0);
+    let each = (resident() - before) / made.len() as f64;
+    report::at_most("store: memory per task", each, 1_500.0, "bytes");
+    report::at_least("store: tasks created", made.len() as f64 / filled, 50_000.0, "/s");
     let changed = changes_per_second(&mut state, &made);
-    report("statuses applied, a view of each entry held", changed, "per second", 50_000.0);
+    report::at_least("store: statuses, a view of each entry held", changed, 50_000.0, "/s");
     let start = now();
     for _ in 0..1_000 {
         std::hint::black_box(state.clone());
     }
-    report("a view", start.elapsed().as_nanos() as f64 / 1_000.0, "ns", 1_000.0);
+    report::at_most("store: a view", start.elapsed().as_nanos() as f64 / 1e3, 1_000.0, "ns");
     let start = now();
     let parts: Vec<_> = SnapshotWriter::new(state).collect::<Result<_, _>>().expect("writes");
-    report("snapshot written", start.elapsed().as_secs_f64() * 1e3, "ms", 10_000.0);
+    report::at_most("store: snapshot encoded", report::millis(start.elapsed()), 10_000.0, "ms");
     let bytes = parts.iter().map(Vec::len).sum::<usize>() as f64;
-    report("snapshot", bytes / made.len() as f64, "bytes per task", 500.0);
+    report::at_most("store: snapshot per task", bytes / made.len() as f64, 500.0, "bytes");
     let start = now();
     let mut reader = SnapshotReader::new();
     for part in &parts {
@@ -168,7 +110,8 @@ fn main() {
     let restored = reader.finish().expect("is whole");
     assert_eq!(restored.tasks().count(), made.len());
     assert_eq!(restored.tasks_of_service(first(&restored)).count(), TASKS_PER_SERVICE);
-    report("snapshot restored", start.elapsed().as_secs_f64() * 1e3, "ms", 10_000.0);
+    report::at_most("store: snapshot restored", report::millis(start.elapsed()), 10_000.0, "ms");
+    report::tail();
 }
 
 fn first(state: &State) -> ServiceId {

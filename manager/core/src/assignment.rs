@@ -19,7 +19,7 @@ use shoal_model::cluster::{
     SecretId, ServiceId, Task, TaskId, TaskState,
 };
 
-use crate::store::State;
+use crate::store::{Diff, State};
 
 /// What is read of the store.
 pub trait Source {
@@ -33,6 +33,8 @@ pub trait Source {
     fn config(&self, id: ConfigId) -> Option<Arc<Config>>;
     /// A network.
     fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>>;
+    /// The network of the routing mesh, which every node needs.
+    fn ingress(&self) -> Option<ClusterNetworkId>;
     /// What a service wants for its tasks on nodes that are cut off.
     fn on_disconnect(&self, service: ServiceId) -> OnDisconnect;
 }
@@ -56,6 +58,10 @@ impl Source for State {
 
     fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>> {
         self.network(id).cloned()
+    }
+
+    fn ingress(&self) -> Option<ClusterNetworkId> {
+        crate::control::networks::ingress(self).map(|network| network.id)
     }
 
     fn on_disconnect(&self, service: ServiceId) -> OnDisconnect {
@@ -85,6 +91,17 @@ pub enum Key {
     Task(TaskId),
 }
 
+impl From<Key> for Touched {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Secret(id) => Self::Secret(id),
+            Key::Config(id) => Self::Config(id),
+            Key::Network(id) => Self::Network(id),
+            Key::Task(id) => Self::Task(id),
+        }
+    }
+}
+
 /// One change of the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -111,6 +128,8 @@ pub struct Tracker {
     node: NodeId,
     tasks: BTreeMap<TaskId, Held>,
     references: BTreeMap<Key, Reference>,
+    /// The network of the routing mesh.
+    ingress: Option<ClusterNetworkId>,
 }
 
 #[derive(Debug, Clone)]
@@ -137,9 +156,11 @@ enum Dependency {
 impl Tracker {
     /// The complete set of a node: what to send, and the memory of it.
     pub fn complete(source: &impl Source, node: NodeId) -> (Self, Vec<Change>) {
-        let mut tracker = Self { node, tasks: BTreeMap::new(), references: BTreeMap::new() };
-        let touched =
-            source.tasks_on_node(node).iter().map(|task| Touched::Task(task.id)).collect();
+        let (tasks, references) = Default::default();
+        let mut tracker = Self { node, tasks, references, ingress: None };
+        let tasks = source.tasks_on_node(node);
+        let ingress = source.ingress().map(Touched::Network);
+        let touched = tasks.iter().map(|task| Touched::Task(task.id)).chain(ingress).collect();
         let changes = tracker.advance(source, &touched);
         (tracker, changes)
     }
@@ -155,7 +176,10 @@ impl Tracker {
                 Touched::Service(id) => tasks.extend(self.tasks_of(id)),
                 Touched::Secret(id) => drop(dependencies.insert(Key::Secret(id))),
                 Touched::Config(id) => drop(dependencies.insert(Key::Config(id))),
-                Touched::Network(id) => drop(dependencies.insert(Key::Network(id))),
+                Touched::Network(id) => {
+                    dependencies.insert(Key::Network(id));
+                    self.advance_ingress(source, id, &mut dependencies);
+                }
             }
         }
         let mut task_changes = Vec::new();
@@ -179,21 +203,22 @@ impl Tracker {
     pub fn everything(&self, source: &impl Source) -> BTreeSet<Touched> {
         let there = source.tasks_on_node(self.node);
         let tasks = self.tasks.keys().copied().chain(there.iter().map(|task| task.id));
-        let references = self.references.keys().filter_map(|key| match *key {
-            Key::Secret(id) => Some(Touched::Secret(id)),
-            Key::Config(id) => Some(Touched::Config(id)),
-            Key::Network(id) => Some(Touched::Network(id)),
-            Key::Task(_) => None,
-        });
-        tasks.map(Touched::Task).chain(references).collect()
+        let references = self.references.keys().copied().map(Touched::from);
+        let ingress = source.ingress().map(Touched::Network);
+        tasks.map(Touched::Task).chain(references).chain(ingress).collect()
     }
 
-    /// The networks that the node's tasks are on.
+    /// The networks that the node needs: those of its tasks, and that of the routing mesh.
     pub fn networks(&self) -> impl Iterator<Item = ClusterNetworkId> {
         self.references.iter().filter_map(|(key, reference)| match *key {
             Key::Network(id) if reference.sent.is_some() => Some(id),
             _ => None,
         })
+    }
+
+    /// The secrets, configs and networks that the node's tasks name, in the store or not.
+    pub fn references(&self) -> impl Iterator<Item = Key> {
+        self.references.keys().copied()
     }
 
     /// Whether a change of this object may concern the node.
@@ -249,6 +274,33 @@ impl Tracker {
         }
     }
 
+    /// Whatever its tasks are, a node needs the network of the routing mesh.
+    fn advance_ingress(
+        &mut self,
+        source: &impl Source,
+        touched: ClusterNetworkId,
+        dependencies: &mut BTreeSet<Key>,
+    ) {
+        let is_ingress = source.network(touched).is_some_and(|network| network.spec.ingress);
+        let now = match self.ingress {
+            Some(known) if known == touched => is_ingress.then_some(touched),
+            known if !is_ingress => known,
+            _ => Some(touched),
+        };
+        if now == self.ingress {
+            return;
+        }
+        if let Some(id) = std::mem::replace(&mut self.ingress, now) {
+            dependencies.insert(Key::Network(id));
+            let reference = self.references.entry(Key::Network(id)).or_default();
+            reference.count = reference.count.saturating_sub(1);
+        }
+        if let Some(id) = now {
+            dependencies.insert(Key::Network(id));
+            self.references.entry(Key::Network(id)).or_default().count += 1;
+        }
+    }
+
     fn advance_dependency(&mut self, source: &impl Source, key: Key) -> Option<Change> {
         let reference = self.references.get_mut(&key)?;
         let now = if reference.count == 0 { None } else { find(source, key) };
@@ -279,10 +331,20 @@ impl Held {
     }
 }
 
+/// Whether a change of a task can change the set of its node. Most are news from the node itself, which cannot.
+pub fn concerns_node(diff: &Diff<Task>) -> bool {
+    let (Some(old), Some(new)) = (&diff.old, &diff.new) else { return true };
+    let stage = |task: &Task| (is_set(task), task.status.state.is_terminal());
+    stage(old) != stage(new) || !is_same_task(old, new)
+}
+
 fn belongs(node: NodeId, task: &Task) -> bool {
-    task.node == Some(node)
-        && task.status.state >= TaskState::Assigned
-        && task.status.state != TaskState::Orphaned
+    task.node == Some(node) && is_set(task)
+}
+
+/// Whether a task belongs to the set of its node.
+fn is_set(task: &Task) -> bool {
+    task.status.state >= TaskState::Assigned && task.status.state != TaskState::Orphaned
 }
 
 /// What a task needs as long as it has not ended, each once.
@@ -307,9 +369,11 @@ fn find(source: &impl Source, key: Key) -> Option<Dependency> {
 
 /// Whether two states of a task are the same for its worker: what is compared is what [`Held::to_change`] keeps.
 fn same(one: &Held, other: &Held) -> bool {
-    let (a, b) = (&one.task, &other.task);
-    one.on_disconnect == other.on_disconnect
-        && a.desired == b.desired
+    one.on_disconnect == other.on_disconnect && is_same_task(&one.task, &other.task)
+}
+
+fn is_same_task(a: &Task, b: &Task) -> bool {
+    a.desired == b.desired
         && (Arc::ptr_eq(&a.spec, &b.spec) || a.spec == b.spec)
         && (Arc::ptr_eq(&a.annotations, &b.annotations) || a.annotations == b.annotations)
         && a.endpoint == b.endpoint

@@ -2,15 +2,14 @@
 //!
 //! `cargo bench -p shoal-manager-raft [-- writes|failover|handover|restart|busy]`
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench stops at the first surprise and prints what it measured"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../tests/cluster/support.rs"]
 mod support;
+
+#[path = "../../benches/report.rs"]
+mod report;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -30,6 +29,7 @@ use shoal_manager_raft::{
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::manager::RaftConfig;
 
+use report::{Sorted, at_least, at_most, millis};
 use support::{Lab, Node, leader_of};
 
 const CLIENTS: usize = 16;
@@ -41,7 +41,7 @@ fn main() {
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     runtime.block_on(async {
-        println!("| what | figure | budget | ratio |\n|---|---|---|---|");
+        report::head();
         if runs("writes") {
             writes().await;
         }
@@ -57,21 +57,8 @@ fn main() {
         if runs("busy") {
             busy().await;
         }
+        report::tail();
     });
-}
-
-fn row(what: &str, figure: f64, budget: f64, unit: &str) {
-    let ratio = figure / budget;
-    println!("| {what} | {figure:.1} {unit} | {budget} {unit} | {ratio:.2} |");
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
-fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
-    times.sort_unstable();
-    times
 }
 
 async fn stop(nodes: Vec<Node>) {
@@ -96,13 +83,13 @@ async fn writes() {
             }
             times
         });
-        let times = sorted(futures_util::future::join_all(clients).await.concat());
+        let times = Sorted::new(futures_util::future::join_all(clients).await.concat());
         let took = (SystemClock.monotonic() - begun).as_secs_f64();
         if name.is_empty() {
-            let count = u32::try_from(times.len()).unwrap();
-            row("single writes per second, 16 clients", f64::from(count) / took, 5000.0, "/s");
-            row("  of these, median", millis(times[times.len() / 2]), 10.0, "ms");
-            row("  of these, p99", millis(times[times.len() * 99 / 100]), 10.0, "ms");
+            let count = u32::try_from(times.count()).unwrap();
+            at_least("raft: single writes, 16 clients", f64::from(count) / took, 5000.0, "/s");
+            at_most("  of these, median", times.median(), 10.0, "ms");
+            at_most("  of these, p99", times.permille(990), 10.0, "ms");
         }
     }
     assert!(nodes[0].raft.status().leads(), "no election under load");
@@ -122,9 +109,9 @@ async fn hand_over() {
         new.write("after").await;
         times.push(SystemClock.monotonic() - begun);
     }
-    let times = sorted(times);
-    row("hand-over to next write, median of 20", millis(times[10]), 200.0, "ms");
-    row("  of these, worst", millis(times[19]), 200.0, "ms");
+    let times = Sorted::new(times);
+    at_most("raft: hand-over to next write, median of 20", times.median(), 200.0, "ms");
+    at_most("  of these, worst", times.worst(), 200.0, "ms");
     stop(nodes).await;
 }
 
@@ -151,9 +138,9 @@ async fn fail_over() {
         times.push(SystemClock.monotonic() - begun);
         nodes.push(lab.start(number).await);
     }
-    let times = sorted(times);
-    row("leader stops to next write, median of 20", millis(times[10]), 1500.0, "ms");
-    row("  of these, worst", millis(times[19]), 3000.0, "ms");
+    let times = Sorted::new(times);
+    at_most("raft: leader stops to next write, median of 20", times.median(), 1500.0, "ms");
+    at_most("  of these, worst", times.worst(), 3000.0, "ms");
     stop(nodes).await;
 }
 
@@ -179,8 +166,9 @@ async fn busy() {
     for burner in burners {
         burner.join().unwrap();
     }
-    let elections = nodes[0].raft.status().term - term;
-    println!("| elections in {SECONDS} s with four threads at full load | {elections} | 0 | - |");
+    let elections = u32::try_from(nodes[0].raft.status().term - term).unwrap();
+    let what = format!("raft: elections in {SECONDS} s with four threads at full load");
+    at_most(&what, f64::from(elections), 0.0, "");
     stop(nodes).await;
 }
 
@@ -275,13 +263,13 @@ async fn restart() {
         .count()
         .await;
     let took = (SystemClock.monotonic() - begun).as_secs_f64();
-    row("one member, 1024 writes at a time", f64::from(ENTRIES) / took, 5000.0, "/s");
+    at_least("raft: one member, 1024 writes at a time", f64::from(ENTRIES) / took, 5000.0, "/s");
     raft.shutdown().await;
     drop(raft);
     let begun = SystemClock.monotonic();
     let raft = start(dir.path()).await;
     let took = SystemClock.monotonic() - begun;
     assert!(raft.applied() >= Some(u64::from(ENTRIES)), "{:?}", raft.status());
-    row("restart: 100,000 objects, 1 M entries", millis(took), 3000.0, "ms");
+    at_most("raft: restart, 100,000 entries of state", millis(took), 3000.0, "ms");
     raft.shutdown().await;
 }

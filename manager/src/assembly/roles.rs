@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_base::SharedClock;
-use shoal_manager_core::store::State;
+use shoal_manager_core::store::{Event, State};
 use shoal_manager_raft::{Member, Raft, RaftId, Status};
 use shoal_model::cluster::node::{IssueState, NodeRole};
 use shoal_model::cluster::{Node, NodeId};
@@ -101,10 +101,9 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
         while members(&status.borrow_and_update()) == planned {
             tokio::select! {
                 batches = changes.next() => {
-                    use shoal_manager_core::store::watch::Event;
                     let Ok(batches) = batches else { break };
                     let mut events = batches.iter().flat_map(|batch| &batch.events);
-                    if events.any(|event| matches!(event, Event::Node(_))) {
+                    if events.any(concerns) {
                         break;
                     }
                 }
@@ -118,9 +117,18 @@ pub(super) async fn run(store: &Store, raft: &Raft, clock: &SharedClock) {
     }
 }
 
+/// Whether a change can ask for a step.
+fn concerns(event: &Event) -> bool {
+    let Event::Node(diff) = event else { return false };
+    let says = |node: &Option<Arc<Node>>| {
+        node.as_ref().map(|node| (node.spec.role, node.role, node.manager.clone()))
+    };
+    says(&diff.old) != says(&diff.new)
+}
+
 fn steps(state: &State, raft: &Raft) -> Vec<Step> {
     let status = raft.status();
-    let nodes: Vec<_> = state.nodes().cloned().collect();
+    let nodes: Vec<_> = state.managers().cloned().collect();
     // A cluster that is just being made has no nodes yet.
     if nodes.is_empty() {
         return Vec::new();

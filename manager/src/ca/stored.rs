@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use shoal_base::SharedClock;
-use shoal_manager_core::store::{self, Event, ObjectRef, Transaction};
+use shoal_manager_core::store::{self, Diff, Event, ObjectRef, Transaction};
 use shoal_model::cluster::{Cluster, Node, NodeId};
 use shoal_model::error::Failure;
 use tokio::sync::watch;
@@ -26,8 +26,8 @@ impl StoredCa {
         Self { store, clock, changed: watch::Sender::new(0) }
     }
 
-    /// Wakes followers for changes of cluster and nodes, and for no others: tasks change thousands of times a
-    /// second. Runs on every manager until it is dropped.
+    /// Wakes followers for changes of the cluster and of what nodes are and authenticate with, and for no others: tasks
+    /// change thousands of times a second. Runs on every manager until it is dropped.
     ///
     /// # Cancel safety
     /// Dropping the future loses wakes; followers look at everything when they begin.
@@ -37,8 +37,7 @@ impl StoredCa {
             self.changed.send_replace(view.index());
             // Lagging means that anything may have changed: wake, and go on from a new view.
             while let Ok(batches) = changes.next().await {
-                let concerned = |event: &Event| matches!(event, Event::Cluster(_) | Event::Node(_));
-                let news = batches.iter().rev().find(|batch| batch.events.iter().any(concerned));
+                let news = batches.iter().rev().find(|batch| batch.events.iter().any(concerns));
                 if let Some(batch) = news {
                     self.changed.send_replace(batch.version.0);
                 }
@@ -63,6 +62,25 @@ impl StoredCa {
             transaction.changes.push(change);
         }
         transaction
+    }
+}
+
+/// Whether a change can concern the authority.
+fn concerns(event: &Event) -> bool {
+    match event {
+        Event::Cluster(_) => true,
+        Event::Node(Diff { old: Some(old), new: Some(new) }) => {
+            old.certificate != new.certificate
+                || old.role != new.role
+                || old.spec.role != new.spec.role
+                || old.description != new.description
+        }
+        Event::Node(_) => true,
+        Event::Service(_)
+        | Event::Task(_)
+        | Event::Network(_)
+        | Event::Secret(_)
+        | Event::Config(_) => false,
     }
 }
 

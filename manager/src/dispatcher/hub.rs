@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shoal_manager_core::assignment::Touched;
+use shoal_base::SharedClock;
+use shoal_manager_core::assignment::{Key, Touched, concerns_node};
+use shoal_manager_core::control::networks::ingress;
 use shoal_manager_core::liveness;
+use shoal_manager_core::mesh;
 use shoal_manager_core::store::{Event, State};
 use shoal_manager_core::view::data_path;
 use shoal_model::cluster::{Cluster, ClusterNetworkId, Node, NodeId, SessionId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::drain::{Aim, Progress};
 use super::liveness::Leading;
 use crate::ca::issue::trust_bundle;
 use crate::store::Store;
@@ -24,6 +28,7 @@ pub(super) struct Session {
     /// The period that the node was told.
     pub(super) period: Duration,
     dirty: Mutex<Dirty>,
+    progress: Mutex<Progress>,
     /// Something is dirty.
     pub(super) changed: Notify,
     /// What the session says of managers, root or node may differ.
@@ -38,6 +43,8 @@ pub(super) struct Dirty {
     pub(super) touched: BTreeSet<Touched>,
     /// Views of these networks may have changed.
     pub(super) views: BTreeSet<ClusterNetworkId>,
+    /// The node has something else than it was told of these networks.
+    pub(super) differing: BTreeSet<ClusterNetworkId>,
     /// Changes were missed: everything may have.
     pub(super) everything: bool,
 }
@@ -49,6 +56,7 @@ impl Session {
             node,
             period,
             dirty: Mutex::default(),
+            progress: Mutex::default(),
             changed: Notify::new(),
             refresh: Notify::new(),
             ended: CancellationToken::new(),
@@ -60,6 +68,20 @@ impl Session {
         std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How far the node is with views.
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node has something else than it was told of a network.
+    pub(super) fn differs(&self, network: ClusterNetworkId) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        dirty.differing.insert(network);
+        dirty.views.insert(network);
+        drop(dirty);
+        self.changed.notify_one();
+    }
+
     fn touch(&self, touched: Touched) {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         dirty.touched.insert(touched);
@@ -67,9 +89,9 @@ impl Session {
         self.changed.notify_one();
     }
 
-    fn touch_views(&self, networks: &BTreeSet<ClusterNetworkId>) {
+    fn touch_view(&self, network: ClusterNetworkId) {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        dirty.views.extend(networks);
+        dirty.views.insert(network);
         drop(dirty);
         self.changed.notify_one();
     }
@@ -85,12 +107,36 @@ impl Session {
 struct Sessions {
     by_id: BTreeMap<SessionId, Arc<Session>>,
     by_node: BTreeMap<NodeId, Arc<Session>>,
+    /// Sessions whose tasks need an object.
+    holders: BTreeMap<Key, BTreeMap<SessionId, Arc<Session>>>,
+    /// The same by session.
+    held: BTreeMap<SessionId, BTreeSet<Key>>,
+}
+
+impl Sessions {
+    fn remove(&mut self, id: SessionId) -> Option<Arc<Session>> {
+        for key in self.held.remove(&id).unwrap_or_default() {
+            self.release(key, id);
+        }
+        self.by_id.remove(&id)
+    }
+
+    fn release(&mut self, key: Key, id: SessionId) {
+        if let Some(holders) = self.holders.get_mut(&key) {
+            holders.remove(&id);
+            if holders.is_empty() {
+                self.holders.remove(&key);
+            }
+        }
+    }
 }
 
 /// All sessions of this manager.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     sessions: Mutex<Sessions>,
+    /// Changes whenever a session got further with views, or ended.
+    moved: watch::Sender<()>,
 }
 
 impl Hub {
@@ -106,7 +152,7 @@ impl Hub {
     pub(super) fn add(&self, session: &Arc<Session>) {
         let mut sessions = self.sessions();
         if let Some(before) = sessions.by_node.insert(session.node, Arc::clone(session)) {
-            sessions.by_id.remove(&before.id);
+            sessions.remove(before.id);
             before.ended.cancel();
         }
         sessions.by_id.insert(session.id, Arc::clone(session));
@@ -120,11 +166,54 @@ impl Hub {
     /// Ends a session, if it is here.
     pub(super) fn end(&self, id: SessionId) {
         let mut sessions = self.sessions();
-        if let Some(session) = sessions.by_id.remove(&id) {
+        if let Some(session) = sessions.remove(id) {
             if sessions.by_node.get(&session.node).is_some_and(|current| current.id == id) {
                 sessions.by_node.remove(&session.node);
             }
             session.ended.cancel();
+        }
+        drop(sessions);
+        self.note_progress();
+    }
+
+    /// A session got further with views, or is over.
+    pub(super) fn note_progress(&self) {
+        self.moved.send_replace(());
+    }
+
+    /// Has all sessions look whether something changed for them.
+    pub(super) fn wake_all(&self) {
+        for session in self.all() {
+            session.changed.notify_one();
+        }
+    }
+
+    /// Waits until all sessions have put networks into effect as they were at an index; the nodes that have not when
+    /// the patience is over.
+    pub(super) async fn reach(
+        &self,
+        clock: &SharedClock,
+        aim: &Aim,
+        patience: Duration,
+    ) -> BTreeSet<NodeId> {
+        let mut moved = self.moved.subscribe();
+        let deadline = clock.sleep(patience);
+        tokio::pin!(deadline);
+        loop {
+            moved.mark_unchanged();
+            let behind: BTreeSet<NodeId> = self
+                .all()
+                .iter()
+                .filter(|session| !session.progress().reaches(aim))
+                .map(|session| session.node)
+                .collect();
+            if behind.is_empty() {
+                return behind;
+            }
+            tokio::select! {
+                changed = moved.changed() => if changed.is_err() { return behind },
+                () = &mut deadline => return behind,
+            }
         }
     }
 
@@ -133,6 +222,38 @@ impl Hub {
         for session in self.all() {
             self.end(session.id);
         }
+    }
+
+    /// Changes of these objects are told to the session from now on, and of no others. Gives those that are new: what
+    /// changed of them before went unnoticed. A session that is over holds nothing.
+    pub(super) fn hold(
+        &self,
+        session: &Arc<Session>,
+        keys: impl Iterator<Item = Key>,
+    ) -> BTreeSet<Key> {
+        let keys: BTreeSet<Key> = keys.collect();
+        let mut sessions = self.sessions();
+        if !sessions.by_id.contains_key(&session.id) {
+            return BTreeSet::new();
+        }
+        let before = sessions.held.remove(&session.id).unwrap_or_default();
+        let fresh: BTreeSet<Key> = keys.difference(&before).copied().collect();
+        for key in before.difference(&keys) {
+            sessions.release(*key, session.id);
+        }
+        for key in &fresh {
+            sessions.holders.entry(*key).or_default().insert(session.id, Arc::clone(session));
+        }
+        if !keys.is_empty() {
+            sessions.held.insert(session.id, keys);
+        }
+        fresh
+    }
+
+    /// The sessions whose tasks need an object.
+    fn holding(&self, key: Key) -> Vec<Arc<Session>> {
+        let sessions = self.sessions();
+        sessions.holders.get(&key).map(|it| it.values().cloned().collect()).unwrap_or_default()
     }
 
     fn of_node(&self, node: NodeId) -> Option<Arc<Session>> {
@@ -162,9 +283,9 @@ pub(super) async fn follow(store: Store, hub: Arc<Hub>, leading: Arc<Leading>) {
                 route(&view, &hub, &leading, event);
                 networks_of(&view, event, &mut networks);
             }
-            if !networks.is_empty() {
-                for session in hub.all() {
-                    session.touch_views(&networks);
+            for network in networks {
+                for session in hub.holding(Key::Network(network)) {
+                    session.touch_view(network);
                 }
             }
         }
@@ -173,6 +294,7 @@ pub(super) async fn follow(store: Store, hub: Arc<Hub>, leading: Arc<Leading>) {
 
 fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
     match event {
+        Event::Task(diff) if !concerns_node(diff) => {}
         Event::Task(diff) => {
             let tasks = diff.old.iter().chain(&diff.new);
             for (node, id) in tasks.filter_map(|task| Some((task.node?, task.id))) {
@@ -195,9 +317,15 @@ fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
                 }
             }
         }
-        Event::Secret(diff) => touch_all(hub, diff.latest().map(|it| Touched::Secret(it.id))),
-        Event::Config(diff) => touch_all(hub, diff.latest().map(|it| Touched::Config(it.id))),
-        Event::Network(diff) => touch_all(hub, diff.latest().map(|it| Touched::Network(it.id))),
+        Event::Secret(diff) => touch_holders(hub, diff.latest().map(|it| Key::Secret(it.id))),
+        Event::Config(diff) => touch_holders(hub, diff.latest().map(|it| Key::Config(it.id))),
+        // Every node needs that of the routing mesh, also one that is new.
+        Event::Network(diff) if diff.latest().is_some_and(|network| network.spec.ingress) => {
+            if let Some(network) = diff.latest() {
+                hub.all().iter().for_each(|session| session.touch(Touched::Network(network.id)));
+            }
+        }
+        Event::Network(diff) => touch_holders(hub, diff.latest().map(|it| Key::Network(it.id))),
         Event::Node(diff) => node(hub, leading, diff.old.as_deref(), diff.new.as_deref()),
         Event::Cluster(diff) => {
             let says = |cluster: &Option<Arc<Cluster>>| {
@@ -223,22 +351,28 @@ fn networks_of(view: &State, event: &Event, networks: &mut BTreeSet<ClusterNetwo
         }
         Event::Node(diff) => {
             let path = |node: &Option<Arc<Node>>| node.as_deref().and_then(data_path);
-            if path(&diff.old) != path(&diff.new) {
+            let state = |node: &Option<Arc<Node>>| node.as_deref().map(|node| node.status.state);
+            if mesh::concerns(diff.old.as_deref(), diff.new.as_deref()) {
+                networks.extend(ingress(view).map(|network| network.id));
+            }
+            if path(&diff.old) != path(&diff.new) || state(&diff.old) != state(&diff.new) {
                 let node = diff.old.iter().chain(&diff.new).next().map(|node| node.id);
                 let tasks = node.into_iter().flat_map(|node| view.tasks_on_node(node));
                 networks.extend(tasks.flat_map(|task| &task.networks).map(|one| one.network));
             }
         }
-        Event::Cluster(_) | Event::Network(_) | Event::Secret(_) | Event::Config(_) => {}
+        Event::Network(diff) => {
+            let known = diff.latest().filter(|network| network.spec.ingress);
+            networks.extend(known.map(|network| network.id));
+        }
+        Event::Cluster(_) | Event::Secret(_) | Event::Config(_) => {}
     }
 }
 
-/// Objects that tasks share change rarely: each session looks for itself whether it holds the object.
-fn touch_all(hub: &Hub, touched: Option<Touched>) {
-    for session in hub.all() {
-        if let Some(touched) = touched {
-            session.touch(touched);
-        }
+fn touch_holders(hub: &Hub, key: Option<Key>) {
+    let Some(key) = key else { return };
+    for session in hub.holding(key) {
+        session.touch(key.into());
     }
 }
 

@@ -17,12 +17,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{self, Store};
 
-/// Between two commits.
-pub const PERIOD: Duration = Duration::from_millis(100);
+/// The longest that a batch is gathered.
+const GATHER_MAX: Duration = Duration::from_millis(100);
 /// A batch that is this large does not wait.
 pub const BATCH_MAX: usize = 10_000;
-/// After a quiet time, what comes within this time travels together.
-const GATHER: Duration = Duration::from_millis(5);
+/// The shortest that a batch is gathered.
+const GATHER_MIN: Duration = Duration::from_millis(2);
 /// Marks that a node keeps.
 pub const FAILURES_MAX: usize = 64;
 /// Calls of workers that wait.
@@ -131,12 +131,13 @@ pub fn start(
     (Statuses(sender), run(store, clock, receiver))
 }
 
+/// A batch is gathered for as long as the commit before it took: a quiet cluster answers at once, a busy one commits few
+/// large batches.
 async fn run(store: Store, clock: SharedClock, mut calls: mpsc::Receiver<Call>) {
-    let mut last = Duration::ZERO;
+    let mut gather = GATHER_MIN;
     while let Some((mut updates, answer)) = calls.recv().await {
         let mut answers = vec![answer];
-        let since = clock.monotonic().saturating_sub(last);
-        let mut wait = clock.sleep(PERIOD.saturating_sub(since).max(GATHER));
+        let mut wait = clock.sleep(gather);
         while updates.len() < BATCH_MAX {
             tokio::select! {
                 call = calls.recv() => match call {
@@ -149,8 +150,9 @@ async fn run(store: Store, clock: SharedClock, mut calls: mpsc::Receiver<Call>) 
                 () = &mut wait => break,
             }
         }
-        last = clock.monotonic();
+        let begun = clock.monotonic();
         let result = commit(&store, &newest(updates)).await.map_err(Arc::new);
+        gather = clock.monotonic().saturating_sub(begun).clamp(GATHER_MIN, GATHER_MAX);
         if let Err(error) = &result {
             tracing::warn!(error = %Chain(error), "statuses are not committed");
         }

@@ -9,13 +9,16 @@
 pub mod assignment;
 pub mod filters;
 pub mod ids;
+pub mod image;
 pub mod logs;
 pub mod manager;
 pub mod membership;
+pub mod mesh;
 pub mod network;
 pub mod node;
 pub mod object;
 pub mod overview;
+pub mod report;
 pub mod request;
 pub mod secret;
 pub mod service;

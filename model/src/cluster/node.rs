@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Annotations, Meta, NodeId, ServiceId, Version};
+use super::{Annotations, Meta, NodeId, ServiceId, Version, image};
 use crate::Timestamp;
 
 /// What the user wants of a node.
@@ -107,10 +107,14 @@ pub struct NodeDescription {
     pub issuer_subject: Vec<u8>,
     /// DER of the issuer's public key.
     pub issuer_public_key: Vec<u8>,
+    /// Where it takes VXLAN, as whoever made it a member said; `None`: where managers see it.
+    pub data_path: Option<IpAddr>,
     /// MTU of the underlay; zero: unknown.
     pub underlay_mtu: u32,
     /// Where it serves managers what they ask of its tasks; `None`: nowhere.
     pub api: Option<SocketAddr>,
+    /// Names of images that it has.
+    pub images: image::Names,
 }
 
 /// Operating system and architecture, in Go's words.

@@ -1,10 +1,15 @@
 //! What a node is told about a network that its tasks use: who is there, under which names, and where.
 
+mod change;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::mesh::Mesh;
 use super::{ClusterNetworkId, IpPrefix, NodeId, ServiceId, TaskId};
+
+pub use change::{ViewChange, ViewHead, ViewKey, ViewPart};
 
 /// One network as a whole. Two views of one network are ordered by their version on any manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +24,9 @@ pub struct NetworkView {
     pub endpoints: Vec<ViewEndpoint>,
     /// Services with endpoints here, by id.
     pub services: Vec<ViewService>,
+    /// Of the network of the routing mesh.
+    #[serde(default)]
+    pub mesh: Option<Mesh>,
 }
 
 /// A task on the network. Those that have ended are no part of it.
@@ -78,6 +86,7 @@ impl NetworkView {
             && self.data_path_port == other.data_path_port
             && self.endpoints == other.endpoints
             && self.services == other.services
+            && self.mesh == other.mesh
     }
 
     /// Endpoints of a service that get connections.

@@ -42,7 +42,7 @@ pub fn update(
 ) -> Result<()> {
     let node = Arc::clone(find::node(txn, reference)?);
     if node.spec.role == NodeRole::Manager && spec.role == NodeRole::Worker {
-        let managers = txn.nodes().filter(|other| other.spec.role == NodeRole::Manager);
+        let managers = txn.managers().filter(|other| other.spec.role == NodeRole::Manager);
         if managers.count() == 1 {
             return Err(Error::precondition("attempting to demote the last manager of the swarm"));
         }

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shoal_model::Timestamp;
-use shoal_model::cluster::service::ServiceMode;
 use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskId, TaskState};
 
 use super::{Board, Place, Plan, Scope, needs_whole, plan};
@@ -214,10 +213,8 @@ impl Agenda {
                 }
             }
         }
-        for service in state.services() {
-            if matches!(service.spec.mode, ServiceMode::Global | ServiceMode::GlobalJob) {
-                self.add_place(service.id, Place::Node(id));
-            }
+        for service in state.global_services() {
+            self.add_place(service.id, Place::Node(id));
         }
         if let Some(due) = reaper::orphans_due(state, id).filter(|due| *due > now) {
             self.wakes.insert((due, Wake::Node(id)));

@@ -5,8 +5,9 @@
 //! of its own. All that must be remembered is in [`RestartHistory`], handed from each task to the next.
 //!
 //! Source: swarmkit `manager/orchestrator/restart/restart.go`. Differs: the delay grows, history is in the store, a
-//! successor waits for the whole stop of the task before it, and the update's order holds for moves too.
+//! successor waits for the whole stop of the task before it, and the update's order and parallelism hold for moves too.
 
+mod moves;
 mod policy;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use shoal_model::cluster::service::{UpdateOrder, UpdateState};
 use shoal_model::cluster::task::RestartHistory;
 use shoal_model::cluster::{Task, TaskState};
 
+pub use moves::frees_lane;
 pub use policy::{DELAY_MAX, HEALTHY_AFTER, allows_another, back_off};
 
 use crate::orchestrator::Place;
@@ -41,7 +43,11 @@ pub fn supervise(board: &mut Board<'_>, place: Place) {
             None => {}
             Some(Cause::Ended) => follow_end(board, place, &task),
             Some(Cause::Lost) => replace_now(board, place, &task),
-            Some(Cause::Unwanted) => move_away(board, place, &task),
+            Some(Cause::Unwanted) => {
+                if moves::may_leave(board, place, &task) {
+                    move_away(board, place, &task);
+                }
+            }
         }
     }
     settle(board, place);
@@ -54,7 +60,14 @@ pub fn settle(board: &mut Board<'_>, place: Place) {
 }
 
 /// Follows the end of a task under its policy. For tasks that may be replaced where they are.
+///
+/// One that ended while its own delay ran, because it could not even be prepared, is followed when that is over: else a
+/// missing image would be asked for without any pause.
 pub fn follow_end(board: &mut Board<'_>, place: Place, task: &Task) {
+    if let Some(at) = task.history.not_before.filter(|at| *at > board.now()) {
+        board.wake(at, Some(place));
+        return;
+    }
     board.set_desired(task.id, TaskState::Shutdown);
     if board.has_successor(place, task.id) || !allows_another(task) {
         return;

@@ -1,5 +1,6 @@
 //! What a task asks of a node, read from its spec once for a whole group.
 
+use shoal_model::cluster::image;
 use shoal_model::cluster::node::{GenericResource, Platform};
 use shoal_model::cluster::service::{Endpoint, Protocol, PublishMode};
 use shoal_model::cluster::{Task, TaskSpec};
@@ -27,6 +28,8 @@ pub(super) struct Demand {
     /// Zero: no limit.
     pub(super) max_replicas: u64,
     pub(super) spread: Vec<Key>,
+    /// The image. It only decides between nodes that are otherwise equal; `None`: it has no name.
+    pub(super) image: Option<u64>,
 }
 
 impl Demand {
@@ -48,6 +51,7 @@ impl Demand {
             ports: host_ports(task.endpoint.as_deref()).collect(),
             max_replicas: placement.max_replicas,
             spread: placement.spread.iter().map(|label| Key::parse(label)).collect(),
+            image: image::name(&spec.container.image),
         }
     }
 }

@@ -14,6 +14,8 @@ use shoal_model::cluster::{Node, NodeId, ServiceId, Task, TaskId, TaskSpec, Task
 use super::demand::{host_ports, reserved};
 use super::filter::is_ready;
 use super::generic::Used;
+use super::spread::{Spreads, Values};
+use crate::constraint::Key;
 use crate::platform::normalise;
 
 /// A node with so many failures of a service's version …
@@ -74,6 +76,12 @@ impl Entry {
         Rank { tasks: self.active, free, id: self.id, position: self.position }
     }
 
+    /// Whether the node says that it has an image.
+    pub(super) fn has_image(&self, image: u64) -> bool {
+        let about = self.node.as_ref().and_then(|node| node.description.as_ref());
+        about.is_some_and(|about| about.images.contains(&image))
+    }
+
     fn is_ready(&self) -> bool {
         self.node.as_deref().is_some_and(is_ready)
     }
@@ -120,6 +128,7 @@ pub(super) struct Index {
     vacant: Vec<Position>,
     positions: BTreeMap<NodeId, Position>,
     order: BTreeSet<Rank>,
+    spreads: Spreads,
     services: BTreeMap<ServiceId, BTreeMap<Position, u32>>,
     accounts: BTreeMap<TaskId, Account>,
     freed: Freed,
@@ -140,8 +149,37 @@ impl Index {
     }
 
     /// Ready nodes, best first.
-    pub(super) fn ranks(&self) -> impl Iterator<Item = &Rank> {
-        self.order.iter()
+    pub(super) fn ranks(&self) -> &BTreeSet<Rank> {
+        &self.order
+    }
+
+    /// The nodes by the values of labels, if they are kept.
+    pub(super) fn spread(&self, labels: &[Key]) -> Option<&Values> {
+        self.spreads.get(labels)
+    }
+
+    /// Keeps the nodes by the values of labels from now on.
+    pub(super) fn keep_spread(&mut self, labels: &[Key]) {
+        if !self.spreads.ask(labels) {
+            self.spreads.keep(labels.to_vec(), self.values(labels));
+        }
+    }
+
+    fn values(&self, labels: &[Key]) -> Values {
+        let mut values = Values::default();
+        for entry in self.nodes() {
+            values.set_node(labels, entry.position, entry.node.as_deref());
+            if entry.is_ready() {
+                values.rank(entry.rank());
+            }
+        }
+        values
+    }
+
+    /// Whether the nodes by the values of labels are what they would be if they were read now.
+    #[cfg(test)]
+    pub(super) fn is_as_new(&self) -> bool {
+        self.spreads.all(|labels, values| values.is_equal(&self.values(labels)))
     }
 
     /// Nodes with active tasks of a service, and how many.
@@ -175,6 +213,7 @@ impl Index {
         });
         if is_new {
             self.freed.nodes.insert(id);
+            self.spreads.set_node(position, node.map(|node| &**node));
         }
         self.rank(position);
         self.drop_if_empty(position);
@@ -322,6 +361,7 @@ impl Index {
         if entry.is_ready() {
             let rank = entry.rank();
             self.order.insert(rank);
+            self.spreads.rank(rank);
         }
     }
 
@@ -330,6 +370,7 @@ impl Index {
         if entry.is_ready() {
             let rank = entry.rank();
             self.order.remove(&rank);
+            self.spreads.unrank(rank);
         }
     }
 }

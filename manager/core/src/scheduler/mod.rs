@@ -17,6 +17,7 @@ mod generic;
 mod index;
 mod place;
 mod queue;
+mod spread;
 
 #[cfg(test)]
 mod property_tests;

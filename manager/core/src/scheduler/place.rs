@@ -1,13 +1,14 @@
 //! Finds nodes for the equal tasks of a group.
 //!
 //! The order of nodes: fewer failures of this service's version where they are many; spread preferences;
-//! fewer tasks of the service; fewer tasks in all; more free resources; id. Nodes without tasks and
+//! fewer tasks of the service; fewer tasks in all; more free resources; the image at hand; id. Nodes without tasks and
 //! failures of the service come straight from the index, which is ordered by the rest; the others, and
 //! those that just got a task, wait in a heap of the group. So a decision for a small group costs the few
 //! nodes that are looked at, and one for a large group a logarithm of its nodes, whichever the size.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::ops::Bound;
 
 use shoal_model::Timestamp;
 use shoal_model::cluster::task::{Filter, FilterVerdict};
@@ -16,7 +17,10 @@ use shoal_model::cluster::{NodeId, ServiceId, Version};
 use super::demand::Demand;
 use super::filter::{check, verdict};
 use super::index::{Entry, Index, Position, Rank};
-use crate::constraint::Key;
+use super::spread::{Health, place_spread};
+
+/// Of nodes that are otherwise equal, so many are looked at for one that has the image.
+const IMAGE_LOOKS_MAX: usize = 64;
 
 /// What tells the tasks of a group from others.
 #[derive(Debug, Clone, Copy)]
@@ -29,10 +33,14 @@ pub(super) struct Wish<'a> {
 
 /// The whole order of nodes for one group, within a branch of the spread tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Preference {
-    failures: u32,
+pub(super) struct Preference {
+    pub(super) failures: u32,
     tasks: u32,
-    rank: Rank,
+    all_tasks: u32,
+    free: Reverse<u32>,
+    lacks_image: bool,
+    pub(super) id: NodeId,
+    pub(super) position: Position,
 }
 
 impl Wish<'_> {
@@ -45,20 +53,29 @@ impl Wish<'_> {
         verdict(index.nodes().filter_map(|entry| self.check(index, entry).err()))
     }
 
-    fn failures(&self, entry: &Entry) -> u32 {
-        self.service.map_or(0, |service| entry.failures(service, self.version, self.now))
-    }
-
     fn tasks(&self, index: &Index, position: Position) -> u32 {
         self.service.map_or(0, |service| index.tasks_of(service, position))
     }
 
+    /// The nodes with tasks of the service, and how many.
+    pub(super) fn others<'a>(
+        &self,
+        index: &'a Index,
+    ) -> impl Iterator<Item = (Position, u32)> + use<'a> {
+        let nodes = self.service.and_then(|service| index.nodes_of(service));
+        nodes.into_iter().flatten().map(|(position, tasks)| (*position, *tasks))
+    }
+
     /// `None`: a filter turns the node away.
-    fn preference(&self, index: &Index, position: Position) -> Option<Preference> {
+    pub(super) fn preference(&self, index: &Index, position: Position) -> Option<Preference> {
         let entry = index.entry(position);
         self.check(index, entry).ok()?;
-        let failures = self.failures(entry);
-        Some(Preference { failures, tasks: self.tasks(index, position), rank: entry.rank() })
+        let failures =
+            self.service.map_or(0, |service| entry.failures(service, self.version, self.now));
+        let Rank { tasks: all_tasks, free, id, position } = entry.rank();
+        let lacks_image = self.demand.image.is_some_and(|image| !entry.has_image(image));
+        let tasks = self.tasks(index, position);
+        Some(Preference { failures, tasks, all_tasks, free, lacks_image, id, position })
     }
 }
 
@@ -84,144 +101,73 @@ fn place_anywhere(
     count: usize,
     assign: &mut dyn FnMut(&mut Index, NodeId),
 ) {
-    let mut heap = BinaryHeap::new();
-    let mut fresh = Vec::new();
-    let others = wish.service.and_then(|service| index.nodes_of(service));
-    for rank in index.ranks() {
-        if fresh.len() == count {
-            break;
-        }
-        if others.is_some_and(|others| others.contains_key(&rank.position)) {
-            continue;
-        }
-        let entry = index.entry(rank.position);
-        if wish.check(index, entry).is_err() {
-            continue;
-        }
-        match wish.failures(entry) {
-            0 => fresh.push(rank.position),
-            failures => heap.push(Reverse(Preference { failures, tasks: 0, rank: *rank })),
-        }
+    let mut left = count;
+    let mut fresh = Fresh::default();
+    while left > 0
+        && let Some(best) = fresh.next(index.ranks(), index, wish)
+    {
+        left -= 1;
+        assign(index, best.id);
     }
-    let more = fresh.len() < count;
-    if more {
-        let others = others.into_iter().flat_map(BTreeMap::keys);
-        heap.extend(others.filter_map(|position| wish.preference(index, *position)).map(Reverse));
+    if left == 0 {
+        return;
     }
-    let mut left = count - fresh.len();
-    for position in fresh {
-        assign(index, index.entry(position).id);
-        if more {
-            heap.extend(wish.preference(index, position).map(Reverse));
-        }
-    }
+    // No node is without tasks and failures any more: those with tasks are the rest.
+    let others = wish.others(index).filter_map(|(position, _)| wish.preference(index, position));
+    let mut heap: BinaryHeap<_> = others.chain(fresh.failing).map(Reverse).collect();
     while left > 0
         && let Some(Reverse(best)) = heap.pop()
     {
         left -= 1;
-        assign(index, best.rank.id);
-        heap.extend(wish.preference(index, best.rank.position).map(Reverse));
+        assign(index, best.id);
+        heap.extend(wish.preference(index, best.position).map(Reverse));
     }
 }
 
-/// Which nodes a spread tree holds: those where the service fails often come after all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Sound,
-    Failing,
-}
-
-/// Spreads over the values of labels. Returns how many tasks got a node.
-fn place_spread(
-    index: &mut Index,
-    wish: Wish<'_>,
-    count: usize,
-    health: Health,
-    assign: &mut dyn FnMut(&mut Index, NodeId),
-) -> usize {
-    if count == 0 {
-        return 0;
-    }
-    let mut tree = Branch::default();
-    for entry in index.nodes() {
-        let preference = wish
-            .preference(index, entry.position)
-            .filter(|preference| (preference.failures == 0) == (health == Health::Sound));
-        let tasks = u64::from(wish.tasks(index, entry.position));
-        if preference.is_none() && tasks == 0 {
-            continue;
-        }
-        tree.insert(&path(entry, &wish.demand.spread), tasks, preference);
-    }
-    let mut placed = 0;
-    while placed < count
-        && let Some(best) = tree.best()
-    {
-        let position = best.rank.position;
-        assign(index, best.rank.id);
-        tree.replace_best(wish.preference(index, position));
-        placed += 1;
-    }
-    placed
-}
-
-/// The values of the labels that tasks are spread over; a node without one has the empty value.
-fn path(entry: &Entry, spread: &[Key]) -> Vec<String> {
-    let node = entry.node.as_deref();
-    spread.iter().map(|key| node.map(|node| key.value(node)).unwrap_or_default()).collect()
-}
-
-/// One value of a label, with all nodes that have it; or, at the bottom, the nodes themselves.
+/// Goes through an order of the index, best node first, and finds those without tasks and failures of the service.
 #[derive(Debug, Default)]
-struct Branch {
-    /// Tasks of the service on all nodes of the branch, those that take no more tasks included.
-    tasks: u64,
-    branches: BTreeMap<String, Branch>,
-    nodes: BinaryHeap<Reverse<Preference>>,
-    /// Where the next task goes; `None`: no node of the branch takes one.
-    next: Option<Preference>,
+pub(super) struct Fresh {
+    after: Option<Rank>,
+    found: VecDeque<Preference>,
+    /// Those that were passed because the service fails there.
+    failing: Vec<Preference>,
 }
 
-impl Branch {
-    fn insert(&mut self, path: &[String], tasks: u64, preference: Option<Preference>) {
-        self.tasks += tasks;
-        match path.split_first() {
-            Some((value, rest)) => {
-                let branch = self.branches.entry(value.clone()).or_default();
-                branch.insert(rest, tasks, preference);
+impl Fresh {
+    /// The next one. A node that was given a task since is passed: it has a task of the service.
+    pub(super) fn next(
+        &mut self,
+        order: &BTreeSet<Rank>,
+        index: &Index,
+        wish: Wish<'_>,
+    ) -> Option<Preference> {
+        if self.found.is_empty() {
+            self.look(order, index, wish);
+        }
+        self.found.pop_front()
+    }
+
+    /// Finds one node, or several that differ in the image only, in the order in which they are taken.
+    fn look(&mut self, order: &BTreeSet<Rank>, index: &Index, wish: Wish<'_>) {
+        let from = self.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let looks = if wish.demand.image.is_none() { 1 } else { IMAGE_LOOKS_MAX };
+        let mut found = Vec::new();
+        for rank in order.range((from, Bound::Unbounded)) {
+            let is_equal =
+                |first: &Preference| (first.all_tasks, first.free) == (rank.tasks, rank.free);
+            if found.len() == looks || !found.first().is_none_or(is_equal) {
+                break;
             }
-            None => self.nodes.extend(preference.map(Reverse)),
+            self.after = Some(*rank);
+            if wish.tasks(index, rank.position) > 0 {
+                continue;
+            }
+            match wish.preference(index, rank.position) {
+                Some(failing) if failing.failures > 0 => self.failing.push(failing),
+                preference => found.extend(preference),
+            }
         }
-        self.next = None;
-    }
-
-    /// The branch with the fewest tasks among those that take one; of equal ones that with the best node.
-    fn choose(&mut self) -> Option<&mut Self> {
-        let branches = self.branches.values_mut();
-        let open = branches.filter_map(|branch| Some(((branch.tasks, branch.best()?), branch)));
-        open.min_by_key(|(order, _)| *order).map(|(_, branch)| branch)
-    }
-
-    fn best(&mut self) -> Option<Preference> {
-        if self.next.is_none() {
-            self.next = if self.branches.is_empty() {
-                self.nodes.peek().map(|Reverse(best)| *best)
-            } else {
-                self.choose().and_then(Self::best)
-            };
-        }
-        self.next
-    }
-
-    /// Counts a task on the best node, and puts the node back as it is now, if it takes another one.
-    fn replace_best(&mut self, preference: Option<Preference>) {
-        self.tasks += 1;
-        if self.branches.is_empty() {
-            self.nodes.pop();
-            self.nodes.extend(preference.map(Reverse));
-        } else if let Some(branch) = self.choose() {
-            branch.replace_best(preference);
-        }
-        self.next = None;
+        found.sort_unstable();
+        self.found = found.into();
     }
 }

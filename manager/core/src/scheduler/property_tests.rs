@@ -268,6 +268,8 @@ proptest! {
         let fresh = plan(&world.state, Timestamp::default());
         // A verdict is that of the attempt: since then other tasks may have taken what was there. But no task
         // that could be placed waits.
+        let followed = &world.scheduler.index;
+        prop_assert!(followed.is_as_new(), "an order of nodes by labels is not what it would be anew");
         let missed = fresh.changes.iter().find(|change| matches!(change, Change::EditTask(_)));
         prop_assert_eq!(missed, None);
         for number in 100..140 {

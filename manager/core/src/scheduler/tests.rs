@@ -173,6 +173,24 @@ fn free_resources_decide_between_equals() {
 }
 
 #[test]
+fn the_image_at_hand_decides_between_equals_only() {
+    let mut world = World::new(4);
+    let has = |node: &mut Node| {
+        let about = node.description.as_mut().unwrap();
+        about.images.insert(shoal_model::cluster::image::name("busybox").unwrap());
+    };
+    world.edit_node(3, has);
+    world.edit_node(4, has);
+    world.edit_node(4, |node| node.description.as_mut().unwrap().resources.nano_cpus /= 2);
+    world.run(1, 4, |spec| spec.container.image = "busybox:latest".to_owned());
+    world.check(&expect![[r#"
+        t101 -> n3
+        t102 -> n1
+        t103 -> n2
+        t104 -> n4"#]]);
+}
+
+#[test]
 fn nodes_that_failed_often_come_last_for_five_minutes() {
     let mut world = World::new(2);
     let mark = |at| FailureMark {

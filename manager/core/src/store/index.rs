@@ -1,11 +1,13 @@
 //! Secondary indexes, kept up to date change by change.
 //!
-//! Services that are being removed are in no index but that of their tasks: their names, secrets, configs and
+//! Services that are being removed are in no index but that of their tasks and that of their mode: their names, secrets, configs and
 //! networks are free for others at once, as in Docker.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use shoal_model::cluster::node::NodeRole;
+use shoal_model::cluster::service::ServiceMode;
 use shoal_model::cluster::task::{NetworkWish, Slot};
 use shoal_model::cluster::{
     ClusterNetwork, ClusterNetworkId, Config, ConfigId, Node, NodeId, Secret, SecretId, Service,
@@ -43,6 +45,8 @@ pub(super) struct Indexes {
     pub(super) network_users: Keys<(ClusterNetworkId, ServiceId)>,
     pub(super) secret_users: Keys<(SecretId, ServiceId)>,
     pub(super) config_users: Keys<(ConfigId, ServiceId)>,
+    pub(super) managers: Keys<NodeId>,
+    pub(super) globals: Keys<ServiceId>,
 }
 
 impl Default for Indexes {
@@ -60,6 +64,8 @@ impl Default for Indexes {
             network_users: Keys::new(),
             secret_users: Keys::new(),
             config_users: Keys::new(),
+            managers: Keys::new(),
+            globals: Keys::new(),
         }
     }
 }
@@ -67,6 +73,11 @@ impl Default for Indexes {
 /// Names are unique regardless of case.
 pub(super) fn folded(name: &str) -> Arc<str> {
     name.to_lowercase().into()
+}
+
+/// Whether a node is a manager, is to become one, or has not ceased to be one.
+fn is_manager(node: &Node) -> bool {
+    node.spec.role == NodeRole::Manager || node.role == NodeRole::Manager || node.manager.is_some()
 }
 
 /// Networks that a service wishes to join.
@@ -82,9 +93,16 @@ impl Indexes {
             Some((folded(&description.hostname), node.id))
         };
         moved(&mut self.hostnames, old.and_then(key), new.and_then(key));
+        let manager = |node: &Node| is_manager(node).then_some(node.id);
+        moved(&mut self.managers, old.and_then(manager), new.and_then(manager));
     }
 
     pub(super) fn service(&mut self, old: Option<&Service>, new: Option<&Service>) {
+        let global = |service: &Service| {
+            let mode = service.spec.mode;
+            matches!(mode, ServiceMode::Global | ServiceMode::GlobalJob).then_some(service.id)
+        };
+        moved(&mut self.globals, old.and_then(global), new.and_then(global));
         let old = old.filter(|service| !service.removing);
         let new = new.filter(|service| !service.removing);
         renamed(

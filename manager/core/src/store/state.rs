@@ -102,6 +102,12 @@ impl State {
         self.indexes.hostnames.range(range).filter_map(|(_, id)| self.tables.nodes.get(*id))
     }
 
+    /// The nodes that are managers, are to become managers, or have not ceased to be managers.
+    pub fn managers(&self) -> impl Iterator<Item = &Arc<Node>> {
+        let ids = self.indexes.managers.into_iter();
+        ids.filter_map(|id| self.tables.nodes.get(*id))
+    }
+
     /// A service; also one that is being removed.
     pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
         self.tables.services.get(id)
@@ -110,6 +116,12 @@ impl State {
     /// All services; also those that are being removed.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.tables.services.iter()
+    }
+
+    /// The services with a task on each node that suits them; also those that are being removed.
+    pub fn global_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        let ids = self.indexes.globals.into_iter();
+        ids.filter_map(|id| self.tables.services.get(*id))
     }
 
     /// The service of this name, regardless of case, that is not being removed.

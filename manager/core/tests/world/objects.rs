@@ -65,6 +65,7 @@ pub(crate) fn service(id: ServiceId, name: &str) -> Service {
         },
         spec_version: Version(0),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,
@@ -74,7 +75,7 @@ pub(crate) fn service(id: ServiceId, name: &str) -> Service {
 }
 
 /// Where a worker brings a task now; `None`: it is where it shall be, or stays where it is. Images that begin with `bad` fail at
-/// once, with `stuck` are pulled for ever, with `stubborn` stop only when the test says so.
+/// once, with `gone` cannot be pulled, with `stuck` are pulled for ever, with `stubborn` stop only when the test says so.
 pub(crate) fn next_state(task: &Task) -> Option<TaskState> {
     let (image, state) = (&task.spec.container.image, task.status.state);
     if state.is_terminal() {
@@ -85,6 +86,8 @@ pub(crate) fn next_state(task: &Task) -> Option<TaskState> {
     }
     let goal = if image.starts_with("stuck") {
         TaskState::Preparing
+    } else if image.starts_with("gone") {
+        TaskState::Rejected
     } else if task.desired <= TaskState::Ready {
         TaskState::Ready
     } else if image.starts_with("bad") {
