@@ -74,10 +74,7 @@ pub enum Hook {
 impl Hook {
     /// The kernel's number, in the family that the hook is of.
     pub const fn number(self) -> u32 {
-        match self {
-            Self::Egress => 1,
-            other => other as u32,
-        }
+        if matches!(self, Self::Egress) { 1 } else { self as u32 }
     }
 }
 

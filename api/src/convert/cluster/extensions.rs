@@ -256,11 +256,11 @@ mod tests {
         assert_eq!(ports, expected);
         put(&extensions, &mut rest);
         assert_eq!(rest, before);
-        let both = labels(&[
+        let mut both = labels(&[
             ("io.shoal.publish.80/tcp.address", "192.0.2.1"),
             ("io.shoal.publish.80/tcp.interface", "eth1"),
         ]);
-        assert!(take(&mut both.clone()).is_err());
+        assert!(take(&mut both).is_err());
     }
 
     #[test]

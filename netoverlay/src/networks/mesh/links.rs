@@ -20,7 +20,8 @@ use crate::plan::overlay::{self, Forwarding};
 
 /// Messages per datagram.
 const CHUNK: usize = 128;
-const MAIN_TABLE: u32 = libc::RT_TABLE_MAIN as u32;
+/// The kernel's `RT_TABLE_MAIN`.
+const MAIN_TABLE: u32 = 254;
 
 fn fail(step: &'static str) -> impl FnOnce(socket::Error) -> Error {
     move |source| Error::Mesh { step, source }
@@ -101,7 +102,7 @@ impl Inner {
     }
 
     /// Removes routes and rules of ours; absent is fine.
-    pub(super) fn remove_all_ways(&self) -> Result<(), Error> {
+    pub(in crate::networks) fn remove_all_ways(&self) -> Result<(), Error> {
         let mut socket = self.host.route();
         let routes = way::list(&mut socket).map_err(fail("read the routes of"))?;
         let rules = way::mark_rules(&mut socket).map_err(fail("read the rules of"))?;
@@ -112,7 +113,7 @@ impl Inner {
         self.remove_ways(&routes)
     }
 
-    pub(super) fn remove_mesh_links(&self, network: &Network) -> Result<(), Error> {
+    pub(in crate::networks) fn remove_mesh_links(&self, network: &Network) -> Result<(), Error> {
         let Some(options) = network.mesh else { return Ok(()) };
         let removed = link::remove(&mut self.host.route(), &vxlan_name(options.vni));
         removed.map_err(fail("remove the VXLAN link of"))
