@@ -1,5 +1,7 @@
 //! One request: version, path parameters, query, body.
 
+use std::sync::Arc;
+
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use shoal_model::image::Platform;
 use shoal_model::{ErrorKind, Failure};
 
 use crate::error::ApiError;
-use crate::ports::{ByteStream, Ports};
+use crate::ports::{ByteStream, Inside, Ports};
 
 /// Bytes of a JSON body, more is refused.
 const BODY_MAX: usize = 8 << 20;
@@ -21,6 +23,8 @@ const BODY_MAX: usize = 8 << 20;
 /// What a handler gets.
 pub(crate) struct Context {
     pub(crate) ports: Ports,
+    /// The container that the request is about; `None`: one of this host, by its name.
+    pub(crate) inside: Option<Arc<dyn Inside>>,
     pub(crate) version: ApiVersion,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) query: Query,
@@ -40,6 +44,11 @@ impl Context {
 
     pub(crate) fn name(&self) -> &str {
         self.param("name")
+    }
+
+    /// Where what is done within a container is done.
+    pub(crate) fn inside(&self) -> Arc<dyn Inside> {
+        self.inside.clone().unwrap_or_else(|| self.ports.containers.clone())
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {

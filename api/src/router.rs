@@ -82,7 +82,7 @@ async fn handle(ports: Ports, request: Request<Body>) -> Answer {
         return Err(ApiError::new(StatusCode::NOT_FOUND, "page not found"));
     };
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    (route.handler)(Context { ports, version, params, query, parts, body }).await
+    (route.handler)(Context { ports, inside: None, version, params, query, parts, body }).await
 }
 
 /// The version a request speaks and its path without the prefix.

@@ -80,8 +80,7 @@ fn threads<T: Send>(
 ) -> anyhow::Result<Vec<T>> {
     std::thread::scope(|scope| {
         let job = &job;
-        let threads: Vec<_> =
-            (0..count).map(|number| scope.spawn(move || job(number))).collect();
+        let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || job(number))).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, anyhow::Result<T>>| {
             thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))?
         };

@@ -3,12 +3,14 @@
 //! The images are `busybox:latest` and `busybox:two`, the same bytes under two names, on each host.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::command::{eventually, run, stdout};
+use crate::host::bin_dir;
 use crate::http::Connection;
 use crate::image;
 use crate::lab::{Guard, Lab};
@@ -103,14 +105,36 @@ impl ServiceLab {
         arguments
     }
 
+    /// `shoal` on a host.
+    ///
+    /// # Errors
+    /// When the directory of the programs is not known.
+    pub fn shoal(&self, host: u8) -> anyhow::Result<Command> {
+        Ok(self.lab.client(host, &bin_dir()?.join("shoal")))
+    }
+
+    /// Standard output of `shoal` on a host.
+    ///
+    /// # Errors
+    /// When it fails; the message has what it printed.
+    pub fn said(&self, host: u8, arguments: &[&str]) -> anyhow::Result<String> {
+        Ok(stdout(self.shoal(host)?.args(arguments))?.trim_end().to_owned())
+    }
+
+    /// What `shoal` on the first host says when it must fail.
+    ///
+    /// # Errors
+    /// When it does not fail.
+    pub fn shoal_refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        refusal(self.shoal(1)?.args(arguments), arguments)
+    }
+
     /// What `docker` on the first host says when it must fail.
     ///
     /// # Errors
     /// When it does not fail.
     pub fn refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = run(self.lab.docker(1).args(arguments))?;
-        ensure!(!output.status.success(), "docker {arguments:?} did not fail");
-        Ok(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+        refusal(self.lab.docker(1).args(arguments), arguments)
     }
 
     /// Waits until the condition holds; an error of the condition counts as no.
@@ -233,6 +257,12 @@ impl ServiceLab {
         let body = body.map(Value::to_string).unwrap_or_default();
         call(&mut Connection::open(&self.socket(host))?, method, path, &body)
     }
+}
+
+fn refusal(command: &mut Command, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = run(command)?;
+    ensure!(!output.status.success(), "{arguments:?} did not fail");
+    Ok(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
 }
 
 /// A call on a connection.

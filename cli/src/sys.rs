@@ -66,6 +66,20 @@ pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A variable of the environment as it is, empty or not; `None`: it is not set.
+///
+/// # Errors
+/// When its value is no text: it could not be passed on as it is.
+pub(crate) fn variable(name: &str) -> Result<Option<String>, String> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(format!("environment variable {name} is not valid UTF-8"))
+        }
+    }
+}
+
 /// Runs a helper program with a word and an input: whether it succeeded, and what it wrote.
 #[expect(clippy::disallowed_methods, reason = "the one place of the client that runs programs")]
 pub(crate) fn filter(program: &str, word: &str, input: &str) -> std::io::Result<(bool, String)> {

@@ -1,16 +1,9 @@
 //! Execs in tasks, wherever they run. A manager keeps nothing about them: the name of an exec says its task, and the
 //! task says the node (ADR 0008).
 
-use std::time::Duration;
-
 use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream};
-use shoal_base::SharedClock;
-use shoal_identity::tls::Expected;
-use shoal_identity::{Credentials, connect};
-use shoal_manager_core::control::find;
-use shoal_manager_core::store::State;
-use shoal_model::cluster::{Task, TaskId};
+use futures_util::stream::{self, BoxStream, Stream};
+use shoal_model::cluster::TaskId;
 use shoal_model::container::{Input, Output, OutputKind};
 use shoal_model::error::{ErrorKind, Fact, Failure, ObjectKind};
 use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
@@ -25,14 +18,11 @@ use shoal_proto::{codec, status};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Status, Streaming};
 
 use crate::control::Error;
-use crate::logs::address;
-use crate::store::Store;
+use crate::reach::Reach;
 
-/// A node must begin to answer within this time.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Messages of stdin that wait for a process that does not read.
 const INPUT_QUEUE: usize = 16;
 
@@ -65,30 +55,24 @@ fn parse(name: &str) -> Option<(TaskId, &str)> {
 /// Reaches execs. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Execs {
-    store: Store,
-    credentials: Credentials,
-    clock: SharedClock,
+    reach: Reach,
 }
 
 /// Errors are those of the store, of the connection to the node, and what the node says.
 #[allow(clippy::missing_errors_doc, reason = "as said")]
 impl Execs {
-    /// As the node of these credentials.
-    pub fn new(store: Store, credentials: Credentials, clock: SharedClock) -> Self {
-        Self { store, credentials, clock }
+    /// Over the node APIs of tasks.
+    pub fn new(reach: Reach) -> Self {
+        Self { reach }
     }
 
     /// Makes an exec in a running task, named by its id or a prefix of it. Gives the exec's name.
     pub async fn create(&self, task: &str, spec: ExecSpec) -> Result<String, Failure> {
-        let state = self.store.read().await.map_err(Error::from)?;
-        let task = find::task(&state, task).map_err(Error::Refused)?;
-        let request = ExecCreateRequest {
-            task: task.id.to_bytes().to_vec().into(),
-            spec: codec::encode(&spec),
-        };
-        let mut client = self.client(&state, task)?;
-        let created = self.answer(client.exec_create(request)).await?;
-        Ok(format!("{}.{}", task.id, created.exec))
+        let (task, mut client) = self.reach.find(task).await?;
+        let request =
+            ExecCreateRequest { task: task.to_bytes().to_vec().into(), spec: codec::encode(&spec) };
+        let created = self.reach.answer(client.exec_create(request)).await?;
+        Ok(format!("{task}.{}", created.exec))
     }
 
     /// Starts an exec; a session unless detached.
@@ -98,32 +82,22 @@ impl Execs {
     pub async fn start(&self, name: &str, start: ExecStart) -> Result<Option<Session>, Failure> {
         let (mut client, name) = self.find(name).await?;
         let begin = ExecBegin { name: Some(name), start: codec::encode(&start) };
-        let (input, inputs) = mpsc::channel(INPUT_QUEUE);
-        let first = ExecInput { what: Some(In::Begin(begin)) };
-        let inputs = stream::iter([first]).chain(ReceiverStream::new(inputs).map(message));
-        let mut outputs = self.answer(client.exec_start(inputs)).await?;
-        let first = outputs.message().await.map_err(|error| status::failure(&error))?;
-        let Some(Out::Began(ExecBegan { attached, tty, has_stdin })) =
-            first.and_then(|output| output.what)
-        else {
-            return Err(Failure::new(ErrorKind::Unavailable, "the node ended the call"));
-        };
-        let output = outputs.filter_map(async |message| output(message)).boxed();
-        Ok(attached.then(|| Session { output, input: has_stdin.then_some(input), tty }))
+        let (input, inputs) = inputs(In::Begin(begin));
+        session(self.reach.answer(client.exec_start(inputs)).await?, input).await
     }
 
     /// Changes the size of an exec's terminal.
     pub async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure> {
         let (mut client, name) = self.find(name).await?;
         let request = ExecResizeRequest { name: Some(name), rows, columns };
-        self.answer(client.exec_resize(request)).await.map(drop)
+        self.reach.answer(client.exec_resize(request)).await.map(drop)
     }
 
     /// Everything about an exec.
     pub async fn inspect(&self, name: &str) -> Result<ExecDetails, Failure> {
         let (mut client, name) = self.find(name).await?;
         let request = ExecInspectRequest { name: Some(name) };
-        let answer = self.answer(client.exec_inspect(request)).await?;
+        let answer = self.reach.answer(client.exec_inspect(request)).await?;
         codec::decode("exec", &answer.details)
             .map_err(|error| Failure::new(ErrorKind::DataLoss, error.to_string()))
     }
@@ -135,42 +109,39 @@ impl Execs {
             Failure::of(ErrorKind::NotFound, fact)
         };
         let (id, exec) = parse(name).ok_or_else(missing)?;
-        let mut state = self.store.view();
+        let mut state = self.reach.store.view();
         if state.task(id).is_none() {
-            state = self.store.read().await.map_err(Error::from)?;
+            state = self.reach.store.read().await.map_err(Error::from)?;
         }
         let task = state.task(id).ok_or_else(missing)?;
-        let client = self.client(&state, task)?;
+        let client = self.reach.client(&state, task)?;
         let task = id.to_bytes().to_vec().into();
         Ok((client, ExecName { task, exec: exec.to_owned() }))
     }
+}
 
-    fn client(&self, state: &State, task: &Task) -> Result<NodeClient<Channel>, Failure> {
-        let not_scheduled = || {
-            let message = format!("task {} has not been scheduled", task.id);
-            Failure::new(ErrorKind::Conflict, message)
-        };
-        let node = task.node.ok_or_else(not_scheduled)?;
-        let not_available =
-            || Failure::new(ErrorKind::Unavailable, format!("node {node} is not available"));
-        let address = address(state.node(node)).ok_or_else(not_available)?;
-        let channel = connect::channel(&self.credentials, &address, Expected::Node(node))?;
-        Ok(NodeClient::new(channel))
-    }
+/// What a client sends: the first message, then its stdin.
+pub(crate) fn inputs(
+    first: In,
+) -> (mpsc::Sender<Input>, impl Stream<Item = ExecInput> + Send + 'static) {
+    let (input, inputs) = mpsc::channel(INPUT_QUEUE);
+    let first = ExecInput { what: Some(first) };
+    (input, stream::iter([first]).chain(ReceiverStream::new(inputs).map(message)))
+}
 
-    async fn answer<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Failure> {
-        tokio::select! {
-            answer = call => {
-                answer.map(Response::into_inner).map_err(|error| status::failure(&error))
-            }
-            () = self.clock.sleep(PATIENCE) => {
-                Err(Failure::new(ErrorKind::DeadlineExceeded, "the task's node did not answer"))
-            }
-        }
-    }
+/// The session that the node's first message tells of; `None`: nothing is attached.
+pub(crate) async fn session(
+    mut outputs: Streaming<ExecOutput>,
+    input: mpsc::Sender<Input>,
+) -> Result<Option<Session>, Failure> {
+    let first = outputs.message().await.map_err(|error| status::failure(&error))?;
+    let Some(Out::Began(ExecBegan { attached, tty, has_stdin })) =
+        first.and_then(|output| output.what)
+    else {
+        return Err(Failure::new(ErrorKind::Unavailable, "the node ended the call"));
+    };
+    let output = outputs.filter_map(async |message| output(message)).boxed();
+    Ok(attached.then(|| Session { output, input: has_stdin.then_some(input), tty }))
 }
 
 fn message(input: Input) -> ExecInput {

@@ -14,6 +14,8 @@ pub mod orchestrate;
 pub mod overview;
 pub mod peers;
 mod planning;
+pub mod reach;
 pub mod schedule;
 pub mod store;
+pub mod visits;
 pub mod watch;

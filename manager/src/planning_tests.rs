@@ -51,6 +51,7 @@ fn service(network: &ClusterNetwork) -> Service {
         spec: ServiceSpec { annotations, task, ..ServiceSpec::default() },
         spec_version: Version(1),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

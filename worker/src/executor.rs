@@ -18,6 +18,8 @@ use shoal_model::error::Failure;
 use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use tokio::sync::mpsc;
 
+use crate::visits::Visits;
+
 /// Everything that a task needs to be made ready. Templates are expanded.
 #[derive(Debug, Clone)]
 pub struct Work {
@@ -98,7 +100,7 @@ impl std::fmt::Debug for Session {
 /// # Cancel safety
 /// Any call may be dropped; `shutdown` or `remove` must then clear away what it left.
 #[async_trait]
-pub trait Executor: Send + Sync + 'static {
+pub trait Executor: Visits {
     /// What the node has to offer.
     async fn describe(&self) -> Result<NodeDescription, Failure>;
 

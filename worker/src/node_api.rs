@@ -4,6 +4,7 @@
 
 mod exec;
 mod logs;
+mod visits;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,8 +17,10 @@ use shoal_identity::{Credentials, listen};
 use shoal_model::error::Chain;
 use shoal_proto::node::node_server::{Node, NodeServer};
 use shoal_proto::node::{
-    ExecCreateRequest, ExecCreateResponse, ExecInput, ExecInspectRequest, ExecInspectResponse,
-    ExecOutput, ExecResizeRequest, ExecResizeResponse, LogsRequest, LogsResponse,
+    ArchiveRequest, ArchiveResponse, ExecCreateRequest, ExecCreateResponse, ExecInput,
+    ExecInspectRequest, ExecInspectResponse, ExecOutput, ExecResizeRequest, ExecResizeResponse,
+    LogsRequest, LogsResponse, StatsRequest, StatsResponse, UnarchiveRequest, UnarchiveResponse,
+    VisitRequest, VisitResponse,
 };
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
@@ -72,9 +75,7 @@ impl Node for Handler {
     ) -> Result<Response<Self::LogsStream>, Status> {
         let asked = logs::Asked::read(request.into_inner())?;
         let lines = logs::stream(Arc::clone(&self.executor), asked);
-        // A stream that goes on for ever would hold the server's end up.
-        let stop = self.tasks.stopping().cancelled_owned();
-        Ok(Response::new(lines.map(Ok).take_until(stop).boxed()))
+        Ok(Response::new(self.while_serving(lines.map(Ok).boxed())))
     }
 
     type ExecStartStream = BoxStream<'static, Result<ExecOutput, Status>>;
@@ -91,8 +92,7 @@ impl Node for Handler {
         request: Request<tonic::Streaming<ExecInput>>,
     ) -> Result<Response<Self::ExecStartStream>, Status> {
         let output = exec::start(&*self.executor, request.into_inner(), &self.tasks).await?;
-        let stop = self.tasks.stopping().cancelled_owned();
-        Ok(Response::new(output.take_until(stop).boxed()))
+        Ok(Response::new(self.while_serving(output)))
     }
 
     async fn exec_resize(
@@ -107,5 +107,65 @@ impl Node for Handler {
         request: Request<ExecInspectRequest>,
     ) -> Result<Response<ExecInspectResponse>, Status> {
         exec::inspect(&*self.executor, request.into_inner()).await.map(Response::new)
+    }
+
+    type AttachStream = BoxStream<'static, Result<ExecOutput, Status>>;
+
+    async fn attach(
+        &self,
+        request: Request<tonic::Streaming<ExecInput>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let output = visits::attach(&*self.executor, request.into_inner(), &self.tasks).await?;
+        Ok(Response::new(self.while_serving(output)))
+    }
+
+    async fn visit(
+        &self,
+        request: Request<VisitRequest>,
+    ) -> Result<Response<VisitResponse>, Status> {
+        let stop = self.tasks.stopping();
+        tokio::select! {
+            visited = visits::visit(&*self.executor, request.into_inner()) => {
+                visited.map(Response::new)
+            }
+            () = stop.cancelled() => Err(Status::unavailable("the node stops")),
+        }
+    }
+
+    type StatsStream = BoxStream<'static, Result<StatsResponse, Status>>;
+
+    async fn stats(
+        &self,
+        request: Request<StatsRequest>,
+    ) -> Result<Response<Self::StatsStream>, Status> {
+        let samples = visits::stats(&*self.executor, request.into_inner()).await?;
+        Ok(Response::new(self.while_serving(samples)))
+    }
+
+    type ArchiveStream = BoxStream<'static, Result<ArchiveResponse, Status>>;
+
+    async fn archive(
+        &self,
+        request: Request<ArchiveRequest>,
+    ) -> Result<Response<Self::ArchiveStream>, Status> {
+        let archive = visits::archive(&*self.executor, request.into_inner()).await?;
+        Ok(Response::new(self.while_serving(archive)))
+    }
+
+    async fn unarchive(
+        &self,
+        request: Request<tonic::Streaming<UnarchiveRequest>>,
+    ) -> Result<Response<UnarchiveResponse>, Status> {
+        visits::unarchive(&*self.executor, request.into_inner()).await.map(Response::new)
+    }
+}
+
+impl Handler {
+    /// A stream that goes on for ever would hold the server's end up.
+    fn while_serving<T: Send + 'static>(
+        &self,
+        stream: BoxStream<'static, T>,
+    ) -> BoxStream<'static, T> {
+        stream.take_until(self.tasks.stopping().cancelled_owned()).boxed()
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use shoal_model::Failure;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
 use shoal_model::cluster::overview::{Overview, Restore};
+use shoal_model::cluster::report::{DrainReport, ServiceReport};
 use shoal_model::cluster::request::{Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView};
+use shoal_model::cluster::view::ViewShown;
 use shoal_model::cluster::{
     Cluster as ClusterObject, ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId,
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
@@ -17,7 +20,7 @@ use shoal_model::cluster::{
 use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
 
-use super::{ByteStream, Stream};
+use super::{ByteStream, Inside, Session, Stream};
 
 /// Membership and cluster. Every call but [`Cluster::membership`], [`Cluster::init`], [`Cluster::join`],
 /// [`Cluster::leave`], [`Cluster::unlock`] and [`Cluster::restore`] fails with docker's words on a host that is not a manager.
@@ -78,6 +81,21 @@ pub trait Cluster: Send + Sync + 'static {
     async fn task(&self, name: &str) -> Result<Arc<Task>, Failure>;
     async fn task_logs(&self, name: &str, query: LogQuery) -> Result<Stream<LogLine>, Failure>;
 
+    /// Why the tasks of a service are not where they should be.
+    async fn explain_service(&self, name: &str) -> Result<ServiceReport, Failure>;
+    /// What a node that is being drained still holds: once, or again with each change until it is empty, gone, or not to
+    /// be drained any more.
+    async fn drain(
+        &self,
+        node: &str,
+        follow: bool,
+    ) -> Result<BoxStream<'static, DrainReport>, Failure>;
+
+    /// The container of a task, wherever it runs.
+    async fn container_of_task(&self, task: &str) -> Result<Arc<dyn Inside>, Failure>;
+    /// A connection to a port of a task's container, as its own processes reach it.
+    async fn forward(&self, task: &str, port: u16) -> Result<Session, Failure>;
+
     /// Makes an exec in a running task. Gives its name, which [`super::Execs`] takes as it takes ids.
     async fn exec_create(&self, task: &str, spec: ExecSpec) -> Result<String, Failure>;
 
@@ -107,4 +125,6 @@ pub trait Cluster: Send + Sync + 'static {
     async fn networks(&self) -> Result<Vec<Arc<ClusterNetwork>>, Failure>;
     async fn create_network(&self, spec: NetworkSpec) -> Result<ClusterNetworkId, Failure>;
     async fn remove_network(&self, id: ClusterNetworkId) -> Result<(), Failure>;
+    /// Who is on a network, and what nodes have put into effect of that.
+    async fn network_view(&self, id: ClusterNetworkId) -> Result<ViewShown, Failure>;
 }

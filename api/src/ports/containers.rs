@@ -29,9 +29,48 @@ impl std::fmt::Debug for Logs {
     }
 }
 
+/// What is done within a container that is there: one of this host, by its name; or that of a task of the cluster,
+/// wherever it runs, and then names are not looked at.
+#[async_trait]
+pub trait Inside: Send + Sync + 'static {
+    /// Its id, and its name without the leading slash.
+    async fn called(&self, name: &str) -> Result<(String, String), Failure>;
+
+    /// Attaches to the init process; also before the start.
+    async fn attach(&self, name: &str, options: AttachOptions) -> Result<Session, Failure>;
+
+    /// Changes the size of its terminal.
+    async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure>;
+
+    /// Sends a signal (name with or without `SIG`, or number). `NotRunning` when it does not run.
+    async fn kill(&self, name: &str, signal: &str) -> Result<(), Failure>;
+
+    /// Registers a wait and returns at once; the future then completes on the exit.
+    async fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Failure>;
+
+    /// One sample at once, then one each second until dropped. Ends when the container is removed. A
+    /// container that does not run gives empty samples.
+    async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure>;
+
+    /// Looks at a path in it.
+    async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure>;
+
+    /// A path in it as a tar archive.
+    async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure>;
+
+    /// Unpacks a tar archive (plain, gzip, bzip2, xz or zstd) into a directory in it.
+    async fn unarchive(
+        &self,
+        name: &str,
+        path: &str,
+        options: ArchivePutOptions,
+        archive: ByteStream,
+    ) -> Result<(), Failure>;
+}
+
 /// Containers of this host.
 #[async_trait]
-pub trait Containers: Send + Sync + 'static {
+pub trait Containers: Inside {
     /// Lists, newest first.
     async fn list(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, Failure>;
 
@@ -50,9 +89,6 @@ pub trait Containers: Send + Sync + 'static {
     /// Stops if it runs, then starts.
     async fn restart(&self, name: &str, options: StopOptions) -> Result<(), Failure>;
 
-    /// Sends a signal (name with or without `SIG`, or number). `NotRunning` when it does not run.
-    async fn kill(&self, name: &str, signal: &str) -> Result<(), Failure>;
-
     /// Freezes.
     async fn pause(&self, name: &str) -> Result<(), Failure>;
 
@@ -68,21 +104,8 @@ pub trait Containers: Send + Sync + 'static {
     /// Removes.
     async fn remove(&self, name: &str, options: RemoveOptions) -> Result<(), Failure>;
 
-    /// Registers a wait and returns at once; the future then completes on the exit.
-    async fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Failure>;
-
-    /// Attaches to the init process; also before the start.
-    async fn attach(&self, name: &str, options: AttachOptions) -> Result<Session, Failure>;
-
-    /// Changes the size of its terminal.
-    async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure>;
-
     /// Reads its log. `NotImplemented` when its driver cannot be read.
     async fn logs(&self, name: &str, options: LogOptions) -> Result<Logs, Failure>;
-
-    /// One sample at once, then one each second until dropped. Ends when the container is removed. A
-    /// container that does not run gives empty samples.
-    async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure>;
 
     /// Its processes, as `ps` shows them with these arguments.
     async fn top(&self, name: &str, ps_args: &[String]) -> Result<TopResult, Failure>;
@@ -95,21 +118,6 @@ pub trait Containers: Send + Sync + 'static {
 
     /// Makes an image of it.
     async fn commit(&self, request: CommitRequest) -> Result<Digest, Failure>;
-
-    /// Looks at a path in it.
-    async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure>;
-
-    /// A path in it as a tar archive.
-    async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure>;
-
-    /// Unpacks a tar archive (plain, gzip, bzip2, xz or zstd) into a directory in it.
-    async fn unarchive(
-        &self,
-        name: &str,
-        path: &str,
-        options: ArchivePutOptions,
-        archive: ByteStream,
-    ) -> Result<(), Failure>;
 
     /// Removes all that do not run.
     async fn prune(&self, filters: PruneFilters) -> Result<Pruned, Failure>;

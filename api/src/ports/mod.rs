@@ -23,7 +23,7 @@ mod system;
 mod volumes;
 
 pub use cluster::Cluster;
-pub use containers::{Containers, Exit, Logs};
+pub use containers::{Containers, Exit, Inside, Logs};
 pub use exec::Execs;
 pub use images::Images;
 pub use networks::Networks;

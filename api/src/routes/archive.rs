@@ -27,12 +27,12 @@ fn with_stat(mut answer: axum::response::Response, stat: &PathStat) -> Answer {
 }
 
 pub(super) async fn stat(ctx: Context) -> Answer {
-    let stat = ctx.ports.containers.path_stat(ctx.name(), &path(&ctx)?).await?;
+    let stat = ctx.inside().path_stat(ctx.name(), &path(&ctx)?).await?;
     with_stat(empty(StatusCode::OK)?, &stat)
 }
 
 pub(super) async fn get(ctx: Context) -> Answer {
-    let (stat, bytes) = ctx.ports.containers.archive(ctx.name(), &path(&ctx)?).await?;
+    let (stat, bytes) = ctx.inside().archive(ctx.name(), &path(&ctx)?).await?;
     with_stat(archive(bytes), &stat)
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn put(mut ctx: Context) -> Answer {
         copy_uid_gid: ctx.query.flag("copyUIDGID"),
     };
     let bytes = ctx.stream();
-    ctx.ports.containers.unarchive(ctx.name(), &path, options, bytes).await?;
+    ctx.inside().unarchive(ctx.name(), &path, options, bytes).await?;
     empty(StatusCode::OK)
 }
 

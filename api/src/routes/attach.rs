@@ -21,6 +21,6 @@ pub(super) async fn attach(ctx: Context) -> Answer {
         stdout: ctx.query.flag("stdout"),
         stderr: ctx.query.flag("stderr"),
     };
-    let attached = ctx.ports.containers.attach(ctx.name(), options).await;
+    let attached = ctx.inside().attach(ctx.name(), options).await;
     hijack::answer(ctx, attached.map_err(during(Verb::Attach))?, keys).await
 }

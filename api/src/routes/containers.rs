@@ -76,7 +76,7 @@ pub(super) fn dimensions(ctx: &Context) -> Result<(u32, u32), ApiError> {
 
 pub(super) async fn resize(ctx: Context) -> Answer {
     let (rows, columns) = dimensions(&ctx)?;
-    ctx.ports.containers.resize(ctx.name(), rows, columns).await?;
+    ctx.inside().resize(ctx.name(), rows, columns).await?;
     empty(StatusCode::OK)
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn kill(ctx: Context) -> Answer {
         "" => "SIGKILL",
         signal => signal,
     };
-    ctx.ports.containers.kill(ctx.name(), signal).await.map_err(during(Verb::Kill(ctx.name())))?;
+    ctx.inside().kill(ctx.name(), signal).await.map_err(during(Verb::Kill(ctx.name())))?;
     empty(StatusCode::NO_CONTENT)
 }
 
@@ -175,7 +175,7 @@ pub(super) async fn wait(ctx: Context) -> Answer {
         "removed" => WaitCondition::Removed,
         other => return Err(ApiError::bad_request(format!("invalid condition: \"{other}\""))),
     };
-    let exit = ctx.ports.containers.wait(ctx.name(), condition).await?;
+    let exit = ctx.inside().wait(ctx.name(), condition).await?;
     let body = stream::once(async move {
         let response = match exit.await {
             Ok(outcome) => wire::WaitResponse {

@@ -74,9 +74,8 @@ pub(super) async fn stats(ctx: Context) -> Answer {
     if follow && one_shot {
         return Err(ApiError::bad_request("cannot have stream=true and one-shot=true"));
     }
-    let details = ctx.ports.containers.inspect(ctx.name(), false).await?;
-    let mut samples = ctx.ports.containers.stats(ctx.name()).await?;
-    let (id, name) = (details.id.to_string(), details.name);
+    let (id, name) = ctx.inside().called(ctx.name()).await?;
+    let mut samples = ctx.inside().stats(ctx.name()).await?;
     if follow {
         let mut before: Option<StatsSample> = None;
         let lines = samples.filter_map(move |item| {

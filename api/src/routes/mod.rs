@@ -16,6 +16,7 @@ mod services;
 mod shoal;
 mod swarm;
 mod system;
+mod tasks;
 mod volumes;
 
 use http::Method;
@@ -124,7 +125,20 @@ table! {
     GET "/shoal/swarm/status" shoal::status;
     POST "/shoal/swarm/backup" shoal::backup;
     POST "/shoal/swarm/restore" shoal::restore;
+    GET "/shoal/services/{name}/explain" shoal::explain;
+    GET "/shoal/services/{name}/revisions" shoal::revisions;
+    POST "/shoal/services/{name}/rollback" shoal::rollback;
+    GET "/shoal/nodes/{name}/drain" shoal::drain;
     POST "/shoal/tasks/{name}/exec" exec::create_in_task;
+    POST "/shoal/tasks/{name}/attach" tasks::attach;
+    POST "/shoal/tasks/{name}/resize" tasks::resize;
+    POST "/shoal/tasks/{name}/kill" tasks::kill;
+    POST "/shoal/tasks/{name}/wait" tasks::wait;
+    GET "/shoal/tasks/{name}/stats" tasks::stats;
+    HEAD "/shoal/tasks/{name}/archive" tasks::stat;
+    GET "/shoal/tasks/{name}/archive" tasks::get;
+    PUT "/shoal/tasks/{name}/archive" tasks::put;
+    POST "/shoal/tasks/{name}/forward" tasks::forward;
     POST "/swarm/init" swarm::init;
     POST "/swarm/join" swarm::join;
     POST "/swarm/leave" swarm::leave;

@@ -66,7 +66,7 @@ pub(super) async fn update(mut ctx: Context) -> Answer {
     // A rollback takes the previous wish; what the body holds is not looked at.
     let spec = if rollback { Default::default() } else { service::spec(body, &auth)? };
     let auth_from = auth.is_empty().then_some(from);
-    let update = ServiceUpdate { spec, rollback, auth_from };
+    let update = ServiceUpdate { spec, rollback, revision: None, auth_from };
     let warnings = port(&ctx)?.update_service(ctx.name(), version(&ctx)?, update).await?;
     ok(&wire::UpdateResponse { warnings: (!warnings.is_empty()).then_some(warnings) })
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
 use shoal_api::ports::{
-    ByteStream, Containers, Execs, Exit, Images, Logs, Networks, Ports, Session, Stream, System,
-    Volumes,
+    ByteStream, Containers, Execs, Exit, Images, Inside, Logs, Networks, Ports, Session, Stream,
+    System, Volumes,
 };
 use shoal_api::server::{Listener, serve};
 use shoal_base::tasks::{TaskKind, Tasks};
@@ -82,6 +82,64 @@ fn known(name: &str) -> R<()> {
         return Ok(());
     }
     absent(ObjectKind::Container, name)
+}
+
+#[async_trait]
+impl Inside for Fake {
+    async fn called(&self, name: &str) -> R<(String, String)> {
+        known(name)?;
+        Ok((container_id().to_string(), "echo".into()))
+    }
+    async fn attach(&self, name: &str, _: AttachOptions) -> R<Session> {
+        known(name)?;
+        let (sender, receiver) = mpsc::channel(4);
+        let exit = self.exit.clone();
+        let output = stream::unfold((receiver, exit), |(mut receiver, exit)| async move {
+            match receiver.recv().await {
+                Some(Input::Data(bytes)) => {
+                    Some((Ok(Output { kind: OutputKind::Stdout, bytes }), (receiver, exit)))
+                }
+                _ => {
+                    exit.send_replace(true);
+                    None
+                }
+            }
+        });
+        Ok(Session { output: output.boxed(), input: Some(sender), tty: false })
+    }
+    async fn resize(&self, _: &str, _: u32, _: u32) -> R<()> {
+        unsupported()
+    }
+    async fn kill(&self, name: &str, _: &str) -> R<()> {
+        known(name)
+    }
+    async fn wait(&self, name: &str, _: WaitCondition) -> R<Exit> {
+        known(name)?;
+        let mut exit = self.exit.subscribe();
+        Ok(Box::pin(async move {
+            let _ = exit.wait_for(|done| *done).await;
+            Ok(WaitOutcome { code: 7, error: None })
+        }))
+    }
+    async fn stats(&self, _: &str) -> R<Stream<StatsSample>> {
+        let sample = |seconds| {
+            let cpu =
+                CpuStats { total: std::time::Duration::from_secs(seconds), ..Default::default() };
+            Ok(StatsSample { at: Some(at(seconds.cast_signed())), cpu, ..Default::default() })
+        };
+        Ok(stream::iter([sample(1), sample(2)]).boxed())
+    }
+    async fn path_stat(&self, name: &str, path: &str) -> R<PathStat> {
+        known(name)?;
+        let (name, link_target) = (path.trim_start_matches('/').to_owned(), String::new());
+        Ok(PathStat { name, size: 4096, mode: 0o040_755, modified: at(0), link_target })
+    }
+    async fn archive(&self, name: &str, _: &str) -> R<(PathStat, ByteStream)> {
+        absent(ObjectKind::Container, name)
+    }
+    async fn unarchive(&self, _: &str, _: &str, _: ArchivePutOptions, _: ByteStream) -> R<()> {
+        unsupported()
+    }
 }
 
 #[async_trait]
@@ -159,9 +217,6 @@ impl Containers for Fake {
     async fn restart(&self, _: &str, _: StopOptions) -> R<()> {
         unsupported()
     }
-    async fn kill(&self, name: &str, _: &str) -> R<()> {
-        known(name)
-    }
     async fn pause(&self, _: &str) -> R<()> {
         unsupported()
     }
@@ -176,34 +231,6 @@ impl Containers for Fake {
     }
     async fn remove(&self, name: &str, _: RemoveOptions) -> R<()> {
         known(name)
-    }
-    async fn wait(&self, name: &str, _: WaitCondition) -> R<Exit> {
-        known(name)?;
-        let mut exit = self.exit.subscribe();
-        Ok(Box::pin(async move {
-            let _ = exit.wait_for(|done| *done).await;
-            Ok(WaitOutcome { code: 7, error: None })
-        }))
-    }
-    async fn attach(&self, name: &str, _: AttachOptions) -> R<Session> {
-        known(name)?;
-        let (sender, receiver) = mpsc::channel(4);
-        let exit = self.exit.clone();
-        let output = stream::unfold((receiver, exit), |(mut receiver, exit)| async move {
-            match receiver.recv().await {
-                Some(Input::Data(bytes)) => {
-                    Some((Ok(Output { kind: OutputKind::Stdout, bytes }), (receiver, exit)))
-                }
-                _ => {
-                    exit.send_replace(true);
-                    None
-                }
-            }
-        });
-        Ok(Session { output: output.boxed(), input: Some(sender), tty: false })
-    }
-    async fn resize(&self, _: &str, _: u32, _: u32) -> R<()> {
-        unsupported()
     }
     async fn logs(&self, name: &str, options: LogOptions) -> R<Logs> {
         known(name)?;
@@ -226,14 +253,6 @@ impl Containers for Fake {
         let skip = all.len().saturating_sub(options.tail.unwrap_or(all.len()));
         Ok(Logs { tty: false, records: stream::iter(all).skip(skip).boxed() })
     }
-    async fn stats(&self, _: &str) -> R<Stream<StatsSample>> {
-        let sample = |seconds| {
-            let cpu =
-                CpuStats { total: std::time::Duration::from_secs(seconds), ..Default::default() };
-            Ok(StatsSample { at: Some(at(seconds.cast_signed())), cpu, ..Default::default() })
-        };
-        Ok(stream::iter([sample(1), sample(2)]).boxed())
-    }
     async fn top(&self, _: &str, _: &[String]) -> R<TopResult> {
         unsupported()
     }
@@ -246,17 +265,6 @@ impl Containers for Fake {
     }
     async fn commit(&self, _: CommitRequest) -> R<Digest> {
         Ok(image_id())
-    }
-    async fn path_stat(&self, name: &str, path: &str) -> R<PathStat> {
-        known(name)?;
-        let (name, link_target) = (path.trim_start_matches('/').to_owned(), String::new());
-        Ok(PathStat { name, size: 4096, mode: 0o040_755, modified: at(0), link_target })
-    }
-    async fn archive(&self, name: &str, _: &str) -> R<(PathStat, ByteStream)> {
-        absent(ObjectKind::Container, name)
-    }
-    async fn unarchive(&self, _: &str, _: &str, _: ArchivePutOptions, _: ByteStream) -> R<()> {
-        unsupported()
     }
     async fn prune(&self, _: PruneFilters) -> R<Pruned> {
         Ok(Pruned::default())

@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod beyond;
 mod data;
 mod faults;
 mod life;
 mod modes;
 mod placing;
+mod reach;
+mod refusals;
+mod scripts;
+mod trouble;
 mod updates;
 
 use shoal_chaos_tests::service_lab::ServiceLab;

@@ -110,7 +110,8 @@ fn nothing_restarts(stacks: &Stacks) {
     // What is printed of the files is a file too.
     let printed = stacks.run("shoal", &["stack", "config", "-c", "shop.yaml"]);
     stacks.file("printed.yaml", &printed);
-    stacks.run("shoal", &["stack", "deploy", "--resolve-image=never", "-c", "printed.yaml", "shop"]);
+    stacks
+        .run("shoal", &["stack", "deploy", "--resolve-image=never", "-c", "printed.yaml", "shop"]);
     assert_eq!(stacks.tasks("shop"), before);
 }
 
@@ -149,8 +150,12 @@ fn ends(stacks: &Stacks) {
     stacks.file("wrong.yaml", "services:\n  web:\n    imag: busybox\n");
     let wrong = stacks.refused("shoal", &["stack", "deploy", "-c", "wrong.yaml", "shop"]);
     assert_eq!(wrong, "wrong.yaml:3:5: services.web.imag: unknown key; did you mean `image`?");
-    let outside = "services: {web: {image: busybox, networks: [n]}}\nnetworks: {n: {external: true}}";
+    let outside =
+        "services: {web: {image: busybox, networks: [n]}}\nnetworks: {n: {external: true}}";
     stacks.file("outside.yaml", outside);
     let wrong = stacks.refused("shoal", &["stack", "deploy", "-c", "outside.yaml", "shop"]);
-    assert!(wrong.contains("network \"n\" is declared as external, but could not be found"), "{wrong}");
+    assert!(
+        wrong.contains("network \"n\" is declared as external, but could not be found"),
+        "{wrong}"
+    );
 }

@@ -25,7 +25,10 @@ services:
 fn settings_reach_the_container_and_outlive_dockers_client() {
     let stacks = Stacks::up("stk-set");
     stacks.file("set.yaml", SETTINGS);
-    stacks.run("shoal", &["stack", "deploy", "--resolve-image=never", "--detach=false", "-c", "set.yaml", "set"]);
+    stacks.run(
+        "shoal",
+        &["stack", "deploy", "--resolve-image=never", "--detach=false", "-c", "set.yaml", "set"],
+    );
     let lab = &stacks.lab;
     let seen = |what: &str| {
         for host in 1..=3 {

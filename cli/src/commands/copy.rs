@@ -10,7 +10,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use super::container::at;
+use super::reach;
 use crate::args::{Args, BOOL, Command, Count, Flag, action, short};
 use crate::client::{Client, Payload, Request};
 use crate::context::Context;
@@ -27,7 +27,7 @@ const FLAGS: &[Flag] = &[
 
 pub(super) const COMMANDS: &[Command] = &[Command::new(
     &["container cp", "cp"],
-    "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n[OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    "[OPTIONS] CONTAINER|TASK:SRC_PATH DEST_PATH|-\n[OPTIONS] SRC_PATH|- CONTAINER|TASK:DEST_PATH",
     "Copy files between a container and this machine",
     Count::Exactly(2),
     &[FLAGS],
@@ -47,15 +47,27 @@ async fn copy(context: &mut Context, args: &Args) -> Result {
     let client = context.client()?;
     match (paths::split(args.arg(0)), paths::split(args.arg(1))) {
         ((Some(container), from), (None, to)) => {
-            fetch(client, container, from, to, follow, quiet).await
+            let base = reach::base(client, container).await;
+            fetch(client, &base, from, to, follow, quiet).await
         }
         ((None, from), (Some(container), to)) => {
             let archive = args.on("archive");
-            send(client, from, container, to, Options { follow, quiet, archive }).await
+            let base = reach::base(client, container).await;
+            let target = Target { name: container, base: &base };
+            send(client, from, target, to, Options { follow, quiet, archive }).await
         }
         ((Some(_), _), (Some(_), _)) => Err("copying between containers is not supported".into()),
         _ => Err("must specify at least one container source".into()),
     }
+}
+
+/// Where something is copied to.
+#[derive(Debug, Clone, Copy)]
+struct Target<'a> {
+    /// As the user wrote it.
+    name: &'a str,
+    /// Its path in the API.
+    base: &'a str,
 }
 
 /// What the flags say.
@@ -88,14 +100,14 @@ fn decode(header: &str) -> Result<Value> {
 }
 
 /// What is at a path of a container.
-async fn stat(client: &Client, container: &str, path: &str) -> Result<Value> {
-    let request = Request::head(at(container, "archive")).query("path", path);
+async fn stat(client: &Client, base: &str, path: &str) -> Result<Value> {
+    let request = Request::head(format!("{base}/archive")).query("path", path);
     decode(client.send(request).await?.header("x-docker-container-path-stat"))
 }
 
 async fn fetch(
     client: &Client,
-    container: &str,
+    base: &str,
     from: &str,
     to: &str,
     follow: bool,
@@ -107,14 +119,14 @@ async fn fetch(
     let mut path = from.to_owned();
     let mut renamed = None;
     if follow
-        && let Ok(found) = stat(client, container, from).await
+        && let Ok(found) = stat(client, base, from).await
         && found.at("mode").int() & LINK != 0
     {
         let target = paths::link_target(from, found.at("linkTarget").text());
         renamed = Some(paths::base(from)).filter(|name| *name != paths::base(&target));
         path = target;
     }
-    let request = Request::get(at(container, "archive")).query("path", &path);
+    let request = Request::get(format!("{base}/archive")).query("path", &path);
     let mut response = client.send(request).await?;
     let found = decode(response.header("x-docker-container-path-stat"))?;
     if to == "-" {
@@ -179,19 +191,26 @@ fn local_place(path: &str) -> Result<Place> {
     Ok(Place { path, exists, directory })
 }
 
-async fn send(client: &Client, from: &str, container: &str, to: &str, options: Options) -> Result {
+async fn send(
+    client: &Client,
+    from: &str,
+    target: Target<'_>,
+    to: &str,
+    options: Options,
+) -> Result {
+    let Target { name: shown, base } = target;
     let mut place = Place { path: to.to_owned(), exists: false, directory: false };
     // A missing target is no error: the daemon refuses what cannot be made.
-    let mut found = stat(client, container, to).await.ok();
+    let mut found = stat(client, base, to).await.ok();
     if let Some(link) = found.as_ref().filter(|found| found.at("mode").int() & LINK != 0) {
         place.path = paths::link_target(to, link.at("linkTarget").text());
-        found = stat(client, container, &place.path).await.ok();
+        found = stat(client, base, &place.path).await.ok();
     }
     if let Some(found) = found {
         let mode = found.at("mode").int();
         if mode & SPECIAL != 0 {
             let text =
-                format!("destination \"{container}:{to}\" must be a directory or a regular file");
+                format!("destination \"{shown}:{to}\" must be a directory or a regular file");
             return Err(text.into());
         }
         place.exists = true;
@@ -199,10 +218,10 @@ async fn send(client: &Client, from: &str, container: &str, to: &str, options: O
     }
     if from == "-" {
         if !place.directory {
-            return Err(format!("destination \"{container}:{to}\" must be a directory").into());
+            return Err(format!("destination \"{shown}:{to}\" must be a directory").into());
         }
         let input = tokio_util::io::ReaderStream::with_capacity(tokio::io::stdin(), 64 * 1024);
-        return put(client, container, &place.path, Payload::stream(input), options.archive).await;
+        return put(client, base, &place.path, Payload::stream(input), options.archive).await;
     }
     let local = absolute(from)?;
     let source = pack::source(&local, options.follow)?;
@@ -219,20 +238,14 @@ async fn send(client: &Client, from: &str, container: &str, to: &str, options: O
                 std::sync::atomic::Ordering::Relaxed,
             );
         });
-    put(client, container, &folder, Payload::stream(chunks), options.archive).await?;
+    put(client, base, &folder, Payload::stream(chunks), options.archive).await?;
     let total = sent.load(std::sync::atomic::Ordering::Relaxed);
-    report(options.quiet, total, &format!("{container}:{}", place.path));
+    report(options.quiet, total, &format!("{shown}:{}", place.path));
     Ok(())
 }
 
-async fn put(
-    client: &Client,
-    container: &str,
-    folder: &str,
-    payload: Payload,
-    archive: bool,
-) -> Result {
-    let request = Request::put(at(container, "archive"))
+async fn put(client: &Client, base: &str, folder: &str, payload: Payload, archive: bool) -> Result {
+    let request = Request::put(format!("{base}/archive"))
         .query("path", folder)
         .query("noOverwriteDirNonDir", "true")
         .maybe("copyUIDGID", if archive { "true" } else { "" })

@@ -73,7 +73,7 @@ async fn exec(context: &mut Context, args: &Args) -> Result {
         return Err("the input device is not a TTY".into());
     }
     let read = |path: &str| std::fs::read_to_string(path);
-    let env = create::environment(args, &read, &|name| std::env::var(name).ok())?;
+    let env = create::environment(args, &read, &sys::variable)?;
     let key_text =
         args.get("detach-keys").or_else(|| context.setting("detachKeys")).unwrap_or_default();
     let keys = if key_text.is_empty() { vec![16, 17] } else { keys::parse(key_text)? };

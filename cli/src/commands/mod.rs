@@ -8,6 +8,7 @@ mod disk;
 mod events;
 mod exec;
 mod format;
+mod forward;
 mod host;
 mod image;
 mod images;
@@ -20,6 +21,7 @@ mod network;
 mod node;
 mod objects;
 mod prune;
+mod reach;
 mod recovery;
 mod registry;
 mod run;
@@ -67,6 +69,7 @@ static TABLES: &[&[Command]] = &[
     disk::COMMANDS,
     events::COMMANDS,
     exec::COMMANDS,
+    forward::COMMANDS,
     host::COMMANDS,
     image::COMMANDS,
     images::COMMANDS,

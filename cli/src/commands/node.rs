@@ -1,5 +1,6 @@
 //! `node`.
 
+mod drain;
 mod pretty;
 
 use serde_json::Value as Json;
@@ -50,6 +51,15 @@ pub(super) const COMMANDS: &[Command] = &[
         &[],
         action!(demote),
     ),
+    Command::new(
+        &["node drain"],
+        "[OPTIONS] NODE [NODE...]",
+        "Move the tasks of nodes elsewhere, by the order and parallelism of each service's updates",
+        MANY,
+        &[drain::FLAGS],
+        action!(drain::drain),
+    )
+    .examples("shoal node drain --wait --deadline 10m n3    # ends when n3 is empty"),
     Command::new(
         &["node inspect"],
         "[OPTIONS] self|NODE [NODE...]",

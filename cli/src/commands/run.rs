@@ -1,7 +1,8 @@
 //! `run` and `create`.
 
+use super::reach;
 use crate::args::{Args, Command, Count, action};
-use crate::client::{Client, Request, url::segment};
+use crate::client::{Client, Request};
 use crate::context::Context;
 use crate::error::{Failure, Result, io};
 use crate::opts::{create, flags};
@@ -15,7 +16,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create and run a new container from an image",
         Count::AtLeast(1),
-        &[flags::CREATE, flags::RUN],
+        &[flags::SHARED, flags::SHARED_AT_FIRST, flags::CREATE, flags::RUN],
         action!(run),
     )
     .passes_the_rest()
@@ -29,7 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create a new container",
         Count::AtLeast(1),
-        &[flags::CREATE],
+        &[flags::SHARED, flags::SHARED_AT_FIRST, flags::CREATE],
         action!(create_only),
     )
     .passes_the_rest(),
@@ -37,7 +38,7 @@ pub(super) const COMMANDS: &[Command] = &[
 
 fn body(args: &Args) -> std::result::Result<serde_json::Value, Failure> {
     let read = |path: &str| std::fs::read_to_string(path);
-    create::body(args, &read, &|name| std::env::var(name).ok()).map_err(Failure::new)
+    create::body(args, &read, &sys::variable).map_err(Failure::new)
 }
 
 async fn create_only(context: &mut Context, args: &Args) -> Result {
@@ -126,8 +127,9 @@ async fn run(context: &mut Context, args: &Args) -> Result {
         sys::line(&id);
         return Ok(());
     }
+    let base = reach::container(&id);
     let session = Session {
-        id: &id,
+        base: &base,
         tty,
         stdin,
         outputs,
@@ -149,7 +151,7 @@ pub(super) async fn start(
     id: &str,
     keys: &str,
 ) -> std::result::Result<(), crate::client::Error> {
-    let path = format!("/containers/{}/start", segment(id));
+    let path = format!("{}/start", reach::container(id));
     client.done(Request::post(path).maybe("detachKeys", keys)).await
 }
 
@@ -176,7 +178,8 @@ fn failed_start(error: &crate::client::Error) -> Failure {
 
 /// An attached container, from attaching to its exit.
 pub(super) struct Session<'a> {
-    pub(super) id: &'a str,
+    /// Its path in the API.
+    pub(super) base: &'a str,
     pub(super) tty: bool,
     pub(super) stdin: bool,
     /// Standard output, standard error.
@@ -193,7 +196,7 @@ pub(super) struct Session<'a> {
 impl Session<'_> {
     /// Attaches, registers the wait, starts the container if asked to, copies streams. Gives the exit code.
     pub(super) async fn run(&self, client: &Client, starts: bool) -> Result<i64> {
-        let path = format!("/containers/{}", segment(self.id));
+        let path = self.base;
         let attach = Request::post(format!("{path}/attach"))
             .query("stream", "1")
             .switch("stdin", self.stdin)
@@ -207,7 +210,9 @@ impl Session<'_> {
         let (connection, wait) = tokio::join!(client.hijack(attach), client.send(wait));
         let (connection, wait) = (connection?, wait?);
         if starts {
-            start(client, self.id, self.key_text).await.map_err(|error| failed_start(&error))?;
+            let start = Request::post(format!("{path}/start"));
+            let started = client.done(start.maybe("detachKeys", self.key_text)).await;
+            started.map_err(|error| failed_start(&error))?;
         }
         let raw = if self.tty && self.stdin { terminal::Raw::enter() } else { None };
         let streams = pump::Streams {
@@ -216,7 +221,7 @@ impl Session<'_> {
             keys: (self.tty && self.stdin).then(|| self.keys.clone()),
         };
         let copy = pump::run(connection, streams);
-        let side = side_effects(client, &path, self.tty, signals);
+        let side = side_effects(client, path, self.tty, signals);
         let ended = tokio::select! {
             ended = copy => ended?,
             () = side => return Err("stream ended".into()),

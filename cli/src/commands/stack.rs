@@ -3,6 +3,7 @@
 mod deploy;
 mod remove;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::cluster::task_filters;
@@ -143,7 +144,14 @@ fn read_files(args: &Args) -> Result<Project> {
         let directory = directory(path).to_string_lossy().into_owned();
         sources.push(Source { name: name.to_owned(), text, directory });
     }
-    let of_process = |name: &str| std::env::var(name).ok();
+    // What cannot be read is no reason to take the variable for unset: it is told at the end.
+    let unreadable = RefCell::new(None);
+    let of_process = |name: &str| {
+        sys::variable(name).unwrap_or_else(|why| {
+            unreadable.replace(Some(why));
+            None
+        })
+    };
     let beside = directory(first).join(".env");
     let own = match std::fs::read_to_string(&beside) {
         Ok(text) => env_file::read(&text, &of_process)
@@ -162,7 +170,11 @@ fn read_files(args: &Args) -> Result<Project> {
         literal: args.on("skip-interpolation"),
         profiles: args.all("profile"),
     };
-    let project = load(&sources, &reading).map_err(|fault| Failure::new(fault.to_string()))?;
+    let loaded = load(&sources, &reading);
+    if let Some(why) = unreadable.take() {
+        return Err(why.into());
+    }
+    let project = loaded.map_err(|fault| Failure::new(fault.to_string()))?;
     let ignored: Vec<String> = project.ignored.iter().map(ToString::to_string).collect();
     if args.on("strict") && !ignored.is_empty() {
         return Err(format!("--strict: these have no effect:\n{}", ignored.join("\n")).into());

@@ -1,9 +1,9 @@
 //! `start` and `attach`.
 
-use super::container::{at, each};
+use super::container::each;
+use super::reach::{self, Found};
 use super::run::{Session, start as start_one};
 use crate::args::{Args, BOOL, Command, Count, Flag, STR, action, flag, short};
-use crate::client::Request;
 use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::stream::keys;
@@ -30,7 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     Command::new(
         &["container attach", "attach"],
-        "[OPTIONS] CONTAINER",
+        "[OPTIONS] CONTAINER|TASK",
         "Attach to a running container",
         Count::Exactly(1),
         &[ATTACH],
@@ -59,25 +59,19 @@ async fn attach(context: &mut Context, args: &Args) -> Result {
 
 async fn session(context: &Context, args: &Args, starts: bool) -> Result {
     let client = context.client()?;
-    let details = client.value(Request::get(at(args.arg(0), "json"))).await?;
-    if !starts && !details.path("State.Running").is_true() {
-        return Err("cannot attach to a stopped container, start it first".into());
-    }
-    if !starts && details.path("State.Paused").is_true() {
-        return Err("cannot attach to a paused container, unpause it first".into());
-    }
-    let tty = details.path("Config.Tty").is_true();
+    let found = reach::find(client, args.arg(0)).await?;
+    let About { tty, open_stdin, removed } = about(&found, starts)?;
     let wants = if starts { args.on("interactive") } else { !args.on("no-stdin") };
-    let stdin = wants && details.path("Config.OpenStdin").is_true();
+    let stdin = wants && open_stdin;
     if tty && stdin && !crate::sys::is_terminal(std::io::stdin()) {
         return Err("the input device is not a TTY".into());
     }
     let key_text =
         args.get("detach-keys").or_else(|| context.setting("detachKeys")).unwrap_or_default();
     let keys = if key_text.is_empty() { vec![16, 17] } else { keys::parse(key_text)? };
-    let removed = details.path("HostConfig.AutoRemove").is_true();
+    let base = found.base();
     let session = Session {
-        id: details.at("Id").text(),
+        base: &base,
         tty,
         stdin,
         outputs: [true, true],
@@ -102,5 +96,75 @@ async fn session(context: &Context, args: &Args, starts: bool) -> Result {
                 .unwrap_or_default(),
         )),
         Err(failure) => Err(failure),
+    }
+}
+
+/// What matters of a container to somebody who attaches to it.
+#[derive(Debug, PartialEq, Eq)]
+struct About {
+    tty: bool,
+    open_stdin: bool,
+    /// Removed when it ends.
+    removed: bool,
+}
+
+/// Reads it off; `starts`: it need not run. Pure.
+fn about(found: &Found, starts: bool) -> std::result::Result<About, Failure> {
+    match found {
+        Found::Container(details) => {
+            if !starts && !details.path("State.Running").is_true() {
+                return Err("cannot attach to a stopped container, start it first".into());
+            }
+            if !starts && details.path("State.Paused").is_true() {
+                return Err("cannot attach to a paused container, unpause it first".into());
+            }
+            Ok(About {
+                tty: details.path("Config.Tty").is_true(),
+                open_stdin: details.path("Config.OpenStdin").is_true(),
+                removed: details.path("HostConfig.AutoRemove").is_true(),
+            })
+        }
+        Found::Task(_) if starts => {
+            Err("tasks are started by the cluster: scale or update their service".into())
+        }
+        Found::Task(task) => {
+            if !matches!(task.path("Status.State").text(), "starting" | "running") {
+                let state = task.path("Status.State").text();
+                return Err(format!("cannot attach to a task that is {state}").into());
+            }
+            let spec = task.path("Spec.ContainerSpec");
+            Ok(About {
+                tty: spec.at("TTY").is_true(),
+                open_stdin: spec.at("OpenStdin").is_true(),
+                removed: false,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_running_tasks_are_attached_to_and_none_is_started() {
+        let task = |state: &str| {
+            let text = format!(
+                r#"{{"ID":"t","Status":{{"State":"{state}"}},"Spec":{{"ContainerSpec":{{"TTY":true}}}}}}"#
+            );
+            Found::Task(serde_json::from_str(&text).unwrap())
+        };
+        let said = |found: &Found, starts| about(found, starts).map_err(|failure| failure.message);
+        let attached = About { tty: true, open_stdin: false, removed: false };
+        assert_eq!(said(&task("running"), false), Ok(attached));
+        assert_eq!(
+            said(&task("failed"), false),
+            Err("cannot attach to a task that is failed".to_owned())
+        );
+        assert_eq!(
+            said(&task("running"), true),
+            Err("tasks are started by the cluster: scale or update their service".to_owned())
+        );
+        assert_eq!(task("running").base(), "/shoal/tasks/t");
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::container::at;
 use super::format::{Listing, Row};
+use super::reach;
 use crate::args::{Args, BOOL, Command, Count, Flag, STR, action, flag, short};
 use crate::client::{Client, Request};
 use crate::context::Context;
@@ -23,7 +23,7 @@ const FLAGS: &[Flag] = &[
 
 pub(super) const COMMANDS: &[Command] = &[Command::new(
     &["container stats", "stats"],
-    "[OPTIONS] [CONTAINER...]",
+    "[OPTIONS] [CONTAINER|TASK...]",
     "Show what containers use",
     Count::AtLeast(0),
     &[FLAGS],
@@ -55,15 +55,18 @@ async fn stats(context: &mut Context, args: &Args) -> Result {
         text => text,
     };
     let mut before = BTreeMap::new();
+    let bases = args.rest.iter().map(|name| reach::base(client, name));
+    let bases = futures_util::future::join_all(bases).await;
+    let given: Vec<_> = args.rest.iter().cloned().zip(bases).collect();
     loop {
-        let names = match args.rest.as_slice() {
+        let wanted = match given.as_slice() {
             [] => running(client, args.on("all")).await?,
             given => given.to_vec(),
         };
         let mut rows = Vec::new();
         let mut errors = Vec::new();
-        let samples = names.iter().map(|name| sample(client, name, once));
-        for (name, read) in names.iter().zip(futures_util::future::join_all(samples).await) {
+        let samples = wanted.iter().map(|(_, base)| sample(client, base, once));
+        for ((name, _), read) in wanted.iter().zip(futures_util::future::join_all(samples).await) {
             match read {
                 Ok(sample) => {
                     let id = sample.at("id").text().to_owned();
@@ -88,14 +91,17 @@ async fn stats(context: &mut Context, args: &Args) -> Result {
     }
 }
 
-async fn running(client: &Client, all: bool) -> Result<Vec<String>> {
+/// Names and paths of the containers of this host.
+async fn running(client: &Client, all: bool) -> Result<Vec<(String, String)>> {
     let list = client.value(Request::get("/containers/json").switch("all", all)).await?;
-    Ok(list.list().iter().map(|container| container.at("Id").text().to_owned()).collect())
+    let ids = list.list().iter().map(|container| container.at("Id").text());
+    Ok(ids.map(|id| (id.to_owned(), reach::container(id))).collect())
 }
 
-async fn sample(client: &Client, name: &str, wait: bool) -> Result<Value> {
+async fn sample(client: &Client, base: &str, wait: bool) -> Result<Value> {
     // Without `one-shot` the daemon waits for a second sample, from which it computes the use of the CPUs.
-    let request = Request::get(at(name, "stats")).query("stream", "0").switch("one-shot", !wait);
+    let request =
+        Request::get(format!("{base}/stats")).query("stream", "0").switch("one-shot", !wait);
     Ok(client.value(request).await?)
 }
 

@@ -30,7 +30,8 @@ pub(super) fn profiles(content: &mut Json, active: &BTreeSet<String>) -> Done {
     all.retain(|name, _| !off.contains(name));
     for (name, service) in all {
         let Some(wanted) = service["depends_on"].as_object_mut() else { continue };
-        let missing = wanted.iter().find(|(key, how)| off.contains(*key) && how["required"] != false);
+        let missing =
+            wanted.iter().find(|(key, how)| off.contains(*key) && how["required"] != false);
         if let Some((key, _)) = missing {
             return Err(Fault::at(
                 format!("services.{name}.depends_on.{key}"),
@@ -81,7 +82,9 @@ fn references(name: &str, service: &Json, content: &Json) -> Done {
     }
     for (index, mount) in service["volumes"].as_array().into_iter().flatten().enumerate() {
         let source = mount["source"].as_str().unwrap_or_default();
-        if mount["type"] == "volume" && !source.is_empty() && content["volumes"].get(source).is_none()
+        if mount["type"] == "volume"
+            && !source.is_empty()
+            && content["volumes"].get(source).is_none()
         {
             let why = format!("undefined volume {source:?}: define it under `volumes`");
             return Err(Fault::at(path(format!("volumes.{index}")), why));
@@ -110,7 +113,10 @@ fn cycles(content: &Json) -> Done {
         let mut trail = Vec::new();
         if let Some(cycle) = walk(name, &next, &mut trail, &mut done) {
             let at = format!("services.{}.depends_on", cycle[0]);
-            return Err(Fault::at(at, format!("services wait for each other: {}", cycle.join(" -> "))));
+            return Err(Fault::at(
+                at,
+                format!("services wait for each other: {}", cycle.join(" -> ")),
+            ));
         }
     }
     Ok(())

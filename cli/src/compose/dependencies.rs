@@ -23,7 +23,8 @@ pub(super) fn label(stack: &str, service: &Json) -> Option<String> {
 /// Whether others wait for the end of a service: it runs once.
 pub(super) fn runs_once(key: &str, content: &Json) -> bool {
     let services = content["services"].as_object();
-    services.into_iter().flatten().any(|(_, other)| {
-        other["depends_on"][key]["condition"] == "service_completed_successfully"
-    })
+    services
+        .into_iter()
+        .flatten()
+        .any(|(_, other)| other["depends_on"][key]["condition"] == "service_completed_successfully")
 }

@@ -29,7 +29,8 @@ pub(crate) fn read(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, String
                 let mut body = value[1..].to_owned();
                 // A quoted value may have several lines.
                 while end_of(&body, quote).is_none() {
-                    let (_, next) = lines.next().ok_or_else(|| refuse("unterminated quoted value"))?;
+                    let (_, next) =
+                        lines.next().ok_or_else(|| refuse("unterminated quoted value"))?;
                     body.push('\n');
                     body.push_str(next);
                 }
@@ -44,7 +45,9 @@ pub(crate) fn read(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, String
         let value = if expands {
             substitute(&raw, &known).map_err(|wrong| match wrong {
                 Wrong::Format => refuse(&format!("invalid variable in {raw:?}")),
-                Wrong::Required(name, why) => refuse(&format!("variable {name} is required: {why}")),
+                Wrong::Required(name, why) => {
+                    refuse(&format!("variable {name} is required: {why}"))
+                }
             })?
         } else {
             raw

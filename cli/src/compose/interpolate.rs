@@ -48,7 +48,9 @@ fn beneath(
 fn fault(path: &str, text: &str, why: &Wrong) -> Fault {
     let message = match why {
         Wrong::Format => {
-            format!("invalid interpolation format {text:?}; you may need to escape any $ with another $")
+            format!(
+                "invalid interpolation format {text:?}; you may need to escape any $ with another $"
+            )
         }
         Wrong::Required(name, message) if message.is_empty() => {
             format!("required variable {name} is missing a value")

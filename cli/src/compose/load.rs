@@ -35,11 +35,14 @@ fn active(content: &Json, reading: &Reading<'_>) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = reading.profiles.iter().cloned().collect();
     if all.is_empty() {
         let given = (reading.lookup)("COMPOSE_PROFILES").unwrap_or_default();
-        all.extend(given.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+        all.extend(
+            given.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned),
+        );
     }
     if all.contains("*") {
         let services = content["services"].as_object().into_iter().flatten();
-        let named = services.flat_map(|(_, service)| service["profiles"].as_array().into_iter().flatten());
+        let named =
+            services.flat_map(|(_, service)| service["profiles"].as_array().into_iter().flatten());
         all.extend(named.filter_map(Json::as_str).map(str::to_owned));
     }
     all
@@ -82,8 +85,7 @@ impl Loader<'_> {
                 services[&name] = extended.map_err(|fault| fault.placed(&self.places))?;
             }
             one.content["services"] = services;
-            self.include(&mut one, variables, depth)
-                .map_err(|fault| fault.placed(&self.places))?;
+            self.include(&mut one, variables, depth).map_err(|fault| fault.placed(&self.places))?;
             match &mut content {
                 Some(base) => merge::files(base, one.content, &one.marks),
                 None => content = Some(one.content),
@@ -93,12 +95,7 @@ impl Loader<'_> {
     }
 
     /// Reads one file and brings it into long forms.
-    fn one(
-        &mut self,
-        source: &Source,
-        variables: &Variables,
-        is_main: bool,
-    ) -> Result<One, Fault> {
+    fn one(&mut self, source: &Source, variables: &Variables, is_main: bool) -> Result<One, Fault> {
         let document = yaml::parse(&source.name, &source.text)?;
         let places = Places::of(&source.name, &document.points);
         let content = self.long(document.value, source, variables);
@@ -184,7 +181,10 @@ impl Loader<'_> {
         let step = (file.name.clone(), name.to_owned());
         if trail.contains(&step) {
             let names: Vec<&str> = trail.iter().map(|(_, name)| name.as_str()).collect();
-            return Err(Fault::at(path, format!("circular reference: {} -> {name}", names.join(" -> "))));
+            return Err(Fault::at(
+                path,
+                format!("circular reference: {} -> {name}", names.join(" -> ")),
+            ));
         }
         let Some(own) = file.content["services"].get(name) else {
             return Err(Fault::at("", format!("service {name:?} is not in {}", file.name)));
@@ -229,12 +229,7 @@ impl Loader<'_> {
     }
 
     /// Adds the projects that a file includes.
-    fn include(
-        &mut self,
-        one: &mut One,
-        variables: &Variables,
-        depth: usize,
-    ) -> Result<(), Fault> {
+    fn include(&mut self, one: &mut One, variables: &Variables, depth: usize) -> Result<(), Fault> {
         let wanted = one.content["include"].take();
         if let Json::Object(fields) = &mut one.content {
             fields.remove("include");
@@ -242,13 +237,18 @@ impl Loader<'_> {
         for (index, entry) in wanted.as_array().into_iter().flatten().enumerate() {
             let at = format!("include.{index}");
             if depth >= MOST_DEPTH {
-                return Err(Fault::at(at, format!("more than {MOST_DEPTH} files include each other")));
+                return Err(Fault::at(
+                    at,
+                    format!("more than {MOST_DEPTH} files include each other"),
+                ));
             }
             let refuse = |why: String| Fault::at(at.clone(), why);
             let texts = |key: &str| crate::opts::service::texts(&entry[key]);
             let absolute = |path: &str| normal::absolute(&one.directory, None, path);
             let paths: Vec<String> = texts("path").iter().map(|path| absolute(path)).collect();
-            let Some(first) = paths.first() else { return Err(refuse("a path is required".into())) };
+            let Some(first) = paths.first() else {
+                return Err(refuse("a path is required".into()));
+            };
             let directory = match entry["project_directory"].as_str() {
                 Some(given) => absolute(given),
                 None => normal::parent(first),

@@ -53,9 +53,9 @@ pub(super) fn mount(stack: &str, mount: &Json, volumes: &Json) -> Done<Json> {
             }
             if is(&mount["tmpfs"]["mode"]) {
                 let mode = match mount["tmpfs"]["mode"].as_str() {
-                    Some(text) => u32::from_str_radix(text, 8).map(Json::from).map_err(|_| {
-                        format!("tmpfs mode must be an octal number, not {text:?}")
-                    })?,
+                    Some(text) => u32::from_str_radix(text, 8)
+                        .map(Json::from)
+                        .map_err(|_| format!("tmpfs mode must be an octal number, not {text:?}"))?,
                     None => mount["tmpfs"]["mode"].clone(),
                 };
                 out["TmpfsOptions"]["Mode"] = mode;

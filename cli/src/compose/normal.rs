@@ -99,10 +99,12 @@ fn shared(section: &str, name: &str, object: &mut Json, around: &Surroundings<'_
         return Err(Fault::at("external", why));
     }
     if external == true || external.is_object() {
-        let own =
-            ["driver", "driver_opts", "labels", "internal", "file", "content", "environment"];
+        let own = ["driver", "driver_opts", "labels", "internal", "file", "content", "environment"];
         if let Some(key) = own.iter().find(|key| !object[**key].is_null()) {
-            return Err(Fault::at(*key, "conflicts with `external`: what exists is taken as it is"));
+            return Err(Fault::at(
+                *key,
+                "conflicts with `external`: what exists is taken as it is",
+            ));
         }
         object["external"] = true.into();
         // What `docker compose config` prints of an external network.
@@ -224,7 +226,8 @@ fn service(service: &mut Json, around: &Surroundings<'_>) -> Done {
 fn profiles(service: &mut Json, around: &Surroundings<'_>) -> Done {
     for option in service["security_opt"].as_array_mut().into_iter().flatten() {
         let text = option.as_str().unwrap_or_default();
-        let Some(path) = text.strip_prefix("seccomp=").or_else(|| text.strip_prefix("seccomp:")) else {
+        let Some(path) = text.strip_prefix("seccomp=").or_else(|| text.strip_prefix("seccomp:"))
+        else {
             continue;
         };
         if matches!(path, "unconfined" | "builtin") || path.starts_with('{') {
@@ -276,7 +279,10 @@ fn list_of(value: &mut Json) {
     match value {
         Json::Null => {}
         Json::Array(items) => {
-            items.iter_mut().filter(|item| !item.is_object()).for_each(|item| *item = text(item).into());
+            items
+                .iter_mut()
+                .filter(|item| !item.is_object())
+                .for_each(|item| *item = text(item).into());
         }
         other => *other = json!([text(other)]),
     }

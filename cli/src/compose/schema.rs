@@ -103,7 +103,8 @@ fn text(value: &Json, path: &str) -> Done {
     if value.is_string() {
         return Ok(());
     }
-    let hint = if value.is_object() || value.is_array() { "a string" } else { "a string: quote it" };
+    let hint =
+        if value.is_object() || value.is_array() { "a string" } else { "a string: quote it" };
     refuse(path, hint)
 }
 
@@ -179,7 +180,10 @@ fn named(value: &mut Json, inner: Shape, path: &str) -> Done {
         let path = format!("{path}.{key}");
         let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if key.is_empty() || !key.chars().all(good) {
-            return Err(Fault::at(path, "names have letters, digits, dots, dashes and underscores"));
+            return Err(Fault::at(
+                path,
+                "names have letters, digits, dots, dashes and underscores",
+            ));
         }
         shape(value, inner, &path)?;
     }

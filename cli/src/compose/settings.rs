@@ -151,10 +151,7 @@ fn requests(service: &Json) -> Done<Json> {
 pub(super) fn no_new_privileges(service: &Json) -> bool {
     let options = service["security_opt"].as_array().into_iter().flatten();
     options.filter_map(Json::as_str).any(|option| {
-        matches!(
-            option,
-            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
-        )
+        matches!(option, "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
     })
 }
 

@@ -6,7 +6,10 @@ use super::place::Fault;
 
 const ELSEWHERE: &str = "tasks of other services may be on other nodes";
 const SERVICE: [(&str, &str); 22] = [
-    ("container_name", "has no effect: a service has many containers, its name is an alias of them all"),
+    (
+        "container_name",
+        "has no effect: a service has many containers, its name is an alias of them all",
+    ),
     ("build", "has no effect: build the image and push it, then name it with `image`"),
     ("cpu_count", "has no effect on Linux"),
     ("cpu_percent", "has no effect on Linux"),
@@ -19,10 +22,16 @@ const SERVICE: [(&str, &str); 22] = [
     ("pre_stop", "has no effect: Shoal has no hooks, use `stop_signal` and `stop_grace_period`"),
     ("provider", "has no effect: Shoal runs services from images only"),
     ("pull_policy", "has no effect: nodes pull what they do not have; see `--resolve-image`"),
-    ("pull_refresh_after", "has no effect: nodes pull what they do not have; see `--resolve-image`"),
+    (
+        "pull_refresh_after",
+        "has no effect: nodes pull what they do not have; see `--resolve-image`",
+    ),
     ("use_api_socket", "has no effect: mount /var/run/docker.sock"),
     ("volume_driver", "has no effect: define a volume under `volumes` and give the driver there"),
-    ("volumes_from", "has no effect: define a volume under `volumes` and mount it in both services"),
+    (
+        "volumes_from",
+        "has no effect: define a volume under `volumes` and mount it in both services",
+    ),
     ("isolation", ""),
     ("develop", ""),
     ("attach", ""),
@@ -53,7 +62,8 @@ pub(super) fn note(content: &Json) -> Vec<Fault> {
             if let Some((of, alias)) = link.as_str().and_then(|link| link.split_once(':'))
                 && of != alias
             {
-                let why = format!("has no effect: give {of:?} the alias {alias:?} in its `networks`");
+                let why =
+                    format!("has no effect: give {of:?} the alias {alias:?} in its `networks`");
                 add(&format!("links.{index}"), &why);
             }
         }
@@ -65,7 +75,9 @@ pub(super) fn note(content: &Json) -> Vec<Fault> {
         }
         for (index, port) in service["ports"].as_array().into_iter().flatten().enumerate() {
             if let Some(address) = port["host_ip"].as_str() {
-                let why = format!("address {address} has no effect: the port is open on all addresses of the nodes");
+                let why = format!(
+                    "address {address} has no effect: the port is open on all addresses of the nodes"
+                );
                 add(&format!("ports.{index}"), &why);
             }
         }

@@ -4,6 +4,7 @@ mod scalar;
 mod write;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value as Json};
@@ -182,8 +183,12 @@ impl<'a> Reader<'a> {
                 let value = scalar(&text, style, tag).map_err(|why| (why, at))?;
                 (Content::Scalar(value), anchor, mark)
             }
-            Event::SequenceStart(anchor, tag) => (self.sequence(depth)?, anchor, mark_of(tag.as_deref())),
-            Event::MappingStart(anchor, tag) => (self.mapping(depth)?, anchor, mark_of(tag.as_deref())),
+            Event::SequenceStart(anchor, tag) => {
+                (self.sequence(depth)?, anchor, mark_of(tag.as_deref()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                (self.mapping(depth)?, anchor, mark_of(tag.as_deref()))
+            }
             _ => return Err(("unexpected content".into(), at)),
         };
         let node = Node { at, mark, content };
@@ -228,10 +233,15 @@ impl<'a> Reader<'a> {
                     Content::List(list) => merged.extend(list),
                     _ => merged.push(value),
                 }
-            } else if own.contains_key(&key) {
-                return Err((format!("mapping key {key:?} already defined"), at));
             } else {
-                own.insert(key, (at, value));
+                match own.entry(key) {
+                    Entry::Vacant(entry) => {
+                        entry.insert((at, value));
+                    }
+                    Entry::Occupied(entry) => {
+                        return Err((format!("mapping key {:?} already defined", entry.key()), at));
+                    }
+                }
             }
         }
         // What a mapping says itself goes before what it merges, and earlier merges before later ones.
@@ -297,11 +307,18 @@ mod tests {
     #[test]
     fn values_have_places_and_marks() {
         let document =
-            parse("f", "a:\n  b: [1, !reset 2]\n  c: !override\n    d: x\n  e: !reset null\n").unwrap();
+            parse("f", "a:\n  b: [1, !reset 2]\n  c: !override\n    d: x\n  e: !reset null\n")
+                .unwrap();
         assert_eq!(document.value, json!({"a": {"b": [1], "c": {"d": "x"}}}));
-        let points: Vec<String> =
-            document.points.iter().map(|(path, (line, column))| format!("{path} {line}:{column}")).collect();
-        assert_eq!(points, ["a 1:1", "a.b 2:3", "a.b.0 2:7", "a.b.1 2:10", "a.c 3:3", "a.c.d 4:5", "a.e 5:3"]);
+        let points: Vec<String> = document
+            .points
+            .iter()
+            .map(|(path, (line, column))| format!("{path} {line}:{column}"))
+            .collect();
+        assert_eq!(
+            points,
+            ["a 1:1", "a.b 2:3", "a.b.0 2:7", "a.b.1 2:10", "a.c 3:3", "a.c.d 4:5", "a.e 5:3"]
+        );
         let marks = [("a.b.1", Mark::Reset), ("a.c", Mark::Override), ("a.e", Mark::Reset)];
         assert_eq!(document.marks, marks.map(|(path, mark)| (path.to_owned(), mark)));
     }

@@ -11,6 +11,9 @@ type Parsed<T> = Result<T, String>;
 /// Reads a file that an option names.
 pub(crate) type Read<'a> = &'a dyn Fn(&str) -> std::io::Result<String>;
 
+/// Looks up a variable of our own environment.
+pub(crate) type Ours<'a> = &'a dyn Fn(&str) -> Parsed<Option<String>>;
+
 /// Refuses options that have no effect on Linux, or none yet.
 fn unsupported(args: &Args) -> Parsed<()> {
     let windows = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
@@ -30,11 +33,7 @@ fn unsupported(args: &Args) -> Parsed<()> {
 ///
 /// # Errors
 /// Docker's words for what is wrong.
-pub(crate) fn body(
-    args: &Args,
-    read: Read<'_>,
-    ours: &dyn Fn(&str) -> Option<String>,
-) -> Parsed<Json> {
+pub(crate) fn body(args: &Args, read: Read<'_>, ours: Ours<'_>) -> Parsed<Json> {
     unsupported(args)?;
     let mut config = config(args, read, ours)?;
     let mut host = host_config(args, read)?;
@@ -70,28 +69,20 @@ fn file_lines(path: &str, read: Read<'_>) -> Parsed<Vec<String>> {
 }
 
 /// `--env-file` and `--env`, in this order.
-pub(crate) fn environment(
-    args: &Args,
-    read: Read<'_>,
-    ours: &dyn Fn(&str) -> Option<String>,
-) -> Parsed<Vec<String>> {
+pub(crate) fn environment(args: &Args, read: Read<'_>, ours: Ours<'_>) -> Parsed<Vec<String>> {
     let mut all = Vec::new();
     for path in args.all("env-file") {
         all.extend(file_lines(path, read)?);
     }
     all.extend(args.all("env").iter().cloned());
     let known = |line: String| match line.contains('=') {
-        true => Some(line),
-        false => ours(&line).map(|value| format!("{line}={value}")),
+        true => Ok(Some(line)),
+        false => Ok(ours(&line)?.map(|value| format!("{line}={value}"))),
     };
-    Ok(all.into_iter().filter_map(known).collect())
+    all.into_iter().filter_map(|line| known(line).transpose()).collect()
 }
 
-fn config(
-    args: &Args,
-    read: Read<'_>,
-    ours: &dyn Fn(&str) -> Option<String>,
-) -> Parsed<Map<String, Json>> {
+fn config(args: &Args, read: Read<'_>, ours: Ours<'_>) -> Parsed<Map<String, Json>> {
     let attach: Vec<String> = args.all("attach").iter().map(|name| name.to_lowercase()).collect();
     let attached = |name: &str| attach.iter().any(|known| known == name);
     let (detached, stdin) = (args.on("detach"), args.on("interactive"));

@@ -14,6 +14,8 @@ pub(super) const PORT: u16 = 2377;
 pub(super) struct HostAddress {
     pub(super) link: String,
     pub(super) address: IpAddr,
+    /// Of the link.
+    pub(super) mtu: u32,
 }
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -204,9 +206,18 @@ pub(super) fn of_host() -> Result<Vec<HostAddress>> {
         .into_iter()
         .filter_map(|(index, subnet)| {
             let link = links.iter().find(|link| link.index == index)?;
-            Some(HostAddress { link: link.name.clone(), address: subnet.address })
+            Some(HostAddress { link: link.name.clone(), address: subnet.address, mtu: link.mtu })
         })
         .collect())
+}
+
+/// MTU of the link that has an address; zero: unknown.
+pub(super) fn mtu_of(address: IpAddr) -> u32 {
+    let host = of_host().inspect_err(|error| {
+        tracing::warn!(error = error.chain(), "the MTU of the underlay is not known");
+    });
+    let found = host.ok().and_then(|host| host.into_iter().find(|one| one.address == address));
+    found.map_or(0, |one| one.mtu)
 }
 
 #[cfg(test)]
@@ -219,6 +230,7 @@ mod tests {
             .map(|(link, address)| HostAddress {
                 link: (*link).to_owned(),
                 address: address.parse().unwrap(),
+                mtu: 1500,
             })
             .collect()
     }

@@ -250,6 +250,7 @@ mod tests {
             spec,
             spec_version: Version(1),
             previous: None,
+            revisions: Default::default(),
             endpoint: None,
             endpoint_error: String::new(),
             update,

@@ -150,6 +150,10 @@ impl Member {
         self.manager.borrow().clone()
     }
 
+    pub(super) fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
     pub(super) fn is_manager(&self) -> bool {
         self.keeper.credentials().identity().role == NodeRole::Manager
     }

@@ -58,9 +58,19 @@ pub(crate) struct Runner {
     pub(crate) networks: Arc<dyn Networks>,
 }
 
-/// Makes it once the node's id is known, and where its node API listens.
-pub(crate) type MakeRunner =
-    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Runner + Send + Sync>;
+/// How other nodes reach this one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Its node API; `None`: it does not listen.
+    pub(crate) api: Option<std::net::SocketAddr>,
+    /// Where it takes VXLAN; `None`: not said.
+    pub(crate) data_path: Option<std::net::IpAddr>,
+    /// Of the link that carries VXLAN; zero: unknown.
+    pub(crate) underlay_mtu: u32,
+}
+
+/// Makes it once the node's id is known, and how others reach it.
+pub(crate) type MakeRunner = Box<dyn Fn(NodeId, Reach) -> Runner + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
@@ -240,8 +250,15 @@ impl Host {
     ) -> Result<Arc<Member>, Failure> {
         let around = self.around.clone();
         let api = node_api::listen(&mut record, &around.directory).await?;
-        let address = api.as_ref().map(|api| api.advertise);
-        let runner = (self.make_runner)(keeper.credentials().identity().node, address);
+        let data_path = record.data_path.parse().ok();
+        let advertised = record.advertise.parse::<std::net::SocketAddr>().ok();
+        let underlay = data_path.or_else(|| advertised.map(|address| address.ip()));
+        let reach = Reach {
+            api: api.as_ref().map(|api| api.advertise),
+            data_path,
+            underlay_mtu: underlay.map_or(0, addresses::mtu_of),
+        };
+        let runner = (self.make_runner)(keeper.credentials().identity().node, reach);
         Member::start(keeper, record, manager, runner, api, around).await
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use shoal_api::ports::{ByteStream, Containers, Exit, Logs, Session, Stream};
+use shoal_api::ports::{ByteStream, Containers, Exit, Inside, Logs, Session, Stream};
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_engine::Engine;
 use shoal_engine::container::session;
@@ -35,6 +35,52 @@ pub(super) fn session(session: session::Session) -> Session {
 }
 
 #[async_trait]
+impl Inside for HostContainers {
+    async fn called(&self, name: &str) -> Result<(String, String), Failure> {
+        let details = self.engine.inspect(name, false).await?;
+        Ok((details.id.to_string(), details.name))
+    }
+
+    async fn attach(&self, name: &str, options: AttachOptions) -> Result<Session, Failure> {
+        Ok(session(self.engine.attach(name, options).await?))
+    }
+
+    async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure> {
+        Ok(self.engine.resize(name, rows, columns).await?)
+    }
+
+    async fn kill(&self, name: &str, signal: &str) -> Result<(), Failure> {
+        Ok(self.engine.kill(name, signal).await?)
+    }
+
+    async fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Failure> {
+        Ok(self.engine.wait(name, condition)?.map(Ok).boxed())
+    }
+
+    async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure> {
+        Ok(self.engine.stats(name)?)
+    }
+
+    async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure> {
+        Ok(self.engine.path_stat(name, path).await?)
+    }
+
+    async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure> {
+        Ok(self.engine.archive(name, path).await?)
+    }
+
+    async fn unarchive(
+        &self,
+        name: &str,
+        path: &str,
+        options: ArchivePutOptions,
+        archive: ByteStream,
+    ) -> Result<(), Failure> {
+        Ok(self.engine.unarchive(name, path, options, archive).await?)
+    }
+}
+
+#[async_trait]
 impl Containers for HostContainers {
     async fn list(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, Failure> {
         Ok(self.engine.list(options).await?)
@@ -60,10 +106,6 @@ impl Containers for HostContainers {
         Ok(self.engine.restart(name, options).await?)
     }
 
-    async fn kill(&self, name: &str, signal: &str) -> Result<(), Failure> {
-        Ok(self.engine.kill(name, signal).await?)
-    }
-
     async fn pause(&self, name: &str) -> Result<(), Failure> {
         Ok(self.engine.pause(name).await?)
     }
@@ -84,25 +126,9 @@ impl Containers for HostContainers {
         Ok(self.engine.remove(name, options).await?)
     }
 
-    async fn wait(&self, name: &str, condition: WaitCondition) -> Result<Exit, Failure> {
-        Ok(self.engine.wait(name, condition)?.map(Ok).boxed())
-    }
-
-    async fn attach(&self, name: &str, options: AttachOptions) -> Result<Session, Failure> {
-        Ok(session(self.engine.attach(name, options).await?))
-    }
-
-    async fn resize(&self, name: &str, rows: u32, columns: u32) -> Result<(), Failure> {
-        Ok(self.engine.resize(name, rows, columns).await?)
-    }
-
     async fn logs(&self, name: &str, options: LogOptions) -> Result<Logs, Failure> {
         let logs = self.engine.logs(name, options).await?;
         Ok(Logs { tty: logs.tty, records: logs.records })
-    }
-
-    async fn stats(&self, name: &str) -> Result<Stream<StatsSample>, Failure> {
-        Ok(self.engine.stats(name)?)
     }
 
     async fn top(&self, name: &str, ps_args: &[String]) -> Result<TopResult, Failure> {
@@ -124,24 +150,6 @@ impl Containers for HostContainers {
         let committed =
             async move { super::commit::commit(&engine, &images, &frozen, request).await };
         self.tasks.detached(TaskKind::Request, committed).await.map_err(given_up)?
-    }
-
-    async fn path_stat(&self, name: &str, path: &str) -> Result<PathStat, Failure> {
-        Ok(self.engine.path_stat(name, path).await?)
-    }
-
-    async fn archive(&self, name: &str, path: &str) -> Result<(PathStat, ByteStream), Failure> {
-        Ok(self.engine.archive(name, path).await?)
-    }
-
-    async fn unarchive(
-        &self,
-        name: &str,
-        path: &str,
-        options: ArchivePutOptions,
-        archive: ByteStream,
-    ) -> Result<(), Failure> {
-        Ok(self.engine.unarchive(name, path, options, archive).await?)
     }
 
     async fn prune(&self, filters: PruneFilters) -> Result<Pruned, Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shoal_api::ports::{Execs, Session};
 use shoal_engine::Engine;
-use shoal_manager::execs::{self, is_in_task};
+use shoal_manager::execs::is_in_task;
 use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use shoal_model::{ExecId, Failure};
 
@@ -27,11 +27,7 @@ impl Execs for HostExecs {
     async fn start(&self, id: &str, start: ExecStart) -> Result<Option<Session>, Failure> {
         if is_in_task(id) {
             let session = self.cluster.manager()?.execs.start(id, start).await?;
-            return Ok(session.map(|execs::Session { output, input, tty }| Session {
-                output,
-                input,
-                tty,
-            }));
+            return Ok(session.map(super::tasks::session));
         }
         Ok(self.engine.exec_start(id, start).await?.map(super::containers::session))
     }

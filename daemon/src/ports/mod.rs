@@ -7,6 +7,7 @@ mod execs;
 mod images;
 mod networks;
 mod system;
+pub(crate) mod tasks;
 mod transfer;
 mod volumes;
 

@@ -113,10 +113,9 @@ async fn fill(manager: &Manager, tasks: usize) -> Vec<TaskId> {
         services.push(Change::PutService(Arc::new(service)));
     }
     for changes in [services, puts] {
-        let transactions = changes.chunks(CHANGES_PER_ENTRY).map(|changes| Transaction {
-            changes: changes.to_vec(),
-            ..Transaction::default()
-        });
+        let transactions = changes
+            .chunks(CHANGES_PER_ENTRY)
+            .map(|changes| Transaction { changes: changes.to_vec(), ..Transaction::default() });
         futures_util::stream::iter(transactions)
             .for_each_concurrent(8, |transaction| async move {
                 manager.store.commit(&transaction).await.unwrap();

@@ -24,6 +24,7 @@ pub(crate) fn service(ids: &mut SeededIds, number: usize) -> Service {
         spec: ServiceSpec { annotations, ..ServiceSpec::default() },
         spec_version: Version(1),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

@@ -72,6 +72,7 @@ fn service(number: u64) -> Service {
         spec: ServiceSpec { annotations, ..ServiceSpec::default() },
         spec_version: Version(1),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
+use shoal_model::cluster::node::Availability;
+use shoal_model::cluster::report::DrainReport;
 use shoal_model::cluster::{NodeId, Task, TaskState};
 
-use crate::orchestrator::board::is_wanted;
+use crate::explain::{node_name, task_name};
+use crate::orchestrator::board::{is_lost, is_wanted};
 use crate::store::State;
 
 /// What is left on a node that is being drained.
@@ -42,6 +45,30 @@ pub fn progress(state: &State, node: NodeId) -> Progress {
     progress
 }
 
+/// The same in words; `None`: there is no such node. What a node that is down was told to stop counts as stopped, as
+/// for the tasks that take its place.
+pub fn report(state: &State, id: NodeId) -> Option<DrainReport> {
+    let node = state.node(id)?;
+    let Progress { waiting, stopping } = progress(state, id);
+    let stopping = if is_lost(node) { Vec::new() } else { stopping };
+    let names = |tasks: &[Arc<Task>]| {
+        let name = |task: &Arc<Task>| {
+            let service = task.service.and_then(|service| state.service(service));
+            service.map_or_else(|| task.id.to_string(), |service| task_name(service, task))
+        };
+        let mut names: Vec<_> = tasks.iter().map(name).collect();
+        names.sort();
+        names
+    };
+    Some(DrainReport {
+        node: id,
+        hostname: node_name(state, id),
+        draining: node.spec.availability == Availability::Drain,
+        waiting: names(&waiting),
+        stopping: names(&stopping),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -74,6 +101,11 @@ mod tests {
         let slots = |tasks: &[Arc<Task>]| tasks.iter().map(|task| task.slot.0).collect::<Vec<_>>();
         assert_eq!((slots(&progress.waiting), slots(&progress.stopping)), (vec![1], vec![2]));
         assert!(!progress.is_done());
+        let report = report(&state, node.id).unwrap();
+        assert_eq!(
+            (report.hostname.as_str(), report.waiting, report.stopping),
+            ("n1", vec!["web.1".to_owned()], vec!["web.2".to_owned()])
+        );
         assert!(super::progress(&state, samples::node(2).id).is_done());
     }
 }

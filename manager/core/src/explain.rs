@@ -2,164 +2,238 @@
 //!
 //! Pure. Serves `shoal service explain`: everything comes from the store, so that any manager can tell.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shoal_model::Timestamp;
-use shoal_model::cluster::service::ServiceMode;
-use shoal_model::cluster::task::{Filter, FilterVerdict, Slot};
-use shoal_model::cluster::{NodeId, ServiceId, Task, TaskId, TaskState};
+use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::report::{Finding, ServiceReport};
+use shoal_model::cluster::service::{ServiceMode, UpdateState};
+use shoal_model::cluster::task::{Filter, Slot};
+use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskState};
 
+use crate::orchestrator::board::is_wanted;
+use crate::orchestrator::{Place, gate};
+use crate::restart;
 use crate::store::State;
 
-/// What is to be said of a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Its name.
-    pub service: String,
-    /// Why its endpoint is not as wished; empty: it is.
-    pub endpoint_error: String,
-    /// Tasks that are where they should be.
-    pub settled: usize,
-    /// The others, in the order of their slots.
-    pub findings: Vec<Finding>,
-}
-
-/// A task that is not where it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Task.
-    pub task: TaskId,
-    /// `name.slot`, or `name.node`.
-    pub name: String,
-    /// What is.
-    pub observed: TaskState,
-    /// What a manager wants.
-    pub desired: TaskState,
-    /// How long it has been so.
-    pub since: Duration,
-    /// Its node, as users know it; empty: none yet.
-    pub node: String,
-    /// Why.
-    pub reason: String,
-    /// How many nodes each filter turned away.
-    pub verdict: Vec<FilterVerdict>,
-    /// What would help.
-    pub advice: Vec<&'static str>,
-}
-
 /// Looks at all tasks of a service. `None`: there is no such service.
-pub fn explain(state: &State, service: ServiceId, now: Timestamp) -> Option<Report> {
+pub fn explain(state: &State, service: ServiceId, now: Timestamp) -> Option<ServiceReport> {
     let object = state.service(service)?;
-    let name = &object.spec.annotations.name;
-    let is_job = object.spec.mode.is_job();
-    let mut tasks: Vec<_> =
-        state.tasks_of_service(service).filter(|task| is_wanted(task, is_job)).collect();
-    tasks.sort_by_key(|task| (task.slot, task.node, task.id));
-    let findings: Vec<_> = tasks
-        .iter()
-        .filter(|task| task.status.state < task.desired || task.status.state.is_terminal())
-        .filter(|task| !(is_job && task.status.state == TaskState::Complete))
-        .map(|task| finding(state, name, object.spec.mode, task, now))
-        .collect();
-    Some(Report {
-        service: name.clone(),
+    let mut places = BTreeMap::<_, Vec<&Task>>::new();
+    for task in state.tasks_of_service(service) {
+        places.entry(Place::of(task)).or_default().push(task);
+    }
+    let (mut settled, mut findings) = (0, Vec::new());
+    for mut tasks in places.into_values() {
+        tasks.sort_by_key(|task| (task.meta.created, task.id));
+        for task in telling(&tasks, object) {
+            match judge(state, task, now) {
+                None => settled += 1,
+                Some(judgement) => findings.push(finding(state, object, task, judgement, now)),
+            }
+        }
+    }
+    Some(ServiceReport {
+        service: object.spec.annotations.name.clone(),
         endpoint_error: object.endpoint_error.clone(),
-        settled: tasks.len() - findings.len(),
+        update: halted(object),
+        settled,
         findings,
     })
 }
 
-/// Tasks that were replaced or are going say nothing of how the service is.
-fn is_wanted(task: &Task, is_job: bool) -> bool {
-    task.desired <= TaskState::Running || (is_job && task.desired == TaskState::Complete)
+/// The tasks of a place that say how it is: those that are wanted; else the last one, where it failed for good. Other
+/// tasks were replaced, or are going.
+fn telling<'a>(tasks: &[&'a Task], service: &Service) -> Vec<&'a Task> {
+    let iteration = service.job.unwrap_or_default().iteration;
+    let is_present = |task: &Task| task.job_iteration.is_none_or(|own| own == iteration);
+    let wanted = tasks.iter().copied().filter(|task| is_wanted(task) && is_present(task));
+    let wanted: Vec<_> = wanted.collect();
+    if !wanted.is_empty() {
+        return wanted;
+    }
+    let failed = |task: &&Task| {
+        let failed = matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
+        failed && task.desired < TaskState::Remove && !restart::allows_another(task)
+    };
+    tasks.last().copied().filter(failed).into_iter().collect()
+}
+
+/// Why the service's last update was halted or turned back; empty: it was not.
+fn halted(service: &Service) -> String {
+    let Some(update) = &service.update else { return String::new() };
+    match update.state {
+        UpdateState::Paused | UpdateState::RollbackPaused | UpdateState::RollbackStarted => {
+            update.message.clone()
+        }
+        UpdateState::Updating | UpdateState::Completed | UpdateState::RollbackCompleted => {
+            String::new()
+        }
+    }
 }
 
 fn finding(
     state: &State,
-    service: &str,
-    mode: ServiceMode,
+    service: &Service,
     task: &Task,
+    judgement: (String, Vec<&'static str>),
     now: Timestamp,
 ) -> Finding {
-    let name = match (mode, task.node) {
-        (ServiceMode::Global | ServiceMode::GlobalJob, Some(node)) => format!("{service}.{node}"),
-        (_, _) if task.slot == Slot(0) => format!("{service}.{}", task.id),
-        (_, _) => format!("{service}.{}", task.slot.0),
-    };
     let status = &task.status;
-    let (reason, advice) = judge(state, task, now);
+    let at = status.at.max(task.meta.created);
+    let (reason, advice) = judgement;
     Finding {
         task: task.id,
-        name,
+        name: task_name(service, task),
         observed: status.state,
-        desired: task.desired,
-        since: now.since(status.at.max(task.meta.created)),
+        desired: goal(task),
+        at,
+        since: now.since(at),
         node: task.node.map(|node| node_name(state, node)).unwrap_or_default(),
         reason,
         verdict: status.verdict.clone(),
-        advice,
+        advice: advice.into_iter().map(str::to_owned).collect(),
     }
 }
 
-fn node_name(state: &State, node: NodeId) -> String {
+/// A task as users know it: `name.slot`, or `name.node` where a service has one on each node.
+pub fn task_name(service: &Service, task: &Task) -> String {
+    let name = &service.spec.annotations.name;
+    match (service.spec.mode, task.node) {
+        (ServiceMode::Global | ServiceMode::GlobalJob, Some(node)) => format!("{name}.{node}"),
+        (_, _) if task.slot == Slot(0) => format!("{name}.{}", task.id),
+        (_, _) => format!("{name}.{}", task.shown_slot()),
+    }
+}
+
+/// A node as users know it.
+pub fn node_name(state: &State, node: NodeId) -> String {
     let about = state.node(node).and_then(|node| node.description.as_ref());
     let hostname = about.map(|about| about.hostname.clone());
     hostname.filter(|hostname| !hostname.is_empty()).unwrap_or_else(|| node.to_string())
 }
 
-/// The reason in the task's own words where it has some, else that of its state.
-fn judge(state: &State, task: &Task, now: Timestamp) -> (String, Vec<&'static str>) {
+/// Where a task shall be in the end, whatever it waits for now.
+fn goal(task: &Task) -> TaskState {
+    match task.job_iteration {
+        Some(_) => TaskState::Complete,
+        None => TaskState::Running,
+    }
+}
+
+/// Why a task is not where it should be, and what would help; `None`: it is.
+fn judge(state: &State, task: &Task, now: Timestamp) -> Option<(String, Vec<&'static str>)> {
     let status = &task.status;
+    if status.state == TaskState::Complete && task.job_iteration.is_some() {
+        return None;
+    }
+    let node = task.node.and_then(|node| state.node(node));
+    if status.state == TaskState::Running {
+        return judge_running(node?);
+    }
     let mut advice: Vec<_> = status.verdict.iter().map(|verdict| remedy(verdict.filter)).collect();
     if !status.error.is_empty() {
-        match status.state {
-            TaskState::New => advice.push(
-                "free what is in use, or widen it: the task is tried again when something was freed",
-            ),
-            TaskState::Failed => advice.push("read the service's logs"),
-            TaskState::Rejected => {
-                advice.push("check image, credentials, mounts and networks of the spec");
-            }
-            _ => {}
-        }
-        return (status.error.clone(), advice);
+        let reason = if status.state.is_terminal() && !restart::allows_another(task) {
+            format!("{}; its restart policy allows no further attempt", status.error)
+        } else {
+            status.error.clone()
+        };
+        advice.extend(remedy_of_error(status.state));
+        return Some((reason, advice));
     }
-    let held_until = task.history.not_before.filter(|until| *until > now);
-    let reason = match (status.state, held_until) {
-        (TaskState::New, _) => "waits for its networks and ports".to_owned(),
-        (TaskState::Pending, _) => "waits for a node".to_owned(),
-        (TaskState::Assigned, _) => {
-            let node = task.node.and_then(|node| state.node(node));
-            match node {
-                Some(node) if node.status.state != shoal_model::cluster::node::NodeState::Ready => {
-                    advice.push("bring the node back, or remove it");
-                    "its node is not ready".to_owned()
-                }
-                _ => "waits for its node to take it".to_owned(),
+    let reason = match status.state {
+        TaskState::New => "waits for its networks and ports".to_owned(),
+        TaskState::Pending => "waits for a node".to_owned(),
+        TaskState::Assigned => match node {
+            Some(node) if node.status.state != NodeState::Ready => {
+                advice.push("bring the node back, or remove it");
+                "its node is not ready".to_owned()
             }
-        }
-        (TaskState::Ready, Some(until)) => {
-            format!("waits for its restart delay, {} more", seconds(until.since(now)))
-        }
-        (TaskState::Ready, None) => "ready, waits for its start".to_owned(),
-        (TaskState::Accepted | TaskState::Preparing, _) => {
+            _ => "waits for its node to take it".to_owned(),
+        },
+        TaskState::Ready => waits(state, task, now, &mut advice),
+        TaskState::Accepted | TaskState::Preparing => {
             "its node makes image, mounts and networks ready".to_owned()
         }
-        (TaskState::Starting, _) => {
+        TaskState::Starting => {
             advice.push("if it has a health check: read its logs");
             "starts, or is not healthy yet".to_owned()
         }
-        (TaskState::Complete | TaskState::Shutdown, _) => "ended, and was not replaced".to_owned(),
-        (TaskState::Failed, _) => {
+        TaskState::Complete | TaskState::Shutdown => "ended, and was not replaced".to_owned(),
+        TaskState::Failed => {
             advice.push("read the service's logs");
             "failed, and was not replaced".to_owned()
         }
-        (TaskState::Rejected, _) => "was refused by its node".to_owned(),
-        (TaskState::Orphaned, _) => "its node was gone for too long".to_owned(),
-        (TaskState::Running | TaskState::Remove, _) => "is about to change".to_owned(),
+        TaskState::Rejected => "was refused by its node".to_owned(),
+        TaskState::Orphaned => "its node was gone for too long".to_owned(),
+        TaskState::Running | TaskState::Remove => "is about to change".to_owned(),
     };
-    (reason, advice)
+    Some((reason, advice))
+}
+
+/// A task that was last seen running is where it should be, unless its node is not.
+fn judge_running(node: &Node) -> Option<(String, Vec<&'static str>)> {
+    let said = |reason: &str, advice| Some((reason.to_owned(), vec![advice]));
+    match (node.status.state, node.spec.availability) {
+        (NodeState::Ready, Availability::Active | Availability::Pause) => None,
+        (NodeState::Ready, Availability::Drain) => said(
+            "runs on a node that is being drained, until it is its turn and its successor runs",
+            "if it stays so: see why its successor does not run",
+        ),
+        (NodeState::Down | NodeState::Unknown | NodeState::Disconnected, _) => {
+            said("its node does not answer", "bring the node back, or remove it")
+        }
+    }
+}
+
+/// What a prepared task waits for, and why it came to that.
+fn waits(state: &State, task: &Task, now: Timestamp, advice: &mut Vec<&'static str>) -> String {
+    let before = task.history.predecessor.and_then(|before| state.task(before));
+    let failed = before.filter(|before| !before.status.error.is_empty());
+    let reason = match task.history.not_before.filter(|until| *until > now) {
+        Some(until) => format!("waits for its restart delay, {} more", seconds(until.since(now))),
+        None if before.is_some_and(|before| !before.status.state.is_terminal()) => {
+            "ready, waits until the task before it has stopped".to_owned()
+        }
+        None => held_back(state, task).unwrap_or_else(|| "ready, waits for its start".to_owned()),
+    };
+    match failed {
+        None => reason,
+        Some(before) => {
+            advice.extend(remedy_of_error(before.status.state));
+            format!("{reason}; the attempt before it: {}", before.status.error)
+        }
+    }
+}
+
+/// The services that a prepared task waits for, in words; `None`: it waits for none.
+fn held_back(state: &State, task: &Task) -> Option<String> {
+    let service = task.service.and_then(|service| state.service(service))?;
+    let waits = gate::waits(state, service);
+    (!waits.is_empty()).then(|| gate::Waiting(&waits).to_string())
+}
+
+/// What would help against the error of a task in a state.
+const fn remedy_of_error(state: TaskState) -> Option<&'static str> {
+    match state {
+        TaskState::New => Some(
+            "free what is in use, or widen it: the task is tried again when something was freed",
+        ),
+        TaskState::Failed => Some("read the service's logs"),
+        TaskState::Rejected => Some("check image, credentials, mounts and networks of the spec"),
+        TaskState::Preparing => Some("check that the node reaches the image's registry"),
+        TaskState::Pending
+        | TaskState::Assigned
+        | TaskState::Accepted
+        | TaskState::Ready
+        | TaskState::Starting
+        | TaskState::Running
+        | TaskState::Complete
+        | TaskState::Shutdown
+        | TaskState::Remove
+        | TaskState::Orphaned => None,
+    }
 }
 
 /// What would help against a filter.
@@ -187,146 +261,5 @@ fn seconds(duration: Duration) -> String {
     }
 }
 
-impl Report {
-    /// What `shoal service explain` prints.
-    pub fn text(&self) -> String {
-        let mut text = format!("{}: {} tasks are where they should be", self.service, self.settled);
-        let _ = match self.findings.len() {
-            0 => writeln!(text, "."),
-            count => writeln!(text, ", {count} are not."),
-        };
-        if !self.endpoint_error.is_empty() {
-            let _ = writeln!(text, "endpoint: {}", self.endpoint_error);
-        }
-        for finding in &self.findings {
-            let node = match finding.node.as_str() {
-                "" => String::new(),
-                node => format!(" on {node}"),
-            };
-            let _ = writeln!(
-                text,
-                "{}: {} instead of {}{node} for {}: {}",
-                finding.name,
-                finding.observed.as_str(),
-                finding.desired.as_str(),
-                seconds(finding.since),
-                finding.reason,
-            );
-            for verdict in &finding.verdict {
-                let filter = filter_word(verdict.filter);
-                let _ = writeln!(text, "    {filter}: {} turned away", nodes(verdict.nodes));
-            }
-            for advice in &finding.advice {
-                let _ = writeln!(text, "    try: {advice}");
-            }
-        }
-        text
-    }
-}
-
-fn nodes(count: u32) -> String {
-    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
-}
-
-const fn filter_word(filter: Filter) -> &'static str {
-    match filter {
-        Filter::Ready => "readiness",
-        Filter::Resources => "resources",
-        Filter::Plugins => "plugins",
-        Filter::Constraints => "constraints",
-        Filter::Platform => "platform",
-        Filter::HostPorts => "host ports",
-        Filter::MaxReplicas => "replicas per node",
-        Filter::Volumes => "volumes",
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use expect_test::expect;
-    use shoal_model::cluster::Service;
-    use shoal_model::cluster::task::TaskStatus;
-
-    use super::*;
-    use crate::samples;
-    use crate::store::{Change, Transaction};
-
-    fn state(service: Service, tasks: Vec<Task>) -> State {
-        let mut state = State::default();
-        let mut changes = vec![
-            Change::PutNode(Arc::new(samples::node(1))),
-            Change::PutService(Arc::new(service)),
-        ];
-        changes.extend(tasks.into_iter().map(|task| Change::PutTask(Arc::new(task))));
-        state.apply(1, &Transaction { changes, ..Transaction::default() }).unwrap();
-        state
-    }
-
-    fn task(slot: u64, state: TaskState, error: &str) -> Task {
-        let mut task = samples::task(slot, 1, slot);
-        let at = Timestamp::from_parts(10, 0);
-        task.status = TaskStatus { state, at, error: error.to_owned(), ..TaskStatus::default() };
-        task.node = (state >= TaskState::Assigned).then(|| samples::node(1).id);
-        task
-    }
-
-    #[test]
-    fn each_task_says_why_and_what_helps() {
-        let mut refused = task(2, TaskState::Pending, "no suitable node (…)");
-        refused.status.verdict = vec![
-            FilterVerdict { filter: Filter::Resources, nodes: 2 },
-            FilterVerdict { filter: Filter::Constraints, nodes: 1 },
-        ];
-        let mut held = task(4, TaskState::Ready, "");
-        held.history.not_before = Some(Timestamp::from_parts(75, 0));
-        let mut replaced = task(5, TaskState::Failed, "task: non-zero exit (1)");
-        replaced.desired = TaskState::Shutdown;
-        let tasks = vec![
-            task(1, TaskState::Running, ""),
-            refused,
-            task(3, TaskState::New, "network `net` has no free address left in `10.0.1.0/24`"),
-            held,
-            replaced,
-            task(6, TaskState::Starting, ""),
-        ];
-        let mut service = samples::service(1, "web");
-        service.endpoint_error = "port '80' is already in use".to_owned();
-        let id = service.id;
-        let state = state(service, tasks);
-        let report = explain(&state, id, Timestamp::from_parts(70, 0)).unwrap();
-        expect![[r#"
-            web: 1 tasks are where they should be, 4 are not.
-            endpoint: port '80' is already in use
-            web.2: pending instead of running for 60 s: no suitable node (…)
-                resources: 2 nodes turned away
-                constraints: 1 node turned away
-                try: reserve less, end other tasks, or add nodes
-                try: label more nodes, or ask for less with constraints
-            web.3: new instead of running for 60 s: network `net` has no free address left in `10.0.1.0/24`
-                try: free what is in use, or widen it: the task is tried again when something was freed
-            web.4: ready instead of running on n1 for 60 s: waits for its restart delay, 5 s more
-            web.6: starting instead of running on n1 for 60 s: starts, or is not healthy yet
-                try: if it has a health check: read its logs
-        "#]]
-        .assert_eq(&report.text());
-    }
-
-    #[test]
-    fn a_job_that_is_done_needs_no_words() {
-        let mut service = samples::service(1, "job");
-        service.spec.mode =
-            ServiceMode::ReplicatedJob { max_concurrent: None, total_completions: None };
-        let mut done = task(1, TaskState::Complete, "");
-        done.desired = TaskState::Complete;
-        let id = service.id;
-        let state = state(service, vec![done]);
-        let report = explain(&state, id, Timestamp::from_parts(70, 0)).unwrap();
-        expect![[r#"
-            job: 1 tasks are where they should be.
-        "#]]
-        .assert_eq(&report.text());
-        assert_eq!(explain(&state, ServiceId::from_bytes([9; 16]), Timestamp::default()), None);
-    }
-}
+mod tests;

@@ -62,6 +62,7 @@ pub(crate) fn service(number: u64, name: &str) -> Service {
         },
         spec_version: Version(1),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

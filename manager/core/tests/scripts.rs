@@ -65,5 +65,7 @@ scripts! {
     update
     rollback
     drain
+    drain_parallelism
+    drain_stuck
     reaper
 }

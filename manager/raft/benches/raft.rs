@@ -2,10 +2,7 @@
 //!
 //! `cargo bench -p shoal-manager-raft [-- writes|failover|handover|restart|busy]`
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a bench stops at the first surprise"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../tests/cluster/support.rs"]

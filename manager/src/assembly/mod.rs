@@ -35,9 +35,11 @@ use crate::dispatcher::{Dispatcher, liveness};
 use crate::execs::Execs;
 use crate::logs::Logs;
 use crate::peers::Peers;
+use crate::reach::Reach;
 use crate::store::forward::{Remote, Server as StoreServer};
 use crate::store::machine::Machine;
 use crate::store::{self, Objects, Store};
+use crate::visits::Visits;
 
 pub use takeover::Survivor;
 
@@ -114,7 +116,9 @@ pub struct Manager {
     pub logs: Logs,
     /// Execs in tasks, wherever they are.
     pub execs: Execs,
-    /// Sessions of workers: for workers in this process.
+    /// Containers of tasks, wherever they are.
+    pub visits: Visits,
+    /// Sessions of workers, for workers in this process; also what nodes have of networks.
     pub dispatcher: Dispatcher,
     /// Consensus.
     pub raft: Raft,
@@ -160,6 +164,7 @@ impl Manager {
         tasks.spawn(TaskKind::Certificates, Arc::clone(&stored).run());
         let authority: Arc<dyn CaStore> = stored;
         let dispatcher = Dispatcher::new(
+            node,
             store.clone(),
             Arc::new(liveness::Remote::new(peers.clone(), clock.clone())),
             clock.clone(),
@@ -201,9 +206,22 @@ impl Manager {
         });
         let seats = seats::Seats { raft: raft.clone(), channels: peers, clock: clock.clone() };
         let control = Control::new(store.clone(), Arc::new(seats), random);
-        let execs = Execs::new(store.clone(), credentials.clone(), clock.clone());
+        let reach = Reach::new(store.clone(), credentials.clone(), clock.clone());
+        let (execs, visits) = (Execs::new(reach.clone()), Visits::new(reach));
         let logs = Logs::new(store.clone(), credentials, clock, tasks.clone());
-        Ok(Self { store, control, logs, execs, dispatcher, raft, authority, keeper, ready, tasks })
+        Ok(Self {
+            store,
+            control,
+            logs,
+            execs,
+            visits,
+            dispatcher,
+            raft,
+            authority,
+            keeper,
+            ready,
+            tasks,
+        })
     }
 
     /// Tells one of `managers` where this manager is, until one has written it down.

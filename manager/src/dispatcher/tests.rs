@@ -46,6 +46,7 @@ fn service() -> Service {
         spec: ServiceSpec::default(),
         spec_version: Version(1),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

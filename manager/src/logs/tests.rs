@@ -56,6 +56,7 @@ fn service() -> Change {
         spec: ServiceSpec { annotations, ..ServiceSpec::default() },
         spec_version: Version(1),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

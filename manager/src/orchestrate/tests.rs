@@ -71,6 +71,7 @@ fn service(number: u8, replicas: u64) -> Service {
         },
         spec_version: Version(0),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

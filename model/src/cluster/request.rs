@@ -71,8 +71,10 @@ pub struct Rotate {
 pub struct ServiceUpdate {
     /// The new wish; not looked at when `rollback` is set.
     pub spec: ServiceSpec,
-    /// Go back to the previous wish.
+    /// Go back to an earlier wish.
     pub rollback: bool,
+    /// Which, by its number; `None`: the previous one.
+    pub revision: Option<u64>,
     /// `None`: the request brings the credentials for the registry, or there are none.
     pub auth_from: Option<AuthFrom>,
 }

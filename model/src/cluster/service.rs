@@ -180,6 +180,36 @@ pub enum PublishMode {
     Host,
 }
 
+/// Which tasks get the connections to a port of the routing mesh that come to a node.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum PortPolicy {
+    /// Those on all nodes.
+    #[default]
+    Mesh,
+    /// Those on the node itself; where there are none, those on all nodes.
+    LocalFirst,
+    /// Those on the node itself.
+    LocalOnly,
+}
+
+/// What Docker's published ports lack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortExtension {
+    /// In the container: names the port, together with the protocol.
+    pub target: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Which tasks get connections.
+    pub policy: PortPolicy,
+    /// Only at this address of a node; `None`: at all.
+    pub address: Option<IpAddr>,
+    /// Only what comes in by this link of a node; empty: by all.
+    pub interface: String,
+}
+
 /// What Docker's specs lack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -188,8 +218,12 @@ pub struct ServiceExtensions {
     pub update_deadline: Option<Duration>,
     /// What happens to tasks on a node that is cut off; `None`: keep.
     pub on_disconnect: Option<OnDisconnect>,
+    /// How many earlier wishes are kept, to go back to; `None`: [`REVISIONS_KEPT`].
+    pub revisions: Option<u32>,
     /// What a new spec waits for before it starts.
     pub depends_on: Vec<Dependency>,
+    /// Of ports of the routing mesh, by target and protocol, each once.
+    pub ports: Vec<PortExtension>,
 }
 
 /// A service that another one waits for.
@@ -214,6 +248,11 @@ pub enum Condition {
     Completed,
 }
 
+/// Earlier wishes of a service that are kept where it does not say otherwise.
+pub const REVISIONS_KEPT: u32 = 10;
+/// The most that a service may ask for: they are part of the service in the store.
+pub const REVISIONS_MAX: u32 = 100;
+
 /// What a worker does with a service's tasks when no manager is reachable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnDisconnect {
@@ -237,6 +276,8 @@ pub struct Service {
     pub spec_version: Version,
     /// The wish before the last change in earnest.
     pub previous: Option<Box<PreviousSpec>>,
+    /// All wishes that are kept, by number.
+    pub revisions: Revisions,
     /// What the allocator gave.
     pub endpoint: Option<Endpoint>,
     /// Why the endpoint could not be given as wished; empty: it could.
@@ -247,6 +288,35 @@ pub struct Service {
     pub job: Option<JobStatus>,
     /// Removed by the user, tasks are still being stopped.
     pub removing: bool,
+}
+
+/// The wishes that a service had, for `rollback --to`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Revisions {
+    /// Number of the present wish, from 1.
+    pub present: u64,
+    /// Since when it has been the wish; `None`: since the service was created.
+    pub since: Option<Timestamp>,
+    /// The wishes before it, oldest first, no more than the service keeps.
+    pub earlier: Vec<Revision>,
+}
+
+impl Default for Revisions {
+    fn default() -> Self {
+        Self { present: 1, since: None, earlier: Vec::new() }
+    }
+}
+
+/// A wish that a service had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Counts the changes in earnest.
+    pub number: u64,
+    /// Since when it was the wish; `None`: since the service was created.
+    pub since: Option<Timestamp>,
+    /// The wish.
+    pub spec: ServiceSpec,
 }
 
 /// The wish before the last change.

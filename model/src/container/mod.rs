@@ -7,6 +7,7 @@ mod spec;
 mod state;
 mod stats;
 mod verbs;
+pub mod visit;
 
 pub use details::{
     ContainerDetails, ContainerNetwork, ContainerPaths, ContainerSize, ContainerSummary,

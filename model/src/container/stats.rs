@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Timestamp;
 
 /// Resource use of a container at one moment. A container that does not run gives an empty sample.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatsSample {
     /// When; `None` when it does not run.
     pub at: Option<Timestamp>,
@@ -23,7 +25,7 @@ pub struct StatsSample {
 }
 
 /// CPU.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "durations of CPU time")]
 pub struct CpuStats {
     pub total: Duration,
@@ -40,7 +42,7 @@ pub struct CpuStats {
 }
 
 /// Memory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryStats {
     /// Bytes.
     pub usage: u64,
@@ -57,7 +59,7 @@ pub struct MemoryStats {
 }
 
 /// Processes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PidsStats {
     /// Now.
     pub current: u64,
@@ -66,7 +68,7 @@ pub struct PidsStats {
 }
 
 /// Disks. Each list may be empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlkioStats {
     /// Bytes.
     pub service_bytes: Vec<BlkioEntry>,
@@ -75,7 +77,7 @@ pub struct BlkioStats {
 }
 
 /// One counter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlkioEntry {
     /// Device.
     pub major: u64,
@@ -88,7 +90,7 @@ pub struct BlkioEntry {
 }
 
 /// One network interface, from the container's view.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the kernel's counters")]
 pub struct InterfaceStats {
     pub rx_bytes: u64,

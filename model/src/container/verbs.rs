@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::filters::ContainerFilters;
 use crate::image::Platform;
 use crate::{ContainerId, Timestamp};
@@ -62,7 +64,7 @@ pub struct RemoveOptions {
 }
 
 /// What to wait for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitCondition {
     /// It does not run (at once when it never did).
     #[default]
@@ -74,7 +76,7 @@ pub enum WaitCondition {
 }
 
 /// How a wait ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitOutcome {
     /// Exit code.
     pub code: i64,
@@ -138,7 +140,7 @@ pub enum PathChangeKind {
 }
 
 /// A file in a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathStat {
     /// Last component.
     pub name: String,
@@ -153,7 +155,7 @@ pub struct PathStat {
 }
 
 /// How to unpack an archive into a container.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchivePutOptions {
     /// Refuse to replace a directory by a file or the reverse.
     pub no_overwrite_dir_non_dir: bool,
@@ -199,7 +201,7 @@ pub enum Input {
 }
 
 /// How to attach to a container.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachOptions {
     /// First what was logged so far.
     pub logs: bool,

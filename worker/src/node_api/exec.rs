@@ -19,11 +19,11 @@ use tonic::{Status, Streaming};
 
 use crate::executor::{Executor, Session};
 
-fn bad(error: &codec::Error) -> Status {
+pub(super) fn bad(error: &codec::Error) -> Status {
     Status::invalid_argument(Chain(error).to_string())
 }
 
-fn task(bytes: &[u8]) -> Result<TaskId, Status> {
+pub(super) fn task(bytes: &[u8]) -> Result<TaskId, Status> {
     codec::id(bytes).map(TaskId::from_bytes).map_err(|error| bad(&error))
 }
 
@@ -75,11 +75,20 @@ pub(super) async fn start(
     let (task, exec) = name(named)?;
     let start: ExecStart = codec::decode("exec's start", &start).map_err(|error| bad(&error))?;
     let started = executor.exec_start(task, &exec, start).await;
-    let Some(Session { output, input, tty }) = started.map_err(|failure| status::of(&failure))?
-    else {
+    let Some(session) = started.map_err(|failure| status::of(&failure))? else {
         let began = Out::Began(ExecBegan { attached: false, tty: start.tty, has_stdin: false });
         return Ok(stream::iter([Ok(ExecOutput { what: Some(began) })]).boxed());
     };
+    Ok(attached(session, inputs, tasks))
+}
+
+/// What a session gives as the messages of a call; what the caller sends goes to it.
+pub(super) fn attached(
+    session: Session,
+    inputs: Streaming<ExecInput>,
+    tasks: &Tasks,
+) -> BoxStream<'static, Result<ExecOutput, Status>> {
+    let Session { output, input, tty } = session;
     let began = Out::Began(ExecBegan { attached: true, tty, has_stdin: input.is_some() });
     if let Some(input) = input {
         tasks.spawn(TaskKind::ClusterConnection, forward(inputs, input));
@@ -90,7 +99,7 @@ pub(super) async fn start(
         Err(failure) => Err(status::of(&failure)),
     });
     let messages = stream::iter([Ok(began)]).chain(output);
-    Ok(messages.map(|what| Ok(ExecOutput { what: Some(what?) })).boxed())
+    messages.map(|what| Ok(ExecOutput { what: Some(what?) })).boxed()
 }
 
 /// Hands stdin on, until the call or the process ends.
@@ -101,7 +110,7 @@ async fn forward(mut inputs: Streaming<ExecInput>, input: mpsc::Sender<Input>) {
             Some(In::Data(bytes)) => Input::Data(bytes.into()),
             Some(In::End(end)) if end.detached => Input::Detached,
             Some(In::End(_)) => Input::End,
-            Some(In::Begin(_)) | None => continue,
+            Some(In::Begin(_) | In::Attach(_) | In::Forward(_)) | None => continue,
         };
         if input.send(message).await.is_err() {
             return;

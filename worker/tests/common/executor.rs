@@ -11,10 +11,13 @@ use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::task::ContainerStatus;
 use shoal_model::cluster::{ClusterNetworkId, NetworkView, TaskId};
+use shoal_model::container::visit::{Visit, Visited};
+use shoal_model::container::{ArchivePutOptions, AttachOptions, PathStat};
 use shoal_model::error::{ErrorKind, Failure};
 use shoal_model::exec::{ExecDetails, ExecSpec, ExecStart};
 use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 use shoal_worker::networks::Networks;
+use shoal_worker::visits::{Archive, Samples, Visits};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone)]
@@ -219,6 +222,40 @@ impl Executor for FakeExecutor {
     }
 
     async fn exec_inspect(&self, _: TaskId, _: &str) -> Result<ExecDetails, Failure> {
+        Err(no_processes())
+    }
+}
+
+/// Its containers have no inside either.
+#[async_trait]
+impl Visits for FakeExecutor {
+    async fn visit(&self, _: TaskId, _: Visit) -> Result<Visited, Failure> {
+        Err(no_processes())
+    }
+
+    async fn attach(&self, _: TaskId, _: AttachOptions) -> Result<Session, Failure> {
+        Err(no_processes())
+    }
+
+    async fn forward(&self, _: TaskId, _: u16) -> Result<Session, Failure> {
+        Err(no_processes())
+    }
+
+    async fn stats(&self, _: TaskId) -> Result<Samples, Failure> {
+        Err(no_processes())
+    }
+
+    async fn archive(&self, _: TaskId, _: &str) -> Result<(PathStat, Archive), Failure> {
+        Err(no_processes())
+    }
+
+    async fn unarchive(
+        &self,
+        _: TaskId,
+        _: &str,
+        _: ArchivePutOptions,
+        _: Archive,
+    ) -> Result<(), Failure> {
         Err(no_processes())
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod filters;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod overview;
+pub(crate) mod report;
 pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_out;

@@ -27,11 +27,12 @@ pub(crate) fn take(
         let member = &key[HOST.len()..];
         if !HOST_MEMBERS.contains(&member) {
             let known = HOST_MEMBERS.join(", ");
-            return Err(Failure::invalid(format!("unknown label {key}: behind {HOST} comes one of {known}")));
+            return Err(Failure::invalid(format!(
+                "unknown label {key}: behind {HOST} comes one of {known}"
+            )));
         }
-        let value = parse(member, value).map_err(|why| {
-            Failure::invalid(format!("invalid value of label {key}: {why}"))
-        })?;
+        let value = parse(member, value)
+            .map_err(|why| Failure::invalid(format!("invalid value of label {key}: {why}")))?;
         members.insert(member.to_owned(), value);
     }
     let wire: HostConfig = serde_json::from_value(Value::Object(members))
@@ -55,8 +56,7 @@ fn parse(member: &str, text: String) -> Result<Value, serde_json::Error> {
 
 /// Tasks come and go on any node: they share nothing with a certain container.
 fn check(given: &HostSpec) -> Result<(), Failure> {
-    let namespaces =
-        [&given.pid_mode, &given.uts_mode, &given.userns_mode, &given.cgroupns_mode];
+    let namespaces = [&given.pid_mode, &given.uts_mode, &given.userns_mode, &given.cgroupns_mode];
     let shares = namespaces.into_iter().any(|mode| matches!(mode, NamespaceMode::Container(_)))
         || matches!(given.ipc_mode, IpcMode::Container(_));
     if shares {

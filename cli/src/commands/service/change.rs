@@ -17,7 +17,7 @@ use shoal_gotemplate::value::Value;
 pub(super) async fn create(context: &mut Context, args: &Args) -> Result {
     let client = context.client()?;
     let read = |path: &str| std::fs::read_to_string(path);
-    let mut spec = creation::spec(args, &read, &sys::env).map_err(Failure::new)?;
+    let mut spec = creation::spec(args, &read, &sys::variable).map_err(Failure::new)?;
     let networks = attachments(client, args.all("network")).await?;
     put(&mut spec["TaskTemplate"], "Networks", sorted(networks));
     for (kind, flag) in [("Secret", "secret"), ("Config", "config")] {
@@ -143,11 +143,16 @@ fn service_id(service: &Json) -> &str {
 
 pub(super) async fn rollback(context: &mut Context, args: &Args) -> Result {
     let service = json_of(context.client()?, Request::get(at(args.arg(0)))).await?;
-    let request = Request::post(format!("{}/update", at(service_id(&service))))
-        .query("version", version(&service))
-        .query("registryAuthFrom", "spec")
-        .query("rollback", "previous")
-        .json(service["Spec"].clone());
+    let path = at(service_id(&service));
+    let request = if args.given("to") {
+        Request::post(format!("/shoal{path}/rollback")).query("to", args.text("to"))
+    } else {
+        Request::post(format!("{path}/update"))
+            .query("registryAuthFrom", "spec")
+            .query("rollback", "previous")
+            .json(service["Spec"].clone())
+    };
+    let request = request.query("version", version(&service));
     let answer: Value = context.client()?.value(request).await?;
     warn(&answer);
     sys::line(args.arg(0));

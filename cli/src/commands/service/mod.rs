@@ -2,9 +2,11 @@
 
 mod change;
 mod converge;
+mod explain;
 mod list;
 mod logs;
 mod pretty;
+mod revisions;
 mod tasks;
 
 pub(super) use converge::wait;
@@ -13,10 +15,11 @@ pub(super) use tasks::print as print_tasks;
 
 use super::cluster;
 use super::container::each;
-use crate::args::{Args, BOOL, Command, Count, FILTER, Flag, STR, action, flag, short};
+use crate::args::{Args, BOOL, Command, Count, FILTER, Flag, STR, UINT, action, flag, short};
 use crate::client::{Request, url::segment};
 use crate::context::Context;
 use crate::error::Result;
+use crate::opts::flags as shared;
 use crate::opts::service::flags;
 
 const LS: &[Flag] = &[
@@ -48,7 +51,16 @@ const LOGS: &[Flag] = &[
 ];
 const DETACH: Flag = short('d', "detach", BOOL, "Do not wait until the service has converged");
 const SCALE: &[Flag] = &[DETACH];
-const ROLLBACK: &[Flag] = &[DETACH, short('q', "quiet", BOOL, "Show no progress")];
+const ROLLBACK: &[Flag] = &[
+    DETACH,
+    short('q', "quiet", BOOL, "Show no progress"),
+    flag("to", UINT, "Go back to this revision (see service revisions)"),
+];
+const EXPLAIN: &[Flag] = &[short('f', "format", STR, "json, or nothing for words")];
+const REVISIONS: &[Flag] = &[
+    flag("format", STR, "table, json, or a template, on the table's columns"),
+    short('q', "quiet", BOOL, "Show numbers only"),
+];
 const MANY: Count = Count::AtLeast(1);
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -57,11 +69,19 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create a service",
         MANY,
-        &[flags::COMMON, flags::CREATE],
+        &[shared::SHARED, shared::SHARED_AT_FIRST, flags::COMMON, flags::CREATE],
         action!(change::create),
     )
     .passes_the_rest()
     .examples("shoal service create --name web --replicas 3 -p 8080:80 nginx"),
+    Command::new(
+        &["service explain"],
+        "[OPTIONS] SERVICE [SERVICE...]",
+        "Say why tasks are not where they should be, since when, and what would help",
+        MANY,
+        &[EXPLAIN],
+        action!(explain::explain),
+    ),
     Command::new(
         &["service inspect"],
         "[OPTIONS] SERVICE [SERVICE...]",
@@ -95,6 +115,14 @@ pub(super) const COMMANDS: &[Command] = &[
         action!(tasks::ps),
     ),
     Command::new(
+        &["service revisions"],
+        "[OPTIONS] SERVICE",
+        "List the specifications that a service had, the present one first",
+        Count::Exactly(1),
+        &[REVISIONS],
+        action!(revisions::revisions),
+    ),
+    Command::new(
         &["service rm", "service remove"],
         "SERVICE [SERVICE...]",
         "Remove one or more services",
@@ -105,11 +133,12 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::new(
         &["service rollback"],
         "[OPTIONS] SERVICE",
-        "Go back to the previous specification of a service",
+        "Go back to the previous specification of a service, or to an earlier one",
         Count::Exactly(1),
         &[ROLLBACK],
         action!(change::rollback),
-    ),
+    )
+    .examples("shoal service rollback --to 3 web    # as it was at revision 3"),
     Command::new(
         &["service scale"],
         "[OPTIONS] SERVICE=REPLICAS [SERVICE=REPLICAS...]",
@@ -123,7 +152,7 @@ pub(super) const COMMANDS: &[Command] = &[
         "[OPTIONS] SERVICE",
         "Change a service",
         Count::Exactly(1),
-        &[flags::COMMON, flags::UPDATE],
+        &[shared::SHARED, flags::COMMON, flags::UPDATE],
         action!(change::update),
     ),
 ];

@@ -1,8 +1,11 @@
 //! Lists of tasks: `service ps`, `node ps`, `stack ps`.
 
+use std::collections::BTreeMap;
+
 use super::super::cluster::{Names, capital, shown_image, task_filters};
 use super::super::format::{Listing, Row, filters};
 use super::at;
+use super::explain::reasons;
 use crate::args::Args;
 use crate::client::Request;
 use crate::context::Context;
@@ -30,9 +33,14 @@ pub(super) async fn ps(context: &mut Context, args: &Args) -> Result {
     let client = context.client()?;
     let mut wanted = task_filters(client, args.all("filter")).await?;
     let mut absent = Vec::new();
+    let mut said = BTreeMap::new();
     for name in &args.rest {
         match client.value(Request::get(at(name))).await {
-            Ok(service) => wanted.push(format!("service={}", service.at("ID").text())),
+            Ok(service) => {
+                let id = service.at("ID").text();
+                said.append(&mut reasons(client, id).await?);
+                wanted.push(format!("service={id}"));
+            }
             Err(error) if error.status() == 404 => absent.push(format!("no such service: {name}")),
             Err(error) => return Err(error.into()),
         }
@@ -40,13 +48,23 @@ pub(super) async fn ps(context: &mut Context, args: &Args) -> Result {
     if absent.len() < args.rest.len() {
         let request = Request::get("/tasks").query("filters", filters(&wanted));
         let tasks = client.value(request).await?;
-        print(context, args, &tasks).await?;
+        print_explained(context, args, &tasks, &said).await?;
     }
     if absent.is_empty() { Ok(()) } else { Err(Failure::new(absent.join("\n"))) }
 }
 
 /// Prints tasks with the options of a `ps` command.
 pub(crate) async fn print(context: &Context, args: &Args, tasks: &Value) -> Result {
+    print_explained(context, args, tasks, &BTreeMap::new()).await
+}
+
+/// As [`print`]; tasks without an error show why they are not where they should be, by their ids.
+async fn print_explained(
+    context: &Context,
+    args: &Args,
+    tasks: &Value,
+    said: &BTreeMap<String, String>,
+) -> Result {
     let mut names = Names::new(context.client()?, args.on("no-resolve"));
     let mut all = Vec::new();
     for task in tasks.list() {
@@ -56,7 +74,8 @@ pub(crate) async fn print(context: &Context, args: &Args, tasks: &Value) -> Resu
             0 => task.at("NodeID").text().to_owned(),
             slot => slot.to_string(),
         };
-        all.push(Shown { task, name: format!("{service}.{slot}"), node });
+        let reason = said.get(task.at("ID").text()).map_or("", String::as_str);
+        all.push(Shown { task, name: format!("{service}.{slot}"), node, reason });
     }
     let now = units::seconds(crate::sys::now_nanos());
     let given = args.text("format");
@@ -72,6 +91,8 @@ struct Shown<'a> {
     task: &'a Value,
     name: String,
     node: String,
+    /// Why it is not where it should be; empty: it is, or its own error says so.
+    reason: &'a str,
 }
 
 /// Tasks by name, the newest of each name first, the older ones set in.
@@ -101,7 +122,10 @@ fn row(shown: &Shown<'_>, name: String, now: i64, full: bool) -> Row {
     let id = task.at("ID").text();
     let image = task.path("Spec.ContainerSpec.Image").text();
     let since = units::parse_time(status.at("Timestamp").text()).map_or(0, units::seconds);
-    let error = status.at("Err").text();
+    let error = match status.at("Err").text() {
+        "" => shown.reason,
+        error => error,
+    };
     let error = if full { error.to_owned() } else { ellipsis(error, 30) };
     let ports = status.path("PortStatus.Ports").list().iter().map(|port| {
         let number = |key: &str| port.at(key).int();
@@ -144,7 +168,7 @@ mod tests {
             tasks
                 .list()
                 .iter()
-                .map(|task| Shown { task, name: "web.1".into(), node: "n1".into() })
+                .map(|task| Shown { task, name: "web.1".into(), node: "n1".into(), reason: "" })
                 .collect::<Vec<_>>()
         };
         let now = units::seconds(units::parse_time("2026-01-01T00:01:00Z").unwrap());

@@ -227,12 +227,8 @@ const SERVICE: Keys = &[
     ("working_dir", Text),
 ];
 const EXTERNAL: Shape = SwitchOr(&Map(&[("name", Text)]));
-const POOL: Keys = &[
-    ("subnet", Text),
-    ("ip_range", Text),
-    ("gateway", Text),
-    ("aux_addresses", ListOrMap),
-];
+const POOL: Keys =
+    &[("subnet", Text), ("ip_range", Text), ("gateway", Text), ("aux_addresses", ListOrMap)];
 const NETWORK: Keys = &[
     ("name", Text),
     ("driver", Text),

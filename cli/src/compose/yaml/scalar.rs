@@ -69,4 +69,3 @@ fn float(text: &str) -> Option<Json> {
     let value: f64 = text.parse().ok()?;
     serde_json::Number::from_f64(value).map(Json::Number)
 }
-

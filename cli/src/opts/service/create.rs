@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::create::{Read, environment};
+use super::super::create::{Ours, Read, environment};
 use super::super::{map, mount, resources};
 use super::{parts, policy, put, tidy};
 use crate::args::Args;
@@ -10,11 +10,7 @@ use crate::args::Args;
 type Parsed<T> = Result<T, String>;
 
 /// The specification without networks, secrets and configs, whose ids only the daemon knows.
-pub(crate) fn spec(
-    args: &Args,
-    read: Read<'_>,
-    ours: &dyn Fn(&str) -> Option<String>,
-) -> Parsed<Json> {
+pub(crate) fn spec(args: &Args, read: Read<'_>, ours: Ours<'_>) -> Parsed<Json> {
     let mode = mode(args)?;
     let update = policy::update(args, "update", &Json::Null);
     let rollback = policy::update(args, "rollback", &Json::Null);
@@ -58,6 +54,7 @@ pub(crate) fn spec(
         "RollbackConfig": rollback,
         "EndpointSpec": endpoint,
     });
+    policy::extensions(args, &mut spec);
     tidy(&mut spec);
     Ok(spec)
 }
@@ -100,11 +97,7 @@ fn mode(args: &Args) -> Parsed<Json> {
     }
 }
 
-fn container(
-    args: &Args,
-    read: Read<'_>,
-    ours: &dyn Fn(&str) -> Option<String>,
-) -> Parsed<Map<String, Json>> {
+fn container(args: &Args, read: Read<'_>, ours: Ours<'_>) -> Parsed<Map<String, Json>> {
     let mut spec = json!({});
     put(&mut spec, "Image", args.arg(0));
     put(&mut spec, "Args", json!(args.rest.get(1..).unwrap_or_default()));

@@ -67,6 +67,19 @@ pub(super) fn update(args: &Args, which: &str, before: &Json) -> Option<Json> {
     Some(config)
 }
 
+/// Applies the options that docker lacks: labels, which docker's own commands leave alone.
+pub(super) fn extensions(args: &Args, spec: &mut Json) {
+    for (flag, label) in [
+        ("update-deadline", "io.shoal.update.deadline"),
+        ("on-disconnect", "io.shoal.on-disconnect"),
+        ("keep-revisions", "io.shoal.revisions"),
+    ] {
+        if args.given(flag) {
+            spec["Labels"][label] = args.text(flag).into();
+        }
+    }
+}
+
 /// The restart policy after the options, from the one before them; `None`: still none.
 pub(super) fn restart(args: &Args, before: &Json) -> Option<Json> {
     let parts = ["condition", "delay", "max-attempts", "window"];

@@ -18,7 +18,7 @@ fn created(line: &[&str]) -> Json {
     let spec = super::create::spec(
         &args("service create", line),
         &|path| Ok(format!("FROM_FILE={path}\nA=0")),
-        &|name| (name == "OURS").then(|| "1".to_owned()),
+        &|name| Ok((name == "OURS").then(|| "1".to_owned())),
     )
     .unwrap();
     let known: shoal_api_wire::swarm::service::ServiceSpec =
@@ -149,7 +149,7 @@ fn policies_begin_with_dockers_defaults() {
     );
     assert_eq!(spec["RollbackConfig"]["Order"], "start-first");
     let refused = |line: &[&str]| {
-        super::create::spec(&args("service create", line), &|_| Ok(String::new()), &|_| None)
+        super::create::spec(&args("service create", line), &|_| Ok(String::new()), &|_| Ok(None))
             .unwrap_err()
     };
     assert_eq!(

@@ -16,6 +16,7 @@ type Parsed<T> = Result<T, String>;
 /// Applies the options to a specification.
 pub(crate) fn apply(args: &Args, spec: &mut Json) -> Parsed<()> {
     labels(args, "label", &mut spec["Labels"]);
+    policy::extensions(args, spec);
     container(args, &mut spec["TaskTemplate"]["ContainerSpec"])?;
     let task = &mut spec["TaskTemplate"];
     policy::resources(args, &mut task["Resources"])?;
@@ -114,7 +115,7 @@ fn container(args: &Args, spec: &mut Json) -> Parsed<()> {
             spec[key] = args.on(flag).into();
         }
     }
-    environment(args, spec);
+    environment(args, spec)?;
     mounts(args, spec)?;
     if let Some(time) = policy::nanos(args, "stop-grace-period") {
         spec["StopGracePeriod"] = time.into();
@@ -140,9 +141,9 @@ fn container(args: &Args, spec: &mut Json) -> Parsed<()> {
 }
 
 /// Removed first, then added: an added variable replaces one of the same name.
-fn environment(args: &Args, spec: &mut Json) {
+fn environment(args: &Args, spec: &mut Json) -> Parsed<()> {
     if !args.given("env-add") && !args.given("env-rm") {
-        return;
+        return Ok(());
     }
     let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
     let mut all = texts(&spec["Env"]);
@@ -151,7 +152,7 @@ fn environment(args: &Args, spec: &mut Json) {
         let line = if added.contains('=') {
             added.clone()
         } else {
-            match crate::sys::env(added) {
+            match crate::sys::variable(added)? {
                 Some(value) => format!("{added}={value}"),
                 None => continue,
             }
@@ -162,6 +163,7 @@ fn environment(args: &Args, spec: &mut Json) {
         }
     }
     put(spec, "Env", all);
+    Ok(())
 }
 
 fn mounts(args: &Args, spec: &mut Json) -> Parsed<()> {

@@ -42,6 +42,7 @@ pub fn create(txn: &mut Txn, ids: &mut dyn Ids, mut spec: ServiceSpec) -> Result
         spec,
         spec_version: Version::default(),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,
@@ -49,19 +50,6 @@ pub fn create(txn: &mut Txn, ids: &mut dyn Ids, mut spec: ServiceSpec) -> Result
         removing: false,
     })?;
     Ok(id)
-}
-
-/// Refuses what clusters cannot do yet. Docker's own checks come first in what it allows.
-///
-/// # Errors
-/// When a port is to be published by the routing mesh.
-pub fn check_implemented(spec: &ServiceSpec) -> Result<()> {
-    if super::networks::needs_ingress(spec) {
-        return Err(Error::unimplemented(
-            "publishing in ingress mode is not implemented by Shoal yet: use mode=host",
-        ));
-    }
-    Ok(())
 }
 
 /// Changes the spec of a service, or goes back to the previous one. A spec that is the present one changes
@@ -80,10 +68,7 @@ pub fn update(
     let (now, id) = (txn.at(), service.id);
     if request.rollback {
         in_sequence(&service.meta, version)?;
-        let back = update::roll_back(&service, "manually requested rollback", now);
-        let Ok(back) = back else {
-            return Err(Error::precondition(format!("service {id} does not have a previous spec")));
-        };
+        let back = rolled_back(&service, request.revision, now)?;
         references::check(txn, &back.spec)?;
         txn.put_service(back)?;
         return Ok(());
@@ -102,6 +87,30 @@ pub fn update(
         txn.put_service(revised)?;
     }
     Ok(())
+}
+
+/// The service with the previous wish, or with one that is kept.
+fn rolled_back(
+    service: &Service,
+    revision: Option<u64>,
+    now: shoal_model::Timestamp,
+) -> Result<Service> {
+    const MESSAGE: &str = "manually requested rollback";
+    let id = service.id;
+    match revision {
+        None => update::roll_back(service, MESSAGE, now).map_err(|_| {
+            Error::precondition(format!("service {id} does not have a previous spec"))
+        }),
+        Some(number) if number == service.revisions.present => Err(Error::precondition(format!(
+            "revision {number} of service {id} is the present one"
+        ))),
+        Some(number) => update::roll_back_to(service, number, MESSAGE, now).ok_or_else(|| {
+            let kept = service.revisions.earlier.iter().map(|one| one.number.to_string());
+            let kept = kept.collect::<Vec<_>>().join(", ");
+            let kept = if kept.is_empty() { "none".to_owned() } else { kept };
+            Error::invalid(format!("service {id} does not keep revision {number}: it keeps {kept}"))
+        }),
+    }
 }
 
 /// Removes a service: at once when it has no tasks, else as soon as the orchestrator has stopped them. Its name

@@ -26,10 +26,8 @@ fn held(condition: Condition, mode: ServiceMode, rows: &[Row]) -> String {
     let required = true;
     web.spec.extensions.depends_on =
         vec![Dependency { service: "db".to_owned(), condition, required }];
-    let mut changes = vec![
-        Change::PutService(Arc::new(db.clone())),
-        Change::PutService(Arc::new(web.clone())),
-    ];
+    let mut changes =
+        vec![Change::PutService(Arc::new(db)), Change::PutService(Arc::new(web.clone()))];
     for (number, (service, slot, observed, desired)) in (10..).zip(rows) {
         let mut task = samples::task(number, *service, *slot);
         (task.status.state, task.desired) = (*observed, *desired);
@@ -58,9 +56,15 @@ fn all_replicas_must_have_come_far_enough() {
     assert_eq!(held(Started, TWO, &rows(Running, Ready)), "waits for service db to start");
     assert_eq!(held(Healthy, TWO, &rows(Running, Running)), "");
     // One that must go does not count.
-    assert_eq!(held(Healthy, TWO, &[(DB, 1, Running, Running), (DB, 2, Running, Remove)]), FOR_HEALTH);
+    assert_eq!(
+        held(Healthy, TWO, &[(DB, 1, Running, Running), (DB, 2, Running, Remove)]),
+        FOR_HEALTH
+    );
     assert_eq!(held(Completed, TWO, &rows(Complete, Running)), "waits for service db to complete");
-    assert_eq!(held(Completed, TWO, &[(DB, 1, Complete, Shutdown), (DB, 2, Complete, Shutdown)]), "");
+    assert_eq!(
+        held(Completed, TWO, &[(DB, 1, Complete, Shutdown), (DB, 2, Complete, Shutdown)]),
+        ""
+    );
 }
 
 #[test]
@@ -71,7 +75,10 @@ fn jobs_and_global_services_count_in_their_way() {
         held(Completed, job, &[(DB, 1, Complete, Complete)]),
         "waits for service db to complete"
     );
-    assert_eq!(held(Completed, job, &[(DB, 1, Complete, Complete), (DB, 2, Complete, Complete)]), "");
+    assert_eq!(
+        held(Completed, job, &[(DB, 1, Complete, Complete), (DB, 2, Complete, Complete)]),
+        ""
+    );
     assert_eq!(held(Healthy, ServiceMode::Global, &[]), FOR_HEALTH);
 }
 

@@ -64,7 +64,9 @@ pub fn plan(board: &mut Board<'_>, scope: &Scope) {
                 reaper::reap(board, place);
             }
             // An old task on a node that takes tasks again: the updater looks at all places.
-            if places.iter().any(|&place| update::is_due(board, place)) {
+            // And a task that has moved makes room for the next.
+            let calls = |place| update::is_due(board, place) || restart::frees_lane(board, place);
+            if places.iter().any(|&place| calls(place)) {
                 board.wake(board.now(), None);
             }
         }

@@ -5,8 +5,9 @@
 //! of its own. All that must be remembered is in [`RestartHistory`], handed from each task to the next.
 //!
 //! Source: swarmkit `manager/orchestrator/restart/restart.go`. Differs: the delay grows, history is in the store, a
-//! successor waits for the whole stop of the task before it, and the update's order holds for moves too.
+//! successor waits for the whole stop of the task before it, and the update's order and parallelism hold for moves too.
 
+mod moves;
 mod policy;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use shoal_model::cluster::service::{UpdateOrder, UpdateState};
 use shoal_model::cluster::task::RestartHistory;
 use shoal_model::cluster::{Task, TaskState};
 
+pub use moves::frees_lane;
 pub use policy::{DELAY_MAX, HEALTHY_AFTER, allows_another, back_off};
 
 use crate::orchestrator::Place;
@@ -38,10 +40,12 @@ pub fn supervise(board: &mut Board<'_>, place: Place) {
     retire_superfluous(board, place);
     for task in board.wanted_in(place) {
         match cause(board, &task) {
-            None => {}
             Some(Cause::Ended) => follow_end(board, place, &task),
             Some(Cause::Lost) => replace_now(board, place, &task),
-            Some(Cause::Unwanted) => move_away(board, place, &task),
+            Some(Cause::Unwanted) if moves::may_leave(board, place, &task) => {
+                move_away(board, place, &task);
+            }
+            Some(Cause::Unwanted) | None => {}
         }
     }
     settle(board, place);

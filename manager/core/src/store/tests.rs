@@ -29,6 +29,7 @@ pub(super) fn service(id: u8, name: &str, task: TaskSpec) -> Service {
         spec: ServiceSpec { annotations, task: Arc::new(task), ..ServiceSpec::default() },
         spec_version: Version(0),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

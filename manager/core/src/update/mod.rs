@@ -11,7 +11,7 @@ mod assess;
 mod spec;
 mod step;
 
-pub use spec::{NoPreviousSpec, revise, roll_back};
+pub use spec::{NoPreviousSpec, revise, roll_back, roll_back_to};
 pub use step::{DEFAULT_DEADLINE, is_due, step};
 
 use shoal_model::cluster::{Node, Service, Task};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use shoal_model::cluster::service::{JobStatus, PreviousSpec, UpdateState, UpdateStatus};
+use shoal_model::cluster::service::{
+    JobStatus, PreviousSpec, REVISIONS_KEPT, Revision, Revisions, UpdateState, UpdateStatus,
+};
 use shoal_model::cluster::{Service, ServiceSpec, Version};
 use shoal_model::error::Classified;
 use shoal_model::{ErrorKind, Timestamp};
@@ -34,6 +36,7 @@ pub fn revise(service: &Service, mut spec: ServiceSpec, now: Timestamp) -> Optio
         });
         return halted.then_some(revised);
     }
+    revised.revisions = next_revisions(service, &spec, now);
     revised.previous = Some(Box::new(PreviousSpec {
         spec: std::mem::replace(&mut revised.spec, spec),
         spec_version: service.spec_version,
@@ -52,12 +55,31 @@ pub fn roll_back(
     now: Timestamp,
 ) -> Result<Service, NoPreviousSpec> {
     let previous = service.previous.as_ref().ok_or(NoPreviousSpec)?;
-    Ok(Service {
-        spec: previous.spec.clone(),
+    Ok(Service { previous: None, ..reversed(service, previous.spec.clone(), message, now) })
+}
+
+/// The service with a wish that it had before, by its number. The wish that is left is what a further rollback goes to.
+/// `None`: that wish is not kept.
+pub fn roll_back_to(
+    service: &Service,
+    number: u64,
+    message: &str,
+    now: Timestamp,
+) -> Option<Service> {
+    let revision = service.revisions.earlier.iter().find(|revision| revision.number == number)?;
+    let previous = PreviousSpec { spec: service.spec.clone(), spec_version: service.spec_version };
+    let back = reversed(service, revision.spec.clone(), message, now);
+    Some(Service { previous: Some(Box::new(previous)), ..back })
+}
+
+/// The service with an earlier wish, of which it says that it is a rollback.
+fn reversed(service: &Service, spec: ServiceSpec, message: &str, now: Timestamp) -> Service {
+    Service {
         // A version of its own, so that what failed before does not count against the rollback. Tasks that already run
-        // the previous spec are known by what they run.
+        // the earlier spec are known by what they run.
         spec_version: service.meta.version,
-        previous: None,
+        revisions: next_revisions(service, &spec, now),
+        spec,
         update: (!service.spec.mode.is_job()).then(|| UpdateStatus {
             state: UpdateState::RollbackStarted,
             started: now,
@@ -69,7 +91,18 @@ pub fn roll_back(
         }),
         job: next_iteration(service, now),
         ..service.clone()
-    })
+    }
+}
+
+/// The wishes after a change to `next`, which says how many are kept.
+fn next_revisions(service: &Service, next: &ServiceSpec, now: Timestamp) -> Revisions {
+    let Revisions { present, since, earlier } = &service.revisions;
+    let mut earlier = earlier.clone();
+    earlier.push(Revision { number: *present, since: *since, spec: service.spec.clone() });
+    let kept = next.extensions.revisions.unwrap_or(REVISIONS_KEPT);
+    let excess = earlier.len().saturating_sub(usize::try_from(kept).unwrap_or(usize::MAX));
+    earlier.drain(..excess);
+    Revisions { present: present + 1, since: Some(now), earlier }
 }
 
 /// The next run of a job; `None`: the service is none.
@@ -131,6 +164,37 @@ mod tests {
         assert_eq!((&back.spec, back.spec_version), (&service.spec, Version(12)));
         assert_eq!(back.update.as_ref().unwrap().state, UpdateState::RollbackStarted);
         assert_eq!(roll_back(&back, "wanted", now), Err(NoPreviousSpec));
+    }
+
+    #[test]
+    fn so_many_wishes_are_kept_and_can_be_gone_back_to() {
+        let mut service = service();
+        service.spec.extensions.revisions = Some(2);
+        for (second, image) in ["b", "c", "d"].into_iter().enumerate() {
+            let now = Timestamp::from_parts(i64::try_from(second).unwrap(), 0);
+            service = revise(&service, with_image(&service, image), now).unwrap();
+        }
+        let shown = |service: &Service| {
+            let earlier = service.revisions.earlier.iter();
+            let earlier = earlier.map(|one| {
+                (one.number, one.spec.task.container.image.clone(), one.since.map(|at| at.nanos()))
+            });
+            (earlier.collect::<Vec<_>>(), service.revisions.present)
+        };
+        let b = (2, "b".to_owned(), Some(0));
+        let c = (3, "c".to_owned(), Some(1_000_000_000));
+        assert_eq!(shown(&service), (vec![b, c.clone()], 4));
+
+        let now = Timestamp::from_parts(9, 0);
+        assert_eq!(roll_back_to(&service, 1, "wanted", now), None, "it is not kept");
+        assert_eq!(roll_back_to(&service, 4, "wanted", now), None, "it is the present one");
+        let back = roll_back_to(&service, 2, "wanted", now).unwrap();
+        assert_eq!(back.spec.task.container.image, "b");
+        let d = (4, "d".to_owned(), Some(2_000_000_000));
+        assert_eq!(shown(&back), (vec![c, d], 5));
+        assert_eq!(back.update.as_ref().unwrap().state, UpdateState::RollbackStarted);
+        let again = roll_back(&back, "wanted", now).unwrap();
+        assert_eq!(again.spec.task.container.image, "d", "what was left is one step back");
     }
 
     #[test]

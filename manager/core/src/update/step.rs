@@ -13,8 +13,8 @@ use shoal_model::cluster::{TaskId, TaskState};
 use super::assess::{Rule, Standing, assess, is_old};
 use super::roll_back;
 use crate::orchestrator::Place;
-use crate::orchestrator::gate::Waiting;
 use crate::orchestrator::board::{Board, Creation};
+use crate::orchestrator::gate::Waiting;
 use crate::restart;
 
 const IN_PROGRESS: &str = "update in progress";

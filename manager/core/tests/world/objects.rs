@@ -65,6 +65,7 @@ pub(crate) fn service(id: ServiceId, name: &str) -> Service {
         },
         spec_version: Version(0),
         previous: None,
+        revisions: Default::default(),
         endpoint: None,
         endpoint_error: String::new(),
         update: None,

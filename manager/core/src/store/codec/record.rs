@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use shoal_model::Timestamp;
 use shoal_model::cluster::node::GenericResource;
 use shoal_model::cluster::service::{
-    Endpoint, EndpointSpec, JobStatus, PreviousSpec, ServiceExtensions, ServiceMode, UpdateConfig,
-    UpdateStatus,
+    Endpoint, EndpointSpec, JobStatus, PreviousSpec, Revision, Revisions, ServiceExtensions,
+    ServiceMode, UpdateConfig, UpdateStatus,
 };
 use shoal_model::cluster::task::{
     NetworkAttachment, NetworkWish, RestartHistory, Slot, TaskStatus,
@@ -152,6 +153,8 @@ pub(super) struct ServiceRecord<'a> {
     spec_version: Version,
     #[serde(default)]
     previous: Option<PreviousRecord<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revisions: Option<RevisionsRecord<'a>>,
     #[serde(default)]
     endpoint: Cow<'a, Option<Endpoint>>,
     #[serde(default)]
@@ -191,6 +194,49 @@ struct PreviousRecord<'a> {
     spec_version: Version,
 }
 
+/// Absent: there was never another wish than the present one.
+#[derive(Debug, Serialize, Deserialize)]
+struct RevisionsRecord<'a> {
+    present: u64,
+    #[serde(default)]
+    since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<RevisionRecord<'a>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RevisionRecord<'a> {
+    number: u64,
+    #[serde(default)]
+    since: Option<Timestamp>,
+    spec: SpecRecord<'a>,
+}
+
+impl<'a> RevisionsRecord<'a> {
+    fn new(revisions: &'a Revisions, numbering: &mut Numbering) -> Option<Self> {
+        let Revisions { present, since, earlier } = revisions;
+        let mut record = |revision: &'a Revision| {
+            let Revision { number, since, spec } = revision;
+            let spec = SpecRecord::new(spec, numbering);
+            RevisionRecord { number: *number, since: *since, spec }
+        };
+        (*revisions != Revisions::default()).then(|| Self {
+            present: *present,
+            since: *since,
+            earlier: earlier.iter().map(&mut record).collect(),
+        })
+    }
+
+    fn revisions(self, shared: &Shared, frame: &'static str) -> Result<Revisions, Error> {
+        let revision = |record: RevisionRecord<'_>| {
+            let spec = record.spec.spec(shared, frame)?;
+            Ok(Revision { number: record.number, since: record.since, spec })
+        };
+        let earlier = self.earlier.into_iter().map(revision).collect::<Result<_, Error>>()?;
+        Ok(Revisions { present: self.present, since: self.since, earlier })
+    }
+}
+
 impl<'a> ServiceRecord<'a> {
     pub(super) fn new(service: &'a Service, numbering: &mut Numbering) -> Self {
         let Service {
@@ -199,6 +245,7 @@ impl<'a> ServiceRecord<'a> {
             spec,
             spec_version,
             previous,
+            revisions,
             endpoint,
             endpoint_error,
             update,
@@ -214,6 +261,7 @@ impl<'a> ServiceRecord<'a> {
                 spec: SpecRecord::new(&previous.spec, numbering),
                 spec_version: previous.spec_version,
             }),
+            revisions: RevisionsRecord::new(revisions, numbering),
             endpoint: Cow::Borrowed(endpoint),
             endpoint_error: Cow::Borrowed(endpoint_error),
             update: Cow::Borrowed(update),
@@ -227,12 +275,14 @@ impl<'a> ServiceRecord<'a> {
             let spec = previous.spec.spec(shared, frame)?;
             Ok(Box::new(PreviousSpec { spec, spec_version: previous.spec_version }))
         });
+        let revisions = self.revisions.map(|revisions| revisions.revisions(shared, frame));
         Ok(Service {
             id: self.id,
             meta: self.meta,
             spec: self.spec.spec(shared, frame)?,
             spec_version: self.spec_version,
             previous: previous.transpose()?,
+            revisions: revisions.transpose()?.unwrap_or_default(),
             endpoint: self.endpoint.into_owned(),
             endpoint_error: self.endpoint_error.into_owned(),
             update: self.update.into_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shoal_model::Timestamp;
-use shoal_model::cluster::service::{Endpoint, PortConfig, PreviousSpec};
+use shoal_model::cluster::service::{Endpoint, PortConfig, PreviousSpec, Revision, Revisions};
 use shoal_model::cluster::task::{ContainerStatus, NetworkAttachment, SecretReference, TaskStatus};
 use shoal_model::cluster::{
     ClusterNetworkId, NodeId, SecretId, Service, ServiceId, Task, TaskId, TaskSpec, TaskState,
@@ -42,6 +42,9 @@ fn web(id: u8, force: u64) -> Service {
     if force > 2 {
         let mut spec = made.spec.clone();
         spec.task = Arc::new(TaskSpec::default());
+        let since = Some(Timestamp::from_nanos(5));
+        let earlier = vec![Revision { number: 1, since, spec: spec.clone() }];
+        made.revisions = Revisions { present: 2, since, earlier };
         made.previous = Some(Box::new(PreviousSpec { spec, spec_version: Version(force) }));
     }
     made
