@@ -43,11 +43,10 @@ pub fn supervise(board: &mut Board<'_>, place: Place) {
             None => {}
             Some(Cause::Ended) => follow_end(board, place, &task),
             Some(Cause::Lost) => replace_now(board, place, &task),
-            Some(Cause::Unwanted) => {
-                if moves::may_leave(board, place, &task) {
-                    move_away(board, place, &task);
-                }
+            Some(Cause::Unwanted) if moves::may_leave(board, place, &task) => {
+                move_away(board, place, &task);
             }
+            Some(Cause::Unwanted) => {}
         }
     }
     settle(board, place);
