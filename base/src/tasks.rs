@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +37,8 @@ pub enum TaskKind {
     Pool,
     /// Removes what a finished container left.
     Cleanup,
+    /// Does what somebody asked for, also when he went away meanwhile.
+    Request,
     /// Runs consensus of a manager.
     Raft,
     /// Serves calls between nodes.
@@ -79,6 +82,7 @@ impl TaskKind {
             | Self::Relay
             | Self::Pool
             | Self::Cleanup
+            | Self::Request
             | Self::ClusterConnection
             | Self::LeaderLoop
             | Self::WorkerSession
@@ -87,6 +91,11 @@ impl TaskKind {
         }
     }
 }
+
+/// A task ended before it had a result: the program stops, or the task panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon stops: the work was given up")]
+pub struct GivenUp;
 
 /// Owner of all tasks: spawns them, cancels them, waits for them.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +137,29 @@ impl Tasks {
         });
     }
 
+    /// Does `work` in a task of its own and gives its result.
+    ///
+    /// # Errors
+    /// When the program stops first.
+    ///
+    /// # Cancel safety
+    /// Once polled, dropping the future does not stop the work: it goes on to its end. Only the program's stop drops it.
+    pub async fn detached<T>(
+        &self,
+        kind: TaskKind,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, GivenUp>
+    where
+        T: Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.spawn(kind, async move {
+            // Who asked may be gone: then nobody needs the answer.
+            let _ = answer.send(work.await);
+        });
+        answered.await.map_err(|_| GivenUp)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     fn track(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(self.tracker.track_future(task));
@@ -167,6 +199,27 @@ mod tests {
         tasks.spawn_fallible(TaskKind::ApiListener, async { Err::<(), _>("no socket") });
         tasks.stopping().cancelled().await;
         assert_eq!(tasks.shut_down().await.as_deref(), Some("ApiListener: no socket"));
+    }
+
+    #[tokio::test]
+    async fn detached_work_goes_on_without_its_caller_and_ends_with_the_program() {
+        let tasks = Tasks::new();
+        let (begin, begun) = oneshot::channel::<()>();
+        let (done, ended) = oneshot::channel();
+        let work = async move {
+            begun.await.unwrap();
+            done.send(7).unwrap();
+        };
+        let mut call = Box::pin(tasks.detached(TaskKind::Request, work));
+        assert!(futures_util::poll!(&mut call).is_pending());
+        drop(call);
+        begin.send(()).unwrap();
+        assert_eq!(ended.await, Ok(7));
+
+        assert_eq!(tasks.detached(TaskKind::Request, async { 8 }).await, Ok(8));
+        let endless = tasks.detached(TaskKind::Request, std::future::pending::<()>());
+        let (given_up, stopped) = tokio::join!(endless, tasks.shut_down());
+        assert_eq!((given_up, stopped), (Err(GivenUp), None));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The budgets of services: figure, budget, ratio to what was measured of Docker.
 //!
-//! Run by `cargo xtask bench`; measured over the API of a manager, in a lab of three managers on this machine. Docker's
+//! Run by `cargo xtask bench services`; `--full` also has a thousand tasks idle. `ONLY=life,idle,death,kills` runs a part. Measured over the API of a manager, in a lab of three managers on this machine. Docker's
 //! figures are those of Docker Engine 29.7 on a quiet machine of the same kind with one host.
 
 #![allow(clippy::print_stdout, reason = "a report for people")]
@@ -13,12 +13,21 @@ use shoal_chaos_tests::command::{eventually, monotonic};
 use shoal_chaos_tests::http::Connection;
 use shoal_chaos_tests::service_lab::{ServiceLab, call};
 
-/// One row of the report, in seconds.
+/// One row of the report.
 struct Row {
     what: &'static str,
-    runs: Vec<Duration>,
+    unit: &'static str,
+    runs: Vec<f64>,
     budget: f64,
-    docker: f64,
+    /// `None`: was not measured.
+    docker: Option<f64>,
+}
+
+impl Row {
+    fn seconds(what: &'static str, runs: Vec<Duration>, budget: f64, docker: f64) -> Self {
+        let runs = runs.iter().map(Duration::as_secs_f64).collect();
+        Self { what, unit: "s", runs, budget, docker: Some(docker) }
+    }
 }
 
 const ROUNDS: usize = 3;
@@ -26,13 +35,40 @@ const ROUNDS: usize = 3;
 const KILLS: usize = 10;
 /// Nothing takes longer.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How long idle daemons are watched.
+const IDLE: Duration = Duration::from_secs(20);
 const MONITOR: Duration = Duration::from_secs(5);
 /// Three missed heartbeats of five seconds with the most jitter.
 const GRACE: f64 = 16.5;
 
 fn main() -> anyhow::Result<()> {
+    let only = std::env::var("ONLY").ok();
+    let wanted = |part: &str| only.as_ref().is_none_or(|only| only.split(',').any(|it| it == part));
+    let full = std::env::args().any(|argument| argument == "full");
     let name = format!("b{}", std::process::id());
     let lab = ServiceLab::up(&name, 3, 3, &["--log-level", "warn"])?;
+    let mut rows = Vec::new();
+    if wanted("life") {
+        rows.extend(life(&lab)?);
+    }
+    if wanted("idle") {
+        rows.push(idle(&lab, "busiest daemon with 100 idle tasks", 100, 0.3, Some(1.1))?);
+        if full {
+            rows.push(idle(&lab, "busiest daemon with 1,000 idle tasks", 1_000, 1.0, None)?);
+        }
+    }
+    if wanted("death") {
+        let runs = vec![node_death(&lab)?];
+        rows.push(Row::seconds("node dead to replacement running", runs, GRACE + 1.0, 17.0));
+    }
+    if wanted("kills") {
+        rows.push(Row::seconds("leader killed to next write", leader_kills(&lab)?, 1.5, 13.0));
+    }
+    print(&rows)
+}
+
+/// The rows of the life of a service, each measured some times.
+fn life(lab: &ServiceLab) -> anyhow::Result<Vec<Row>> {
     let mut rows = [
         ("20 replicas, create to all running", 0.4, 2.4),
         ("scale 20 to 100", 1.2, 9.6),
@@ -40,18 +76,46 @@ fn main() -> anyhow::Result<()> {
         ("update of 20, parallelism 10", MONITOR.as_secs_f64() + 1.0, 7.7),
         ("rollback of 20, parallelism 1", 12.0, 55.0),
         ("remove a service of 20, containers gone", 0.8, 4.5),
-        ("node dead to replacement running", GRACE + 1.0, 17.0),
-        ("leader killed to next write", 1.5, 13.0),
     ]
-    .map(|(what, budget, docker)| Row { what, runs: Vec::new(), budget, docker });
+    .map(|(what, budget, docker)| Row::seconds(what, Vec::new(), budget, docker));
     for _ in 0..ROUNDS {
-        let mut bench = Bench::new(&lab, 1)?;
-        let figures = bench.round()?;
+        let figures = Bench::new(lab, 1)?.round()?;
+        let figures = figures.iter().map(Duration::as_secs_f64);
         rows.iter_mut().zip(figures).for_each(|(row, figure)| row.runs.push(figure));
     }
-    rows[6].runs.push(node_death(&lab)?);
-    rows[7].runs = leader_kills(&lab)?;
-    print(&rows)
+    Ok(rows.into())
+}
+
+/// What the daemon that works most needs of a core while nothing happens.
+fn idle(
+    lab: &ServiceLab,
+    what: &'static str,
+    tasks: usize,
+    budget: f64,
+    docker: Option<f64>,
+) -> anyhow::Result<Row> {
+    let mut bench = Bench::new(lab, 1)?;
+    bench.spec["Mode"]["Replicated"]["Replicas"] = json!(tasks);
+    bench.create()?;
+    bench.until_running(tasks)?;
+    std::thread::sleep(Duration::from_secs(15));
+    let used = || lab.numbers().map(|host| cpu(lab, host)).collect::<anyhow::Result<Vec<_>>>();
+    let before = used()?;
+    std::thread::sleep(IDLE);
+    let shares = used()?.into_iter().zip(before).map(|(now, then)| now - then);
+    let most = shares.fold(0.0, f64::max) / IDLE.as_secs_f64() * 100.0;
+    bench.remove()?;
+    Ok(Row { what, unit: "%", runs: vec![most], budget, docker })
+}
+
+/// Seconds of CPU that a host's daemon has used.
+fn cpu(lab: &ServiceLab, host: u8) -> anyhow::Result<f64> {
+    let pid = lab.pid(host).context("a daemon does not run")?;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> =
+        text.rsplit_once(')').context("no stat")?.1.split_whitespace().collect();
+    let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    Ok(ticks / 100.0)
 }
 
 /// A connection to one manager, and the service that is measured.
@@ -244,20 +308,23 @@ fn print(rows: &[Row]) -> anyhow::Result<()> {
         "{:<42} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}  verdict",
         "what", "median", "min", "max", "budget", "docker", "ratio"
     );
-    for Row { what, runs, budget, docker } in rows {
+    for Row { what, unit, runs, budget, docker } in rows {
         ensure!(!runs.is_empty(), "nothing was measured of `{what}`");
-        let mut seconds: Vec<f64> = runs.iter().map(Duration::as_secs_f64).collect();
-        seconds.sort_unstable_by(f64::total_cmp);
-        let (median, least, most) =
-            (seconds[seconds.len() / 2], seconds[0], seconds[seconds.len() - 1]);
+        let mut runs = runs.clone();
+        runs.sort_unstable_by(f64::total_cmp);
+        let (median, least, most) = (runs[runs.len() / 2], runs[0], runs[runs.len() - 1]);
         let verdict = match (median <= *budget, least <= *budget) {
             (true, _) => "met",
             (false, true) => "met by the minimum",
             (false, false) => "MISSED",
         };
+        let (docker, ratio) = match docker {
+            Some(docker) => (format!("{docker:.1} {unit}"), format!("1/{:.1}", docker / median)),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
         println!(
-            "{what:<42} {median:>6.2} s {least:>6.2} s {most:>6.2} s {budget:>6.2} s {docker:>6.1} s 1/{:<6.1}  {verdict}",
-            docker / median
+            "{what:<42} {median:>6.2} {unit} {least:>6.2} {unit} {most:>6.2} {unit} {budget:>6.2} {unit} {docker:>8} \
+             {ratio:<8}  {verdict}"
         );
     }
     let load = std::fs::read_to_string("/proc/loadavg").context("cannot read the load")?;

@@ -24,3 +24,4 @@ pub mod pattern;
 pub mod registry;
 pub mod script;
 pub mod service_lab;
+pub mod traffic;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -47,6 +47,15 @@ fn logs(lab: &Lab, arguments: &[&str]) -> (Vec<String>, String, bool) {
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines = lines.lines().map(str::to_owned).collect();
     (lines, String::from_utf8(output.stderr).unwrap(), output.status.success())
+}
+
+/// Bytes of all logs of containers.
+fn logged(containers: &Path) -> u64 {
+    let files = std::fs::read_dir(containers).unwrap().flat_map(|container| {
+        std::fs::read_dir(container.unwrap().path()).unwrap().map(|file| file.unwrap())
+    });
+    let logs = files.filter(|file| file.file_name().to_string_lossy().ends_with("-json.log"));
+    logs.map(|file| file.metadata().unwrap().len()).sum()
 }
 
 /// `docker service logs -f` while it runs.
@@ -209,7 +218,9 @@ fn who_follows_sees_new_tasks_and_goes_on_after_a_daemon_was_killed() {
     eventually("lines of three hosts", PATIENCE, || hosts().len() == 3).unwrap();
 
     lab.kill(3).unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let written = || logged(&lab.path(3).join("data/containers"));
+    let before = written();
+    eventually("lines without a daemon", PATIENCE, || written() > before + 100).unwrap();
     lab.start(3).unwrap();
     let last = || {
         let heard = following.heard();

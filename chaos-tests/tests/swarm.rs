@@ -5,7 +5,6 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use shoal_chaos_tests::cluster::{Cluster, PATIENCE};
 use shoal_chaos_tests::command::eventually;
@@ -214,6 +213,26 @@ fn unlock(lab: &Cluster, host: u8, key: &str) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(text) }
 }
 
+/// What managers keep sealed, as it was on their disks.
+struct Sealed(Vec<Vec<u8>>);
+
+impl Sealed {
+    fn read(lab: &Cluster, host: u8) -> Vec<u8> {
+        std::fs::read(lab.path(host).join("data/swarm/certificates/identity.json")).unwrap()
+    }
+
+    fn of(lab: &Cluster) -> Self {
+        Self(lab.numbers().map(|host| Self::read(lab, host)).collect())
+    }
+
+    /// Managers seal anew with the cluster's key as they hear of it.
+    fn await_change(&self, lab: &Cluster, host: u8) {
+        let before = &self.0[usize::from(host) - 1];
+        let is_sealed = || Self::read(lab, host) != *before;
+        eventually("a manager to take the unlock key over", PATIENCE, is_sealed).unwrap();
+    }
+}
+
 fn restart(lab: &Cluster, host: u8) {
     lab.stop(host).unwrap();
     lab.start(host).unwrap();
@@ -229,6 +248,7 @@ fn managers_are_locked_and_unlocked() {
                 .iter()
                 .all(|line| line.contains(" Ready Active") && !line.ends_with("Unreachable"))
     };
+    let sealed = Sealed::of(&lab);
     fits(
         "Swarm updated.\nTo unlock a swarm manager after it restarts, run the `docker swarm unlock`\ncommand and provide \
          the following key:\n\n    SWMKEY-1-<*>\n\nRemember to store this key in a password manager, since without it \
@@ -236,8 +256,7 @@ fn managers_are_locked_and_unlocked() {
         &lab.ok(1, &["swarm", "update", "--autolock"]).unwrap(),
     );
     let key = lab.ok(2, &["swarm", "unlock-key", "-q"]).unwrap();
-    // All managers take the key over as they hear of it.
-    std::thread::sleep(Duration::from_secs(1));
+    sealed.await_change(&lab, 2);
     restart(&lab, 2);
     assert_eq!(lab.state(2).unwrap(), "locked");
     assert_eq!(lab.refused(2, &["node", "ls"]).unwrap(), LOCKED);
@@ -256,9 +275,10 @@ fn managers_are_locked_and_unlocked() {
     eventually("the unlocked manager", PATIENCE, ready).unwrap();
     assert_eq!(unlock(&lab, 2, &key).unwrap_err(), "Error: swarm is not locked");
 
+    let sealed = Sealed::of(&lab);
     let rotated = lab.ok(3, &["swarm", "unlock-key", "--rotate", "-q"]).unwrap();
     assert_ne!(rotated, key);
-    std::thread::sleep(Duration::from_secs(1));
+    sealed.await_change(&lab, 3);
     // A worker is not locked.
     restart(&lab, 4);
     assert_eq!(lab.state(4).unwrap(), "active");
@@ -269,9 +289,10 @@ fn managers_are_locked_and_unlocked() {
     unlock(&lab, 3, &rotated).unwrap();
     eventually("the second unlocked manager", PATIENCE, ready).unwrap();
 
+    let sealed = Sealed::of(&lab);
     assert_eq!(lab.ok(3, &["swarm", "update", "--autolock=false"]).unwrap(), "Swarm updated.");
     assert_eq!(lab.call(2, &["swarm", "unlock-key"]).unwrap().stderr, b"no unlock key is set\n");
-    std::thread::sleep(Duration::from_secs(1));
+    sealed.await_change(&lab, 1);
     restart(&lab, 1);
     lab.await_state(1, "active").unwrap();
     eventually("the manager that is not locked", PATIENCE, ready).unwrap();

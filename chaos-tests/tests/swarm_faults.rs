@@ -6,12 +6,13 @@
     reason = "a test; what it prints is its report"
 )]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shoal_chaos_tests::cluster::{Cluster, PATIENCE};
 use shoal_chaos_tests::command::{eventually, monotonic};
+use shoal_chaos_tests::http::Connection;
 use shoal_chaos_tests::pattern::line_fits;
 
 const NO_LEADER: &str = "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few \
@@ -92,8 +93,8 @@ fn another_manager_writes_soon_after_the_leader_was_killed() {
     println!("kill -9 of the leader to the next acknowledged write: {times:?}");
 }
 
-/// Creates secrets one after the other on any manager; gives the names of those that were acknowledged.
-fn load(lab: &Cluster, worker: usize, stop: &AtomicBool) -> Vec<String> {
+/// Creates secrets one after the other on any manager; gives the names of those that were acknowledged, and counts them.
+fn load(lab: &Cluster, worker: usize, stop: &AtomicBool, count: &AtomicUsize) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -103,6 +104,7 @@ fn load(lab: &Cluster, worker: usize, stop: &AtomicBool) -> Vec<String> {
         let manager = u8::try_from((worker + number) % 3 + 1).unwrap();
         if lab.create_secret(manager, &name).is_ok() {
             acknowledged.push(name);
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
     acknowledged
@@ -111,11 +113,11 @@ fn load(lab: &Cluster, worker: usize, stop: &AtomicBool) -> Vec<String> {
 #[test]
 fn nothing_acknowledged_is_lost_while_all_managers_restart_one_by_one() {
     let lab = Arc::new(Cluster::up("qa4roll", 3, 0).unwrap());
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let writers: Vec<_> = (0..3)
         .map(|worker| {
-            let (lab, stop) = (Arc::clone(&lab), Arc::clone(&stop));
-            std::thread::spawn(move || load(&lab, worker, &stop))
+            let (lab, stop, count) = (Arc::clone(&lab), Arc::clone(&stop), Arc::clone(&count));
+            std::thread::spawn(move || load(&lab, worker, &stop, &count))
         })
         .collect();
     for host in [1, 2, 3, 1, 2, 3] {
@@ -131,7 +133,10 @@ fn nothing_acknowledged_is_lost_while_all_managers_restart_one_by_one() {
             })
         };
         eventually("the manager to be back", PATIENCE, is_back).unwrap();
-        std::thread::sleep(Duration::from_millis(500));
+        // Each manager has taken part in writes before the next one goes.
+        let before = count.load(Ordering::Relaxed);
+        let has_written = || count.load(Ordering::Relaxed) >= before + 6;
+        eventually("writes to go on", PATIENCE, has_written).unwrap();
     }
     stop.store(true, Ordering::Relaxed);
     let acknowledged: Vec<String> =
@@ -174,6 +179,11 @@ fn a_minority_acknowledges_nothing_and_goes_on_after_healing() {
     clients.into_iter().for_each(|client| client.join().unwrap());
     for (call, said) in answers.lock().unwrap().iter() {
         assert_eq!(said, NO_LEADER, "{call}");
+    }
+    let mut api = Connection::open(&lab.socket(alone)).unwrap();
+    for path in ["/nodes", "/swarm", "/secrets", "/services", "/tasks"] {
+        let refused = api.call("GET", path, b"").unwrap_err().root_cause().to_string();
+        assert_eq!(refused, format!("503: {{\"message\":\"{NO_LEADER}\"}}\n"), "{path}");
     }
     assert_eq!(lab.state(alone).unwrap(), "active");
     let nodes = lab.nodes(others[1]).unwrap();
@@ -226,7 +236,11 @@ fn a_removed_manager_that_comes_back_with_its_disk_is_refused() {
     lab.await_nodes(2, &left).unwrap();
 
     lab.start(3).unwrap();
-    std::thread::sleep(Duration::from_secs(5));
+    // It has tried to get in for some times.
+    let log = || std::fs::read_to_string(lab.path(3).join("shoald.log")).unwrap();
+    let refusals = || log().matches("session with manager ended").count();
+    let before = refusals();
+    eventually("refusals", PATIENCE, || refusals() >= before + 5).unwrap();
     // It disturbs nobody, learns nothing, and changes nothing.
     lab.await_nodes(2, &left).unwrap();
     assert!(
@@ -284,7 +298,13 @@ fn a_workers_restart_keeps_its_containers() {
         lab.start(2).unwrap();
         assert_eq!(containers(), before, "after a {how}");
         lab.await_nodes(1, &["h1 Ready Drain Leader", "h2 Ready Active"]).unwrap();
-        std::thread::sleep(Duration::from_secs(2));
+        // Once a new task runs, the worker has dealt with all that it was told of before.
+        let mut marker = create;
+        (marker[4], marker[6]) = (how, "1");
+        lab.ok(1, &marker).unwrap();
+        eventually("another container", PATIENCE, || containers().len() == 4).unwrap();
+        lab.ok(1, &["service", "rm", how]).unwrap();
+        eventually("its end", PATIENCE, || containers().len() == 3).unwrap();
         assert_eq!(containers(), before, "after a {how} and a while");
     }
     let tasks =
@@ -292,7 +312,10 @@ fn a_workers_restart_keeps_its_containers() {
     assert_eq!(tasks, ["h2 Running"; 3].join("\n"), "no task was replaced");
     // The manager is gone for a while: containers do not mind.
     lab.kill(1).unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let log = || std::fs::read_to_string(lab.path(2).join("shoald.log")).unwrap();
+    let lost = || log().matches("session with manager ended").count();
+    let ended = lost();
+    eventually("the worker to miss its manager", PATIENCE, || lost() > ended).unwrap();
     assert_eq!(containers(), before, "without a manager");
     lab.start(1).unwrap();
     lab.await_nodes(1, &["h1 Ready Drain Leader", "h2 Ready Active"]).unwrap();

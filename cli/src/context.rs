@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
-use crate::client::{Client, host::Host};
+use crate::client::Client;
+use crate::client::host::{Host, certificates};
+use crate::config::contexts;
 use crate::error::{Failure, Result};
 use crate::sys;
+use shoal_api_wire::client::TlsOptions;
 
 /// State of one run of the program.
 pub(crate) struct Context {
@@ -16,8 +19,8 @@ pub(crate) struct Context {
     host: Option<String>,
     context: Option<String>,
     debug: bool,
-    /// TLS was asked for, by a flag or the environment.
-    tls: bool,
+    /// TLS as flags and the environment ask for it.
+    tls: Option<TlsOptions>,
     file: OnceCell<Map<String, Json>>,
     client: OnceCell<Client>,
 }
@@ -28,15 +31,14 @@ impl Context {
         let directory = global.get("config").map(PathBuf::from);
         let directory = directory.or_else(|| sys::env("DOCKER_CONFIG").map(PathBuf::from));
         let home = || PathBuf::from(sys::env("HOME").unwrap_or_else(|| "/".into())).join(".docker");
+        let directory = directory.unwrap_or_else(home);
+        let tls = tls(global, &directory);
         Self {
-            directory: directory.unwrap_or_else(home),
+            directory,
             host: global.get("host").map(str::to_owned),
             context: global.get("context").map(str::to_owned),
             debug: global.on("debug"),
-            tls: ["tls", "tlsverify"].iter().any(|name| global.on(name))
-                || ["tlscacert", "tlscert", "tlskey"].iter().any(|name| global.given(name))
-                || (!global.given("tlsverify") && sys::env("DOCKER_TLS_VERIFY").is_some())
-                || sys::env("DOCKER_TLS").is_some(),
+            tls,
             file: OnceCell::new(),
             client: OnceCell::new(),
         }
@@ -106,13 +108,15 @@ impl Context {
     }
 
     fn choose_host(&self) -> Result<Host> {
-        let parse = |text: &str| Host::parse(text).map_err(Failure::from);
+        let parse = |text: &str| self.parse_host(text);
         if let Some(host) = &self.host {
             return parse(host);
         }
         let named = self.context_name();
         if named != "default" {
-            return parse(&crate::config::contexts::host_of(&self.directory, &named)?);
+            let host = contexts::host_of(&self.directory, &named)?;
+            let tls = self.tls.clone().or(contexts::tls_of(&self.directory, &named)?);
+            return Host::parse(&host, tls).map_err(Failure::from);
         }
         match sys::env("DOCKER_HOST") {
             Some(host) if self.context.is_none() => parse(&host),
@@ -120,10 +124,14 @@ impl Context {
         }
     }
 
+    fn parse_host(&self, text: &str) -> Result<Host> {
+        Host::parse(text, self.tls.clone()).map_err(Failure::from)
+    }
+
     /// The host of the context `default`.
     pub(crate) fn default_host(&self) -> Result<Host> {
         match self.host.clone().or_else(|| sys::env("DOCKER_HOST")) {
-            Some(host) => Host::parse(&host).map_err(Failure::from),
+            Some(host) => self.parse_host(&host),
             None => Ok(Host::default()),
         }
     }
@@ -134,17 +142,6 @@ impl Context {
             return Ok(client);
         }
         let host = self.choose_host()?;
-        // Never in plain text where TLS was asked for.
-        let named = self.context_name();
-        let kept = named != "default"
-            && self.host.is_none()
-            && crate::config::contexts::tls(&self.directory, &named).exists();
-        if (self.tls || kept) && matches!(host, Host::Tcp(_)) {
-            return Err(format!(
-                "TLS is not implemented: refusing to talk to {host} in plain text"
-            )
-            .into());
-        }
         let headers = self.file().get("HttpHeaders").and_then(Json::as_object);
         let headers = headers
             .into_iter()
@@ -153,4 +150,27 @@ impl Context {
         let client = Client::new(host, headers.collect());
         Ok(self.client.get_or_init(|| client))
     }
+}
+
+/// TLS as docker's client understands flags and environment: `--tls` encrypts, `--tlsverify` also checks the daemon.
+fn tls(global: &Args, directory: &std::path::Path) -> Option<TlsOptions> {
+    let named = ["tlscacert", "tlscert", "tlskey"];
+    let verify = if global.given("tlsverify") {
+        global.on("tlsverify")
+    } else {
+        sys::env("DOCKER_TLS_VERIFY").is_some()
+    };
+    let encrypt = global.on("tls") || sys::env("DOCKER_TLS").is_some();
+    if !verify && !encrypt && !named.iter().any(|name| global.given(name)) {
+        return None;
+    }
+    let kept = sys::env("DOCKER_CERT_PATH").map(PathBuf::from);
+    let mut options = certificates(&kept.unwrap_or_else(|| directory.to_owned()), !verify);
+    let places = [&mut options.ca, &mut options.certificate, &mut options.key];
+    for (name, place) in named.into_iter().zip(places) {
+        if let Some(path) = global.get(name) {
+            *place = Some(PathBuf::from(path));
+        }
+    }
+    Some(options)
 }

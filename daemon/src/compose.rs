@@ -23,6 +23,7 @@ use shoal_model::system::{RegistryInfo, SystemInfo};
 use shoal_netoverlay as netoverlay;
 use shoal_netoverlay::dns::{ClusterNames, Dns};
 
+use crate::attachments::Attachments;
 use crate::cluster::{self, HostCluster, HostOverlays, Runner};
 use crate::config::Config;
 use crate::executor::{self, HostExecutor};
@@ -58,13 +59,21 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
     };
     // Each namespace has its own tables: the name need not differ between daemons.
     let names = Dns::new(tasks.clone(), clock.clone(), "shoal");
-    for view in networks.views() {
+    for view in networks.views().into_iter().filter(|view| view.mesh.is_none()) {
         let id = shoal_netoverlay::network_id(view.network);
         names.set_cluster(id, Some(ClusterNames::of(&view)));
     }
+    let attachments = Attachments::open(&config.exec_root).context("cannot open attachments")?;
+    let networking = HostNetworking::new(
+        networks.clone(),
+        names.clone(),
+        dns,
+        attachments.clone(),
+        clock.clone(),
+    );
     let parts = Parts {
         images: Arc::new(images.clone()),
-        networking: Arc::new(HostNetworking::new(networks.clone(), names.clone(), dns)),
+        networking: Arc::new(networking),
         clock: clock.clone(),
         random: Arc::new(SystemRandom),
         disk: Arc::new(SystemDisk),
@@ -83,12 +92,20 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
         engine: engine.clone(),
         tasks: tasks.clone(),
     });
-    let runs = Runs { engine: &engine, images: &host_images, networks: &networks, names: &names };
+    let runs = Runs {
+        engine: &engine,
+        images: &host_images,
+        networks: &networks,
+        names: &names,
+        attachments: &attachments,
+    };
     let cluster = cluster(config, runs, &facts, tasks, clock.clone()).await?;
+    attachments.ask(cluster.clone());
     let ports = Ports {
         containers: Arc::new(HostContainers {
             engine: engine.clone(),
             images: images.clone(),
+            tasks: tasks.clone(),
             frozen,
         }),
         execs: Arc::new(HostExecs { engine: engine.clone(), cluster: cluster.clone() }),
@@ -116,6 +133,7 @@ struct Runs<'a> {
     images: &'a Arc<HostImages>,
     networks: &'a netoverlay::Networks,
     names: &'a Dns,
+    attachments: &'a Attachments,
 }
 
 /// Takes up membership of a cluster, if there is any.
@@ -129,18 +147,21 @@ async fn cluster(
     let (engine, images) = (runs.engine.clone(), runs.images.clone());
     let (networks, names, events) =
         (runs.networks.clone(), runs.names.clone(), runs.engine.events());
-    let exec_root = config.exec_root.clone();
+    let (exec_root, attachments) = (config.exec_root.clone(), runs.attachments.clone());
+    let work = tasks.clone();
     let description = executor::description(config, facts)?;
-    let (time, owner) = (clock.clone(), tasks.clone());
-    let make = move |node, api| {
+    let time = clock.clone();
+    let make = move |node, reach: cluster::Reach| {
         let parts = executor::Parts {
             engine: engine.clone(),
             images: images.clone(),
             networks: networks.clone(),
+            attachments: attachments.clone(),
             clock: time.clone(),
-            tasks: owner.clone(),
+            tasks: work.clone(),
         };
-        let description = NodeDescription { api, ..description.clone() };
+        let cluster::Reach { api, data_path, underlay_mtu } = reach;
+        let description = NodeDescription { api, data_path, underlay_mtu, ..description.clone() };
         let executor = HostExecutor::new(parts, &exec_root, node, description);
         let overlays = HostOverlays { networks: networks.clone(), names: names.clone(), node };
         Runner { executor: Arc::new(executor), networks: Arc::new(overlays) }
@@ -205,6 +226,10 @@ async fn networks(
         settings.bridge_address = Some(bip.parse().context("--bip")?);
     }
     settings.mtu = options.mtu.unwrap_or(settings.mtu);
+    if let Some(shift) = options.mesh_mark_shift {
+        let marks = netoverlay::plan::mesh::Marks::new(shift);
+        settings.mesh.marks = marks.context("--mesh-mark-shift must be from 0 to 16")?;
+    }
     if !config.pools.is_empty() {
         let pool = |(base, size): &(String, u8)| {
             Ok(netoverlay::ipam::Pool {
@@ -334,6 +359,8 @@ fn fixed_info(
         architecture: facts.architecture.clone(),
         cpus: facts.cpus,
         memory: facts.memory,
+        generic_resources: crate::generic::parse(&config.options.node_generic_resources)
+            .context("--node-generic-resource")?,
         debug: config.options.debug,
         labels: config.options.labels.clone(),
         registries: RegistryInfo {

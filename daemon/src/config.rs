@@ -57,8 +57,14 @@ pub(crate) fn load(flags: Options) -> anyhow::Result<Config> {
 }
 
 fn parse(path: &Path, text: &str) -> anyhow::Result<Options> {
-    serde_json::from_str(text)
+    serde_json::from_str(&without_comments(text))
         .with_context(|| format!("invalid configuration file `{}`", path.display()))
+}
+
+/// Empties lines that begin with `//`, so that errors name the lines of the file.
+fn without_comments(text: &str) -> String {
+    let kept = |line: &str| if line.trim_start().starts_with("//") { "" } else { line }.to_owned();
+    text.lines().map(|line| kept(line) + "\n").collect()
 }
 
 /// Takes each value from where it is given.
@@ -99,6 +105,7 @@ fn merge(flags: Options, file: Options) -> anyhow::Result<Options> {
         bip,
         bridge,
         mtu,
+        mesh_mark_shift,
         default_shm_size,
         tlscacert,
         tlscert,
@@ -209,6 +216,15 @@ mod tests {
         assert_eq!(config.options.mtu, Some(1400));
         assert_eq!(config.options.bip.as_deref(), Some("10.1.0.1/16"));
         assert_eq!(config.runtimes.keys().collect::<Vec<_>>(), ["crun", "runc"]);
+    }
+
+    #[test]
+    fn the_file_that_is_shipped_is_good_with_its_comments() {
+        let text = include_str!("../../deploy/daemon.json");
+        let file = parse(Path::new("daemon.json"), text).unwrap();
+        let config = complete(merge(flags(&[]), file).unwrap()).unwrap();
+        assert_eq!(config.hosts.len(), 2);
+        assert_eq!(config.log_opts["max-file"], "3");
     }
 
     #[test]

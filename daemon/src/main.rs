@@ -1,6 +1,7 @@
 //! `shoald`: the composition root. Reads options, takes the data root, composes, serves, and on SIGTERM goes away
 //! without touching a container.
 
+mod attachments;
 mod cluster;
 mod compose;
 mod config;

@@ -133,6 +133,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) mtu: Option<u32>,
 
+    /// Lowest of the sixteen bits of packets' marks that the routing mesh uses, 8 by default.
+    #[arg(long, value_name = "N")]
+    pub(crate) mesh_mark_shift: Option<u8>,
+
     /// Pool of networks: base=CIDR,size=LENGTH. May be given several times.
     #[arg(long = "default-address-pool", value_name = "base=CIDR,size=N")]
     #[serde(skip)]

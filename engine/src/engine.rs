@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use shoal_base::tasks::TaskKind;
 use shoal_model::container::{
     ArchivePutOptions, AttachOptions, ContainerDetails, ContainerSummary, CreateRequest, Created,
     EndpointSpec, ListOptions, LogOptions, LogRecord, PathChange, PathStat, Pruned, RemoveOptions,
@@ -109,6 +110,14 @@ impl Engine {
         resolve::container(&self.core, name)
     }
 
+    /// What has several steps is not left half-way when the caller goes away.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        verb: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.core.tasks.detached(TaskKind::Request, verb).await?
+    }
+
     /// Full id of a container.
     ///
     /// # Errors
@@ -129,8 +138,13 @@ impl Engine {
     ///
     /// # Errors
     /// Bad input, unknown image, taken name, or the disk's failure.
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to its end: the container is made whole, or nothing of it is left.
     pub async fn create(&self, request: CreateRequest) -> Result<Created, Error> {
-        Box::pin(container::create::create(&self.core, request)).await
+        let core = Arc::clone(&self.core);
+        let created = async move { container::create::create(&core, request).await };
+        Box::pin(self.to_its_end(created)).await
     }
 
     /// Everything about one; with `size` also its sizes.
@@ -159,16 +173,27 @@ impl Engine {
     ///
     /// # Errors
     /// `AlreadyInState` when it does not run.
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to the kill, as with dockerd.
     pub async fn stop(&self, name: &str, options: StopOptions) -> Result<(), Error> {
-        container::stop::stop(&self.core, &self.find(name)?, &options).await
+        let (core, container) = (Arc::clone(&self.core), self.find(name)?);
+        self.to_its_end(async move { container::stop::stop(&core, &container, &options).await })
+            .await
     }
 
     /// Stops if it runs, then starts.
     ///
     /// # Errors
     /// Those of stop and start.
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to the start, as with dockerd.
     pub async fn restart(&self, name: &str, options: StopOptions) -> Result<(), Error> {
-        container::restart::restart(&self.core, &self.find(name)?, &options).await
+        let (core, container) = (Arc::clone(&self.core), self.find(name)?);
+        let restarted =
+            async move { container::restart::restart(&core, &container, &options).await };
+        self.to_its_end(restarted).await
     }
 
     /// Sends a signal.
@@ -215,8 +240,12 @@ impl Engine {
     ///
     /// # Errors
     /// When it runs and is not forced.
+    ///
+    /// # Cancel safety
+    /// Once begun it goes on to its end.
     pub async fn remove(&self, name: &str, options: RemoveOptions) -> Result<(), Error> {
-        container::remove::remove(&self.find(name)?, options).await
+        let container = self.find(name)?;
+        self.to_its_end(async move { container::remove::remove(&container, options).await }).await
     }
 
     /// Registers a wait and returns at once; the future completes on the exit.
@@ -418,10 +447,14 @@ impl Engine {
     ///
     /// # Errors
     /// When it was started before, or its program cannot be started.
+    ///
+    /// # Cancel safety
+    /// Once begun the program is started; a session that nobody takes is detached.
     pub async fn exec_start(&self, id: &str, start: ExecStart) -> Result<Option<Session>, Error> {
         let exec = exec::find(&self.core, id)?;
         let container = self.find(exec.container.as_str())?;
-        exec::start(&self.core, &container, &exec, start).await
+        let core = Arc::clone(&self.core);
+        self.to_its_end(async move { exec::start(&core, &container, &exec, start).await }).await
     }
 
     /// Changes the size of an exec's terminal.

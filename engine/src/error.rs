@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use shoal_base::blocking;
+use shoal_base::tasks::GivenUp;
 use shoal_model::container::Phase;
 use shoal_model::{Classified, ContainerId, ErrorKind, Fact, Failure, ObjectKind};
 
@@ -168,6 +169,9 @@ pub enum Error {
     /// A blocking job was lost.
     #[error(transparent)]
     Lost(#[from] blocking::Lost),
+    /// The daemon stops.
+    #[error(transparent)]
+    GivenUp(#[from] GivenUp),
 }
 
 /// A failure of another part, as an error with a source chain of its own.
@@ -197,7 +201,7 @@ impl Classified for Error {
             Self::Phase { kind, .. } => *kind,
             Self::NotImplemented(_) => ErrorKind::NotImplemented,
             Self::DamagedRecord { .. } => ErrorKind::DataLoss,
-            Self::NewerRecord { .. } => ErrorKind::Unavailable,
+            Self::NewerRecord { .. } | Self::GivenUp(_) => ErrorKind::Unavailable,
             Self::File { .. } | Self::Encode { .. } | Self::SpawnShim { .. } | Self::Lost(_) => {
                 ErrorKind::Internal
             }

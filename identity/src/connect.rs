@@ -14,12 +14,12 @@ use rustls_pki_types::ServerName;
 use shoal_model::error::{Classified, ErrorKind};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
 use crate::credentials::Credentials;
 use crate::tls::{self, Expected};
+use crate::told::Told;
 use crate::{listen, peer};
 
 /// A dead address is given up after this.
@@ -78,7 +78,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Told>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
 
@@ -100,7 +100,7 @@ impl Service<Uri> for Connector {
             connector
                 .connect(name, stream)
                 .await
-                .map(TokioIo::new)
+                .map(|stream| TokioIo::new(Told(stream)))
                 .map_err(|source| Error::Tls { address, source: tls::explained(source) })
         })
     }

@@ -28,6 +28,7 @@ mod seal;
 mod sec1;
 pub mod tls;
 pub mod token;
+pub mod told;
 pub mod unlock;
 
 #[cfg(test)]

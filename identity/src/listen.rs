@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 use rustls::ServerConfig;
 use shoal_base::SharedClock;
 use shoal_base::tasks::{TaskKind, Tasks};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -31,6 +31,8 @@ use crate::tls;
 const HANDSHAKES_MAX: usize = 64;
 /// A handshake that takes longer is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// One that was refused may read why for so long.
+const LINGER: Duration = Duration::from_secs(1);
 /// Connections that wait for the server to take them.
 const READY_MAX: usize = 64;
 /// Wait after the kernel refused to accept, mostly for want of file descriptors.
@@ -96,11 +98,11 @@ impl Acceptor {
     fn shake_hands(&self, stream: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit) {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
         let ready = self.ready.clone();
-        let timeout = self.clock.sleep(HANDSHAKE_TIMEOUT);
+        let clock = self.clock.clone();
         self.tasks.spawn(TaskKind::ClusterConnection, async move {
             let done = tokio::select! {
-                done = handshake(acceptor, stream, address) => done,
-                () = timeout => Err(io::ErrorKind::TimedOut.into()),
+                done = handshake(acceptor, stream, address, &clock) => done,
+                () = clock.sleep(HANDSHAKE_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
             };
             drop(slot);
             match done {
@@ -116,15 +118,37 @@ async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
+    clock: &SharedClock,
 ) -> io::Result<PeerStream> {
     prepare(&stream)?;
-    let stream = acceptor.accept(stream).await.map_err(tls::explained)?;
+    let accepted = acceptor.accept(stream).into_fallible().await;
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            linger(stream, clock).await;
+            return Err(tls::explained(error));
+        }
+    };
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let identity = shown
         .map(|certificate| peer::facts(certificate).map(|facts| facts.identity))
         .transpose()
         .map_err(io::Error::other)?;
     Ok(PeerStream { stream, info: PeerInfo { address, identity } })
+}
+
+/// Closes a connection in a way that lets the other end read why: closed with bytes unread, the kernel would throw away
+/// the alert on its way.
+async fn linger(mut stream: TcpStream, clock: &SharedClock) {
+    let read_on = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    tokio::select! {
+        // Whatever comes of it, the connection is refused.
+        _ = read_on => {}
+        () = clock.sleep(LINGER) => {}
+    }
 }
 
 /// Small messages go at once (`serve_with_incoming` does not see to that), and a peer that vanished is noticed.

@@ -25,8 +25,10 @@ use shoal_model::cluster::node::NodeRole;
 use shoal_model::cluster::{ClusterId, NodeId};
 
 use crate::chain::{self, Trust};
+use crate::connect;
 use crate::credentials::Credentials;
 use crate::peer::PeerIdentity;
+use crate::told;
 
 /// The protocol that runs inside.
 const ALPN: &[u8] = b"h2";
@@ -252,22 +254,10 @@ fn refused(reason: Refused) -> rustls::Error {
 
 /// Whether a connection failed because the other end says that this node was removed.
 pub fn is_revoked(error: &(dyn std::error::Error + 'static)) -> bool {
-    use rustls::{AlertDescription, Error};
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(Error::AlertReceived(AlertDescription::CertificateRevoked)) =
-            error.downcast_ref::<Error>()
-        {
-            return true;
-        }
-        // Its source is that of what it holds.
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if held.is_some_and(|held| is_revoked(held)) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    let mut causes = std::iter::successors(Some(error), |error| error.source())
+        // An address that cannot be connected to has no words of its own.
+        .take_while(|error| !matches!(error.downcast_ref(), Some(connect::Error::Tcp { .. })));
+    causes.any(|error| error.downcast_ref::<io::Error>().is_some_and(told::is_revoked))
 }
 
 /// A failed handshake with our own reason as its cause: the library shows such reasons only in their debug form.

@@ -88,6 +88,8 @@ pub struct SystemInfo {
     pub cpus: u32,
     /// Bytes.
     pub memory: u64,
+    /// Generic resources that tasks of a cluster may reserve here.
+    pub generic_resources: Vec<crate::cluster::node::GenericResource>,
     /// Forwards packets.
     pub ipv4_forwarding: bool,
     /// Verbose logs.

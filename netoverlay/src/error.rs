@@ -136,6 +136,10 @@ pub enum Error {
         "only tasks of services can join overlay network `{network}` yet: the cluster gave no address on it"
     )]
     NoGivenAddress { network: String },
+    #[error(
+        "overlay network `{network}` cannot be made: another program of this host has UDP port {port}, which is for VXLAN (choose another one by `swarm init --data-path-port`)"
+    )]
+    VxlanPort { network: String, port: u16 },
     #[error("failed to {step} overlay network `{network}`")]
     Overlay {
         network: String,
@@ -150,6 +154,16 @@ pub enum Error {
         #[source]
         source: namespace::Error,
     },
+    #[error("failed to {step} the routing mesh")]
+    Mesh {
+        step: &'static str,
+        #[source]
+        source: socket::Error,
+    },
+    #[error(
+        "bits {mask:#x} of marks, which the routing mesh needs, are used by the routing rule with priority {priority} of another program: choose others by `mesh-mark-shift`"
+    )]
+    MarksTaken { mask: u32, priority: u32 },
     #[error("link `{bridge}` exists and is not a bridge")]
     NotABridge { bridge: String },
     #[error("failed to set kernel parameter `net/{key}`")]
@@ -226,6 +240,8 @@ impl Classified for Error {
             | Self::SandboxExists { .. }
             | Self::AlreadyJoined { .. }
             | Self::BridgeTaken { .. }
+            | Self::VxlanPort { .. }
+            | Self::MarksTaken { .. }
             | Self::NotABridge { .. } => ErrorKind::Conflict,
             Self::ParentTaken { .. }
             | Self::NetworkInUse { .. }
@@ -248,6 +264,7 @@ impl Classified for Error {
             | Self::Bridge { .. }
             | Self::Overlay { .. }
             | Self::OverlayNamespace { .. }
+            | Self::Mesh { .. }
             | Self::Parent { .. }
             | Self::Sysctl { .. }
             | Self::ReadHost(_)

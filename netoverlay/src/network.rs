@@ -136,6 +136,18 @@ pub struct Network {
     /// `None` unless the driver is overlay.
     #[serde(default)]
     pub overlay: Option<OverlayOptions>,
+    /// `None` unless it is the routing mesh's: a bridge of this host that spans the nodes.
+    #[serde(default)]
+    pub mesh: Option<MeshOptions>,
+}
+
+/// What the cluster says of the routing mesh's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshOptions {
+    /// Of this node; its addresses on the bridge follow from it.
+    pub index: u16,
+    /// VXLAN id.
+    pub vni: u32,
 }
 
 /// Options of an overlay network, as the cluster chose them.
@@ -151,6 +163,11 @@ impl Network {
     /// Its subnet of a family, if it has one.
     pub fn pool(&self, ipv4: bool) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.subnet.is_ipv4() == ipv4)
+    }
+
+    /// Whether the cluster gives its addresses.
+    pub fn is_of_cluster(&self) -> bool {
+        self.overlay.is_some() || self.mesh.is_some()
     }
 
     /// What the rules must know of it; `None` unless the driver is bridge.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::ipam::{self, Pool};
+use crate::plan::mesh::Marks;
 use crate::subnet::Subnet;
 
 /// Settings of this host's networks.
@@ -37,6 +38,25 @@ pub struct Settings {
     pub pools: Vec<Pool>,
     /// Namespaces kept ready.
     pub spare_namespaces: usize,
+    /// The routing mesh.
+    pub mesh: MeshSettings,
+}
+
+/// What the routing mesh takes of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshSettings {
+    /// Name of its bridge.
+    pub bridge: String,
+    /// Bits of marks of packets and connections.
+    pub marks: Marks,
+    /// Table of the routes back.
+    pub table: u32,
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self { bridge: "shoal-ingress".to_owned(), marks: Marks::default(), table: 0x5348 }
+    }
 }
 
 impl Settings {
@@ -57,6 +77,7 @@ impl Settings {
             mark: 0x0100_0000,
             pools: ipam::defaults(),
             spare_namespaces: 4,
+            mesh: MeshSettings::default(),
         }
     }
 }

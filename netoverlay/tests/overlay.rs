@@ -39,6 +39,7 @@ fn network() -> Network {
         bridge: None,
         parent: None,
         overlay: Some(OverlayOptions { vni: VNI, mtu: 1450 }),
+        mesh: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn view(version: u64, endpoints: Vec<ViewEndpoint>) -> Arc<NetworkView> {
         data_path_port: 4789,
         endpoints,
         services: vec![service],
+        mesh: None,
     })
 }
 

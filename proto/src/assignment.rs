@@ -4,6 +4,8 @@
 //! The digest is the sum of the hashes of the parts: a change costs what changed, and order does not matter.
 //! It guards against lost or doubled changes, not against forgery: the connection is authenticated.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::dispatcher::assignment_change::Kind;
@@ -87,6 +89,34 @@ impl SetDigest {
     }
 }
 
+/// The digest of a set whose parts come and go by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    parts: BTreeMap<Key, PartHash>,
+    digest: SetDigest,
+}
+
+impl Tally {
+    /// A part is new, or different; without bytes it is gone.
+    pub fn put(&mut self, key: Key, object: &[u8]) {
+        let before = if object.is_empty() {
+            self.parts.remove(&key)
+        } else {
+            let hash = part_hash(key, object);
+            self.digest.add(hash);
+            self.parts.insert(key, hash)
+        };
+        if let Some(before) = before {
+            self.digest.subtract(before);
+        }
+    }
+
+    /// The digest of what is there.
+    pub fn digest(&self) -> SetDigest {
+        self.digest
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +137,21 @@ mod tests {
         assert_ne!(one.to_bytes(), other.to_bytes());
         other.subtract(part(3, b"c"));
         assert_eq!(one.to_bytes(), other.to_bytes());
+    }
+
+    #[test]
+    fn a_tally_knows_what_is_left() {
+        let key = |id| Key::new(Kind::Task, [id; 16]);
+        let mut tally = Tally::default();
+        for (id, object) in
+            [(1, b"a".as_slice()), (2, b"b"), (1, b"c"), (3, b"d"), (3, b""), (4, b"")]
+        {
+            tally.put(key(id), object);
+        }
+        let mut expected = SetDigest::default();
+        expected.add(part(1, b"c"));
+        expected.add(part(2, b"b"));
+        assert_eq!(tally.digest(), expected);
     }
 
     #[test]

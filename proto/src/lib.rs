@@ -5,6 +5,7 @@
 pub mod assignment;
 pub mod codec;
 pub mod status;
+pub mod view;
 
 /// Transactions of managers that do not lead.
 #[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]

@@ -18,7 +18,7 @@ use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::Timestamp;
 use shoal_model::cluster::task::TaskStatus;
 use shoal_model::cluster::{AssignedTask, ClusterNetworkId, SessionId, TaskId, TaskState};
-use shoal_model::error::{Chain, Classified, ErrorKind};
+use shoal_model::error::{Chain, Classified, ErrorKind, Failure};
 use shoal_proto::assignment::Key;
 use shoal_proto::codec;
 use shoal_proto::dispatcher::assignment_change::Kind;
@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::operation::{Operations, Outcome};
 use crate::assignments::Part;
+use crate::attach;
 use crate::executor::Executor;
 use crate::lifecycle::{Effect, Event, Lifecycle, Memory, Now, Operation, Rules};
 use crate::managers::Managers;
@@ -187,6 +188,22 @@ impl Worker {
         }
     }
 
+    /// Gives a plain container of this node its addresses on a network of the cluster.
+    ///
+    /// # Errors
+    /// What the manager says, or that none is reachable.
+    pub async fn attach(&self, wish: &attach::Wish) -> Result<attach::Given, Failure> {
+        attach::attach(&self.shared, wish).await
+    }
+
+    /// Takes an attachment back that nobody uses.
+    ///
+    /// # Errors
+    /// As [`Worker::attach`].
+    pub async fn detach(&self, task: TaskId) -> Result<(), Failure> {
+        attach::detach(&self.shared, task).await
+    }
+
     /// Erases tasks and secrets from disk. Call it after the owner of `ports.tasks` has shut down.
     ///
     /// # Errors
@@ -290,7 +307,7 @@ impl Agent {
             }
             Inbound::Assignments(update) => self.update(update),
             Inbound::Views(views) => {
-                views.into_iter().for_each(|view| self.shared.views().put(view));
+                views.into_iter().for_each(|told| self.shared.views().put(told));
             }
             Inbound::Lost { refused } => {
                 self.view.send_modify(|view| {

@@ -7,7 +7,9 @@
 
 pub mod agent;
 pub mod assignments;
+pub mod attach;
 pub mod executor;
+mod known_views;
 pub mod lifecycle;
 pub mod managers;
 pub mod networks;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use shoal_base::SharedClock;
 use shoal_model::cluster::{ClusterNetworkId, NetworkView};
 use shoal_model::error::Failure;
@@ -29,20 +30,38 @@ pub trait Networks: Send + Sync + 'static {
     async fn leave_all(&self) -> Result<(), Failure>;
 }
 
+/// A view as a manager told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldView {
+    /// The view.
+    pub view: Arc<NetworkView>,
+    /// Of its parts.
+    pub digest: Bytes,
+}
+
+/// A view that is in effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) version: u64,
+    pub(crate) digest: Bytes,
+}
+
 /// What shall be, and what is.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
     state: Mutex<State>,
     changed: Notify,
+    /// More is in effect than before.
+    done: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// `None`: to be left.
-    wished: BTreeMap<ClusterNetworkId, Option<Arc<NetworkView>>>,
+    wished: BTreeMap<ClusterNetworkId, Option<ToldView>>,
     /// The newest that was taken in.
     newest: BTreeMap<ClusterNetworkId, u64>,
-    applied: BTreeMap<ClusterNetworkId, u64>,
+    applied: BTreeMap<ClusterNetworkId, Applied>,
 }
 
 impl Views {
@@ -52,12 +71,13 @@ impl Views {
 
     /// Takes a view in. One that is older than what is known is of a manager that lags behind: it will send what it
     /// learns.
-    pub(crate) fn put(&self, view: NetworkView) {
+    pub(crate) fn put(&self, told: ToldView) {
+        let (network, version) = (told.view.network, told.view.version);
         let mut state = self.state();
-        let newest = state.newest.entry(view.network).or_insert(view.version);
-        if *newest <= view.version {
-            *newest = view.version;
-            state.wished.insert(view.network, Some(Arc::new(view)));
+        let newest = state.newest.entry(network).or_insert(version);
+        if *newest <= version {
+            *newest = version;
+            state.wished.insert(network, Some(told));
             self.changed.notify_one();
         }
     }
@@ -71,25 +91,36 @@ impl Views {
         self.changed.notify_one();
     }
 
-    /// Versions that are in effect.
-    pub(crate) fn applied(&self) -> BTreeMap<ClusterNetworkId, u64> {
+    /// What is in effect.
+    pub(crate) fn applied(&self) -> BTreeMap<ClusterNetworkId, Applied> {
         self.state().applied.clone()
     }
 
-    fn take(&self) -> BTreeMap<ClusterNetworkId, Option<Arc<NetworkView>>> {
+    /// Returns once more is in effect than at the last return.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn progress(&self) {
+        self.done.notified().await;
+    }
+
+    fn take(&self) -> BTreeMap<ClusterNetworkId, Option<ToldView>> {
         std::mem::take(&mut self.state().wished)
     }
 
     /// What was taken and failed, unless something newer waits.
-    fn put_back(&self, network: ClusterNetworkId, view: Option<Arc<NetworkView>>) {
+    fn put_back(&self, network: ClusterNetworkId, view: Option<ToldView>) {
         self.state().wished.entry(network).or_insert(view);
     }
 
-    fn done(&self, view: &NetworkView) {
+    fn done(&self, told: &ToldView) {
         let mut state = self.state();
         // It may have been left meanwhile.
-        if state.newest.contains_key(&view.network) {
-            state.applied.insert(view.network, view.version);
+        if state.newest.contains_key(&told.view.network) {
+            let applied = Applied { version: told.view.version, digest: told.digest.clone() };
+            state.applied.insert(told.view.network, applied);
+            drop(state);
+            self.done.notify_one();
         }
     }
 }
@@ -104,7 +135,7 @@ pub(crate) async fn run(views: impl AsRef<Views>, networks: Arc<dyn Networks>, c
         let mut failed = false;
         for (network, view) in views.take() {
             let result = match &view {
-                Some(view) => networks.apply(Arc::clone(view)).await,
+                Some(told) => networks.apply(Arc::clone(&told.view)).await,
                 None => networks.leave(network).await,
             };
             match (result, &view) {
@@ -129,18 +160,22 @@ pub(crate) async fn run(views: impl AsRef<Views>, networks: Arc<dyn Networks>, c
 mod tests {
     use super::*;
 
-    fn view(version: u64) -> NetworkView {
-        NetworkView {
-            network: ClusterNetworkId::from_bytes([1; 16]),
+    const NETWORK: ClusterNetworkId = ClusterNetworkId::from_bytes([1; 16]);
+
+    fn view(version: u64) -> ToldView {
+        let view = NetworkView {
+            network: NETWORK,
             version,
             data_path_port: 4789,
             endpoints: Vec::new(),
             services: Vec::new(),
-        }
+            mesh: None,
+        };
+        ToldView { view: Arc::new(view), digest: vec![7].into() }
     }
 
     fn wished(views: &Views) -> Vec<Option<u64>> {
-        views.take().into_values().map(|view| view.map(|view| view.version)).collect()
+        views.take().into_values().map(|view| view.map(|told| told.view.version)).collect()
     }
 
     #[test]
@@ -153,11 +188,12 @@ mod tests {
         views.put(view(6));
         assert_eq!(wished(&views), [], "of a manager that lags behind");
         views.put(view(8));
-        views.put_back(view(7).network, Some(Arc::new(view(7))));
+        views.put_back(NETWORK, Some(view(7)));
         assert_eq!(wished(&views), [Some(8)], "what failed does not come before what is newer");
         views.done(&view(8));
-        assert_eq!(views.applied(), BTreeMap::from([(view(8).network, 8)]));
-        views.leave(view(8).network);
+        let applied = Applied { version: 8, digest: vec![7].into() };
+        assert_eq!(views.applied(), BTreeMap::from([(NETWORK, applied)]));
+        views.leave(NETWORK);
         views.done(&view(8));
         assert_eq!((wished(&views), views.applied().len()), (vec![None], 0));
         views.put(view(1));

@@ -12,22 +12,24 @@ use async_trait::async_trait;
 use shoal_base::random::SharedRandom;
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::cluster::node::NodeDescription;
-use shoal_model::cluster::{NetworkView, Node, NodeId, SessionId};
+use shoal_model::cluster::{Node, NodeId, SessionId};
 use shoal_model::error::{Chain, Failure};
 use shoal_proto::codec;
 use shoal_proto::dispatcher::dispatcher_client::DispatcherClient;
 use shoal_proto::dispatcher::{
-    AppliedView, AssignmentsRequest, HeartbeatRequest, SessionMessage, SessionRequest,
-    TaskStatusUpdate, UpdateDescriptionRequest, UpdateStatusesRequest,
+    AcknowledgeViewsRequest, AppliedView, AssignmentsRequest, HeartbeatRequest, SessionMessage,
+    SessionRequest, TaskStatusUpdate, UpdateDescriptionRequest, UpdateStatusesRequest,
 };
+use shoal_proto::view;
 use tokio::sync::{Notify, mpsc};
 use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::assignments::{self, Delta, Part, Set};
 use crate::executor::Executor;
+use crate::known_views::KnownViews;
 use crate::managers::Managers;
-use crate::networks::Views;
+use crate::networks::{ToldView, Views};
 use crate::reports::{Batch, Reports, Urgency};
 use shoal_proto::assignment::Key;
 
@@ -72,7 +74,7 @@ pub enum Inbound {
     /// Assignments changed.
     Assignments(Update),
     /// Views of networks changed. They come after the assignments that need them.
-    Views(Vec<NetworkView>),
+    Views(Vec<ToldView>),
     /// The session is over, or could not begin.
     Lost {
         /// The manager says that this node is no member; `None`: anything else.
@@ -102,9 +104,18 @@ pub struct Update {
     pub removed: Vec<Key>,
 }
 
+/// A session that others may use for calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) client: DispatcherClient<Channel>,
+    pub(crate) session: SessionId,
+}
+
 /// What agent and session share.
 #[derive(Debug, Default)]
 pub struct Shared {
+    /// The session, while there is one.
+    live: Mutex<Option<Live>>,
     reports: Mutex<Reports>,
     views: Views,
     reported: Notify,
@@ -127,6 +138,15 @@ impl Shared {
     /// Has the session say goodbye.
     pub fn leave(&self) {
         self.leaving.notify_one();
+    }
+
+    /// The session; `None`: no manager is reachable.
+    pub(crate) fn live(&self) -> Option<Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_live(&self, live: Option<Live>) {
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
     pub(crate) fn views(&self) -> &Views {
@@ -287,6 +307,8 @@ impl Client {
         *previous = Some(session);
         self.managers.succeeded();
         tracing::info!(%address, %session, "session with manager began");
+        let live = Live { client: client.clone(), session };
+        self.shared.set_live(Some(live));
         let talk = Talk {
             client,
             session,
@@ -300,9 +322,11 @@ impl Client {
             result = self.follow(session, &mut stream) => result,
             result = talk.assignments() => result,
             result = talk.heartbeats(period) => result,
+            result = talk.acknowledgements() => result,
             result = talk.reports() => result,
             result = talk.descriptions(description) => result,
         };
+        self.shared.set_live(None);
         result
     }
 
@@ -379,8 +403,8 @@ impl Talk {
             let request = AssignmentsRequest { session: self.id() };
             let opening = timed(&self.clock, CALL, client.assignments(request)).await?;
             let mut stream = opening.map_err(failed(CALL))?.into_inner();
-            let mut set = Set::default();
-            let error = loop {
+            let (mut set, mut known) = (Set::default(), KnownViews::default());
+            let error: Refused = loop {
                 let message = stream.message().await.map_err(failed(CALL))?;
                 let mut message = message.ok_or(Error::Ended { call: CALL })?;
                 let views = std::mem::take(&mut message.views);
@@ -390,11 +414,15 @@ impl Talk {
                         let update = Inbound::Assignments(update(&set, delta));
                         self.inbound.send(update).await.map_err(|_| Error::Stopped)?;
                     }
-                    Err(error) => break error,
+                    Err(error) => break Refused::Set(error),
                 }
-                if !views.is_empty() {
-                    let views = Inbound::Views(readable(views));
-                    self.inbound.send(views).await.map_err(|_| Error::Stopped)?;
+                match known.receive(&views) {
+                    Ok(views) if views.is_empty() => {}
+                    Ok(views) => {
+                        let views = Inbound::Views(views);
+                        self.inbound.send(views).await.map_err(|_| Error::Stopped)?;
+                    }
+                    Err(error) => break Refused::View(error),
                 }
             };
             tracing::warn!(error = %Chain(&error), "asking for the complete assignments again");
@@ -411,10 +439,7 @@ impl Talk {
                 () = self.clock.sleep(period) => false,
                 () = self.shared.leaving.notified() => true,
             };
-            let applied = self.shared.views.applied().into_iter().map(|(network, version)| {
-                AppliedView { network: network.to_bytes().to_vec().into(), version }
-            });
-            let applied = applied.collect();
+            let applied = self.applied();
             let request = HeartbeatRequest { session: self.id(), applied, leaving };
             let mut client = self.client.clone();
             // A connection that is dead without saying so is noticed before the node counts as down.
@@ -427,6 +452,26 @@ impl Talk {
                 return Err(Error::Stopped);
             }
             period = Duration::from_millis(answer.period_ms.max(1));
+        }
+    }
+
+    fn applied(&self) -> Vec<AppliedView> {
+        let applied = self.shared.views.applied().into_iter().map(|(network, applied)| {
+            let network = network.to_bytes().to_vec().into();
+            AppliedView { network, version: applied.version, digest: applied.digest }
+        });
+        applied.collect()
+    }
+
+    /// Says at once what is in effect: tasks elsewhere may wait for it before they are stopped.
+    async fn acknowledgements(&self) -> Result<std::convert::Infallible, Error> {
+        const CALL: &str = "AcknowledgeViews";
+        loop {
+            self.shared.views.progress().await;
+            let request = AcknowledgeViewsRequest { session: self.id(), applied: self.applied() };
+            let mut client = self.client.clone();
+            let answer = timed(&self.clock, CALL, client.acknowledge_views(request)).await?;
+            answer.map_err(failed(CALL))?;
         }
     }
 
@@ -498,14 +543,13 @@ impl Talk {
     }
 }
 
-/// The views that this release can read.
-fn readable(views: Vec<shoal_proto::dispatcher::NetworkView>) -> Vec<NetworkView> {
-    let decode = |view: shoal_proto::dispatcher::NetworkView| {
-        codec::decode("network view", &view.view)
-            .inspect_err(|error| tracing::error!(error = %Chain(error), "a view of a network cannot be read"))
-            .ok()
-    };
-    views.into_iter().filter_map(decode).collect()
+/// Why the complete set is asked for again.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Set(assignments::Error),
+    #[error(transparent)]
+    View(view::Error),
 }
 
 fn update(set: &Set, delta: Delta) -> Update {

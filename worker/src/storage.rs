@@ -2,7 +2,7 @@
 //!
 //! sled 0.34.7: small batches, explicit flush; a database that does not open is set aside and a new one
 //! begun, a record that cannot be read is skipped. Neither stops a container: only a complete set of a manager does.
-//! Secrets are sealed with a key derived from the node's key, or not on disk at all.
+//! All of it is sealed with a key derived from the node's key; without one, secrets are not on disk at all.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::lifecycle::Memory;
 /// Page cache; the data of a node are some megabytes at most.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// Seals secrets. The daemon derives the key from the node's key.
+/// Seals what is written. The daemon derives the key from the node's key.
 pub trait Sealer: Send + Sync + 'static {
     /// Seals.
     fn seal(&self, plain: &[u8]) -> Vec<u8>;
@@ -31,12 +31,12 @@ pub trait Sealer: Send + Sync + 'static {
     fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, Failure>;
 }
 
-/// Where secrets are kept.
+/// Where secrets are kept, and with what the local state is sealed.
 #[derive(Clone)]
 pub enum SecretCache {
-    /// On disk, sealed.
+    /// On disk, sealed as everything else: specs of tasks hold secrets too, in environment and credentials.
     Disk(Arc<dyn Sealer>),
-    /// In memory only: a node that reboots without managers cannot run tasks that need them.
+    /// In memory only, and nothing is sealed: a node that reboots without managers cannot run tasks that need them.
     Memory,
 }
 
@@ -145,8 +145,15 @@ impl Storage {
     pub fn load(&self) -> Loaded {
         let mut loaded = Loaded::default();
         for (id, bytes) in self.tasks.iter().filter_map(readable) {
+            let plain = match self.open_sealed(&bytes) {
+                Ok(plain) => plain,
+                Err(error) => {
+                    tracing::warn!(%error, "a sealed task record cannot be opened; skipped");
+                    continue;
+                }
+            };
             let id = codec::id(&id).map(TaskId::from_bytes);
-            match id.and_then(|id| Ok((id, codec::decode::<Record>("task record", &bytes)?))) {
+            match id.and_then(|id| Ok((id, codec::decode::<Record>("task record", &plain)?))) {
                 Ok(task) => loaded.tasks.push(task),
                 Err(error) => tracing::warn!(%error, "a task record is damaged; skipped"),
             }
@@ -156,17 +163,34 @@ impl Storage {
                 tracing::warn!("a record of the local state has no key; skipped");
                 continue;
             };
-            let plain = match (&self.secrets, key.kind()) {
-                (SecretCache::Disk(sealer), Some(Kind::Secret)) => sealer.open(&bytes),
-                (SecretCache::Memory, Some(Kind::Secret)) => continue,
-                (_, _) => Ok(bytes.to_vec()),
-            };
-            match plain {
+            if !self.keeps(key) {
+                continue;
+            }
+            match self.open_sealed(&bytes) {
                 Ok(plain) => loaded.references.push((key, plain)),
-                Err(error) => tracing::warn!(%error, "a sealed secret cannot be opened; skipped"),
+                Err(error) => tracing::warn!(%error, "a sealed object cannot be opened; skipped"),
             }
         }
         loaded
+    }
+
+    fn open_sealed(&self, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+        match &self.secrets {
+            SecretCache::Disk(sealer) => sealer.open(bytes),
+            SecretCache::Memory => Ok(bytes.to_vec()),
+        }
+    }
+
+    fn seal(&self, plain: &[u8]) -> Vec<u8> {
+        match &self.secrets {
+            SecretCache::Disk(sealer) => sealer.seal(plain),
+            SecretCache::Memory => plain.to_vec(),
+        }
+    }
+
+    /// Whether an object may be on disk.
+    fn keeps(&self, key: Key) -> bool {
+        matches!(self.secrets, SecretCache::Disk(_)) || key.kind() != Some(Kind::Secret)
     }
 
     /// A batch to be filled.
@@ -176,7 +200,7 @@ impl Storage {
 
     /// Keeps a task.
     pub fn put_task(&self, batch: &mut Batch, id: TaskId, record: &Record) {
-        batch.tasks.insert(&id.to_bytes(), codec::encode(record).as_ref());
+        batch.tasks.insert(&id.to_bytes(), self.seal(&codec::encode(record)));
         batch.is_empty = false;
     }
 
@@ -186,15 +210,12 @@ impl Storage {
         batch.is_empty = false;
     }
 
-    /// Keeps what tasks need; a secret is sealed, or not kept.
+    /// Keeps what tasks need; a secret only where it can be sealed.
     pub fn put_reference(&self, batch: &mut Batch, key: Key, object: &[u8]) {
-        let written = match (&self.secrets, key.kind()) {
-            (SecretCache::Memory, Some(Kind::Secret)) => return,
-            (SecretCache::Disk(sealer), Some(Kind::Secret)) => sealer.seal(object),
-            (_, _) => object.to_vec(),
-        };
-        batch.references.insert(&key_bytes(key), written);
-        batch.is_empty = false;
+        if self.keeps(key) {
+            batch.references.insert(&key_bytes(key), self.seal(object));
+            batch.is_empty = false;
+        }
     }
 
     /// Drops what no task needs.

@@ -196,13 +196,24 @@ async fn a_view_is_put_into_effect_and_said_to_be() {
         data_path_port: 4789,
         endpoints: Vec::new(),
         services: Vec::new(),
+        mesh: None,
     };
     lab.manager.view(&view(5));
     until("a heartbeat that says so", || lab.manager.applied() == [5]).await;
     lab.manager.view(&view(4));
     lab.manager.view(&view(6));
     until("a heartbeat that says so", || lab.manager.applied() == [6]).await;
-    assert_eq!(lab.executor.log(), ["prepare 1", "start 1", "network 7 5", "network 7 6"]);
+    lab.manager.view_change(&view(6), &NetworkView { data_path_port: 4790, ..view(8) });
+    until("an acknowledgement", || lab.manager.applied() == [8]).await;
+    let log = ["prepare 1", "start 1", "network 7 5", "network 7 6", "network 7 8"];
+    assert_eq!(lab.executor.log(), log);
+
+    // A change that was lost makes the worker ask for everything again.
+    assert_eq!(lab.manager.streams_opened(), 1);
+    lab.manager.view_change(&view(9), &NetworkView { data_path_port: 4791, ..view(10) });
+    until("a new stream", || lab.manager.streams_opened() == 2).await;
+    lab.manager.view(&view(11));
+    until("an acknowledgement", || lab.manager.applied() == [11]).await;
     lab.end().await;
 }
 

@@ -3,39 +3,60 @@
 use crate::build;
 use crate::run::{cargo, sh};
 
-/// Groups of benches; `raft` is the crates of consensus and store, `cluster` daemons in a lab.
-pub(crate) const GROUPS: [&str; 5] = ["host", "network", "services", "raft", "cluster"];
+/// All benches: group, package, name. `raft` is the crates of consensus and store, `cluster` daemons in a lab, `scale`
+/// managers with workers that have no containers.
+const BENCHES: [(&str, &str, &str); 9] = [
+    ("host", WITH_PROGRAMS, "host"),
+    ("network", WITH_PROGRAMS, "network"),
+    ("services", WITH_PROGRAMS, "services"),
+    ("cluster", WITH_PROGRAMS, "cluster"),
+    ("raft", "shoal-manager-core", "store"),
+    ("raft", "shoal-manager-raft", "raft"),
+    ("raft", "shoal-manager", "cluster"),
+    ("scale", "shoal-manager-core", "scheduler"),
+    ("scale", "shoal-manager", "scale"),
+];
+/// The package whose benches drive built programs.
+const WITH_PROGRAMS: &str = "shoal-chaos-tests";
+const GROUPS: [&str; 6] = ["host", "network", "services", "cluster", "raft", "scale"];
 
-/// Crates and names of the group `raft`.
-const RAFT: [(&str, &str); 3] =
-    [("shoal-manager-core", "store"), ("shoal-manager-raft", "raft"), ("shoal-manager", "cluster")];
+/// What is to be measured, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only these groups: host, network, services, cluster, raft, scale. None: all.
+    #[arg(value_parser = GROUPS)]
+    groups: Vec<String>,
+    /// Build only, so that a later run is not disturbed by builds.
+    #[arg(long)]
+    no_run: bool,
+    /// The sizes of the design instead of smaller ones: 5,000 nodes and a million tasks (16 GB of memory, many minutes), a
+    /// thousand idle containers.
+    #[arg(long)]
+    full: bool,
+}
 
-/// Builds optimised programs and runs these groups against them, or all.
-pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
+/// Builds optimised programs and runs the benches.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     crate::setup::run()?;
-    let is_chosen = |group: &str| chosen.is_empty() || chosen.iter().any(|name| name == group);
-    let daemons: Vec<_> =
-        GROUPS.into_iter().filter(|group| *group != "raft" && is_chosen(group)).collect();
-    if !daemons.is_empty() {
-        let directory = build::run(true)?;
-        let mut bench = linked();
-        bench.env("SHOAL_BIN_DIR", directory).args(["-p", "shoal-chaos-tests"]);
-        for group in daemons {
-            bench.args(["--bench", group]);
+    let is_chosen = |group: &str| {
+        options.groups.is_empty() || options.groups.iter().any(|chosen| chosen == group)
+    };
+    let chosen: Vec<_> = BENCHES.into_iter().filter(|(group, ..)| is_chosen(group)).collect();
+    let needs_programs = chosen.iter().any(|(_, package, _)| *package == WITH_PROGRAMS);
+    let programs = if needs_programs { Some(build::run(true)?) } else { None };
+    for (group, package, name) in chosen {
+        let mut bench = cargo();
+        build::linker(&mut bench);
+        bench.args(["bench", "--locked", "-p", package, "--bench", name]);
+        if let Some(programs) = &programs {
+            bench.env("SHOAL_BIN_DIR", programs);
+        }
+        if options.no_run {
+            bench.arg("--no-run");
+        } else if options.full && ["scale", "services"].contains(&group) {
+            bench.args(["--", "full"]);
         }
         sh(&mut bench)?;
     }
-    if is_chosen("raft") {
-        for (package, name) in RAFT {
-            sh(linked().args(["-p", package, "--bench", name]))?;
-        }
-    }
     Ok(())
-}
-
-fn linked() -> std::process::Command {
-    let mut bench = cargo();
-    build::linker(&mut bench);
-    bench.args(["bench", "--locked"]);
-    bench
 }

@@ -49,11 +49,7 @@ enum Command {
         words: Vec<String>,
     },
     /// Measure the budgets and print figure, budget and ratio.
-    Bench {
-        /// Only these groups: host, network, services, raft, cluster.
-        #[arg(value_parser = bench::GROUPS)]
-        groups: Vec<String>,
-    },
+    Bench(bench::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,6 +60,6 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Demo => demo::run(),
         Command::Lab { words } => lab::run(&words),
-        Command::Bench { groups } => bench::run(&groups),
+        Command::Bench(options) => bench::run(&options),
     }
 }

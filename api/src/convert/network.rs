@@ -147,6 +147,7 @@ pub(crate) fn network(network: &Network) -> wire::Network {
         containers: Some(BTreeMap::new()),
         options: spec.options.clone(),
         labels: spec.labels.clone(),
+        ..wire::Network::default()
     }
 }
 

@@ -7,6 +7,7 @@ use shoal_api_wire::{ApiVersion, version};
 use shoal_model::system::{DiskUsage, SystemInfo, VersionInfo};
 use shoal_model::{Event, EventKind, Timestamp};
 
+use super::cluster::task_spec_out;
 use super::container::{self, signed};
 use super::{image, time, volume};
 
@@ -104,7 +105,7 @@ pub(crate) fn info(
         registry_config: registries(info, version),
         n_cpu: info.cpus,
         mem_total: info.memory,
-        generic_resources: None,
+        generic_resources: task_spec_out::generic(&info.generic_resources),
         docker_root_dir: info.root_dir.clone(),
         http_proxy: info.http_proxy.clone(),
         https_proxy: info.https_proxy.clone(),

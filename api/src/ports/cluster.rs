@@ -11,6 +11,7 @@ use shoal_model::cluster::membership::Membership;
 use shoal_model::cluster::overview::{Overview, Restore};
 use shoal_model::cluster::report::{DrainReport, ServiceReport};
 use shoal_model::cluster::request::{Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView};
+use shoal_model::cluster::view::ViewShown;
 use shoal_model::cluster::{
     Cluster as ClusterObject, ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId,
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
@@ -124,4 +125,6 @@ pub trait Cluster: Send + Sync + 'static {
     async fn networks(&self) -> Result<Vec<Arc<ClusterNetwork>>, Failure>;
     async fn create_network(&self, spec: NetworkSpec) -> Result<ClusterNetworkId, Failure>;
     async fn remove_network(&self, id: ClusterNetworkId) -> Result<(), Failure>;
+    /// Who is on a network, and what nodes have put into effect of that.
+    async fn network_view(&self, id: ClusterNetworkId) -> Result<ViewShown, Failure>;
 }

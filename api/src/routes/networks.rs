@@ -92,6 +92,10 @@ pub(super) async fn inspect(ctx: Context) -> Answer {
     if is_missing(&local) || !in_scope("local") {
         let networks = of_cluster(ctx.ports.cluster.as_ref()).await;
         if let Some(found) = find(&networks, ctx.name())?.filter(|_| in_scope("swarm")) {
+            if ctx.query.flag("verbose") {
+                let shown = super::swarm::port(&ctx)?.network_view(found.id).await?;
+                return ok(&cluster::verbose(found, &shown));
+            }
             return ok(&cluster::network(found));
         }
     }

@@ -81,6 +81,45 @@ pub struct Network {
     pub containers: Option<BTreeMap<String, EndpointResource>>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// Nodes that hold the network; only with `verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<Peer>>,
+    /// By name; only with `verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<BTreeMap<String, ServiceInfo>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Peer {
+    pub name: String,
+    #[serde(rename = "IP")]
+    pub ip: String,
+    /// Ours: version and digest of the view that the node has put into effect.
+    pub view_version: u64,
+    pub view_digest: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ServiceInfo {
+    #[serde(rename = "VIP")]
+    pub vip: String,
+    pub ports: Vec<String>,
+    #[serde(rename = "LocalLBIndex")]
+    pub local_lb_index: i64,
+    pub tasks: Vec<ServiceTask>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ServiceTask {
+    pub name: String,
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    #[serde(rename = "EndpointIP")]
+    pub endpoint_ip: String,
+    pub info: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -101,7 +101,7 @@ pub struct Info {
     #[serde(rename = "NCPU")]
     pub n_cpu: u32,
     pub mem_total: u64,
-    pub generic_resources: Option<Vec<serde_json::Value>>,
+    pub generic_resources: Option<Vec<crate::swarm::service::GenericResource>>,
     pub docker_root_dir: String,
     pub http_proxy: String,
     pub https_proxy: String,

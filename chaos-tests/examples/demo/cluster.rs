@@ -1,17 +1,26 @@
-//! Five hosts: a cluster is made, runs services, and outlives its leader and a worker.
+//! Five hosts: a cluster is made, runs a stack from a file, and outlives its leader and a worker.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use shoal_chaos_tests::command::{eventually, monotonic, run};
+use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::image;
 use shoal_chaos_tests::lab::{Guard, Lab};
 
 const HOSTS: u8 = 5;
 const MANAGERS: u8 = 3;
 
+/// The example that is shipped.
+const STACK: &str = include_str!("../../../deploy/stacks/shop.yaml");
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Demo {
     lab: Guard,
+    /// The file, which changes with each release.
+    stack: PathBuf,
     checked: Vec<&'static str>,
 }
 
@@ -23,15 +32,20 @@ pub(crate) fn play() -> anyhow::Result<Vec<&'static str>> {
     let root = directory.path().join("l");
     println!("\n== five hosts (network namespaces), a shoald on each");
     let lab = Guard(Lab::up(&name, &root, HOSTS, &[])?);
-    let mut demo = Demo { lab, checked: Vec::new() };
+    let stack = directory.path().join("shop.yaml");
+    std::fs::write(&stack, STACK)?;
+    let mut demo = Demo { lab, stack, checked: Vec::new() };
     demo.images(&directory.path().join("rootfs.tar"))?;
     demo.join()?;
-    demo.service()?;
+    demo.stack()?;
+    demo.mesh()?;
     demo.updates()?;
     demo.leader()?;
     demo.worker()?;
-    demo.type_in(2, &["service", "rm", "web"])?;
-    demo.await_tasks("no task is left", 2, |tasks| tasks.is_empty())?;
+    println!("\n== all of it goes");
+    demo.type_shoal(2, &["stack", "rm", "--detach=false", "shop"])?;
+    let left = demo.lab.run(2, &["stack", "ls", "--format", "{{.Name}}"])?;
+    demo.check("nothing is left of the stack", left.is_empty())?;
     let checked = std::mem::take(&mut demo.checked);
     demo.lab.down()?;
     // It is gone: the guard would look for it again.
@@ -69,86 +83,102 @@ impl Demo {
         self.check("five nodes are ready, seen by any manager", managers >= usize::from(MANAGERS))
     }
 
-    fn service(&mut self) -> anyhow::Result<()> {
-        println!("\n== a service with a secret, spread over the nodes");
-        let secret = self.lab.path(1).join("secret");
-        std::fs::write(&secret, "s3cret")?;
-        self.type_in(1, &["secret", "create", "key", &secret.display().to_string()])?;
+    /// A stack from a file: what a user has in hand.
+    fn stack(&mut self) -> anyhow::Result<()> {
+        println!(
+            "\n== a stack: web service, database with a volume, secret, config, network, published port"
+        );
         let began = monotonic();
-        self.type_in(
-            2,
-            &[
-                "service",
-                "create",
-                "--detach",
-                "--no-resolve-image",
-                "--name",
-                "web",
-                "--replicas",
-                "10",
-                "--secret",
-                "key",
-                "--stop-grace-period",
-                "1s",
-                "busybox",
-                "sh",
-                "-c",
-                "cat /run/secrets/key; echo; exec sleep 1000",
-            ],
-        )?;
-        self.await_tasks("ten tasks run", 1, |tasks| {
-            tasks.iter().filter(|task| task.is_running()).count() == 10
-        })?;
-        println!("# ten tasks run after {:?}", monotonic() - began);
-        self.type_in(3, &["service", "ps", "web"])?;
-        let nodes: std::collections::BTreeSet<String> =
-            self.tasks(1)?.into_iter().map(|task| task.node).collect();
-        self.check("each node has tasks", nodes.len() == usize::from(HOSTS))?;
-        let container = self.lab.run(5, &["ps", "-q", "--filter", "name=web"])?;
-        let container = container.lines().next().unwrap_or_default().to_owned();
-        let seen = self.type_in(5, &["logs", &container])?;
-        self.check("a task on a worker reads the secret", seen == "s3cret")
+        self.deploy(&[])?;
+        println!("# deployed and stable after {:?}", monotonic() - began);
+        self.type_in(2, &["stack", "services", "shop"])?;
+        self.type_in(3, &["stack", "ps", "shop"])?;
+        self.check("a stack from YAML runs", self.running("shop_web")? == 3)
+    }
+
+    fn deploy(&self, more: &[&str]) -> anyhow::Result<String> {
+        let file = self.stack.display().to_string();
+        let flags = ["stack", "deploy", "--detach=false", "-q", "--resolve-image=never"];
+        self.type_shoal(1, &[&flags[..], &["-c", &file], more, &["shop"]].concat())
+    }
+
+    /// The published port answers on every node, and the service sees who asks.
+    fn mesh(&mut self) -> anyhow::Result<()> {
+        println!("\n== requests through the mesh, on every node, from h4");
+        let client = self.lab.address(4);
+        let mut answered = BTreeSet::new();
+        for host in self.lab.numbers() {
+            let url = format!("http://{}:8080/cgi-bin/page", self.lab.address(host));
+            println!("h4$ wget -qO- {url}");
+            let page = eventually_some("an answer", || self.ask(4, &url))?;
+            println!("{page}");
+            ensure!(page.starts_with("hello from "), "database, secret or config did not arrive");
+            ensure!(page.contains("key of 6 bytes"), "the secret did not arrive");
+            // A node that asks itself is seen by its own address in the mesh.
+            if host != 4 {
+                ensure!(page.contains(&format!("to {client},")), "the client's address is lost");
+            }
+            answered.insert(page);
+        }
+        self.check(
+            "each node answers, and the service sees the client's address",
+            !answered.is_empty(),
+        )
+    }
+
+    fn ask(&self, host: u8, url: &str) -> Option<String> {
+        let mut wget = self.lab.inside(host);
+        let output = run(wget.args(["busybox", "wget", "-T", "3", "-qO-", url])).ok()?;
+        let page = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        (output.status.success() && !page.is_empty()).then_some(page)
     }
 
     fn updates(&mut self) -> anyhow::Result<()> {
-        println!("\n== a rolling update, and one that fails and rolls back");
-        self.type_in(
-            1,
-            &[
-                "service",
-                "update",
-                "--detach",
-                "--update-parallelism",
-                "5",
-                "--update-order",
-                "start-first",
-                "--env-add",
-                "RELEASE=2",
-                "web",
-            ],
-        )?;
-        self.await_update("completed")?;
-        let env = "{{json .Spec.TaskTemplate.ContainerSpec.Env}}";
-        let released = self.lab.run(2, &["service", "inspect", "--format", env, "web"])?;
-        self.check("the update is complete", released == "[\"RELEASE=2\"]")?;
-        self.type_in(
-            1,
-            &[
-                "service",
-                "update",
-                "--detach",
-                "--update-failure-action",
-                "rollback",
-                "--env-add",
-                "RELEASE=3",
-                "--args",
-                "false",
-                "web",
-            ],
-        )?;
+        println!("\n== more of it, and another release under load");
+        self.type_shoal(1, &["service", "scale", "--detach", "shop_web=6"])?;
+        eventually("six tasks", PATIENCE, || {
+            self.running("shop_web").is_ok_and(|count| count == 6)
+        })?;
+        // What was scaled by hand is in the file from now on.
+        let text = std::fs::read_to_string(&self.stack)?.replace("replicas: 3", "replicas: 6");
+        std::fs::write(&self.stack, text.replace("RELEASE:-1", "RELEASE:-2"))?;
+        let load = self.load(5)?;
+        self.deploy(&[])?;
+        let (asked, failed) = load.end()?;
+        println!("# {asked} requests meanwhile, {failed} failed");
+        let page = eventually_some("an answer", || {
+            self.ask(4, &format!("http://{}:8080/cgi-bin/page", self.lab.address(1)))
+        })?;
+        ensure!(page.contains("release 2"), "not the new release: {page}");
+        self.check("a rolling update under load fails no request", asked > 20 && failed == 0)?;
+
+        println!("\n== a release that does not start");
+        let broken = self.stack.with_file_name("broken.yaml");
+        std::fs::write(&broken, "services: {web: {command: ['false']}}\n")?;
+        let path = broken.display().to_string();
+        let file = self.stack.display().to_string();
+        let flags = ["stack", "deploy", "--detach", "--resolve-image=never", "-c"];
+        self.type_shoal(1, &[&flags[..], &[&file, "-c", &path, "shop"]].concat())?;
         self.await_update("rollback_completed")?;
-        let released = self.lab.run(2, &["service", "inspect", "--format", env, "web"])?;
-        self.check("an update that fails rolls back by itself", released == "[\"RELEASE=2\"]")
+        self.type_in(
+            1,
+            &["service", "inspect", "--format", "{{.UpdateStatus.Message}}", "shop_web"],
+        )?;
+        let runs = self.running("shop_web")? == 6;
+        self.check("a release that does not start is rolled back by itself", runs)
+    }
+
+    /// One request after the other from a host, until it is told to end.
+    fn load(&self, host: u8) -> anyhow::Result<Load> {
+        let directory = tempfile::tempdir()?;
+        let address = self.lab.address(1);
+        let script = format!(
+            "cd {}; while [ ! -e stop ]; do if busybox wget -T 5 -qO- http://{address}:8080/cgi-bin/page \
+             | busybox grep -q ^hello; then echo . >> good; else echo . >> bad; fi; done",
+            directory.path().display()
+        );
+        let child = self.lab.inside(host).args(["sh", "-c", &script]).spawn()?;
+        Ok(Load { directory, child })
     }
 
     fn leader(&mut self) -> anyhow::Result<()> {
@@ -162,7 +192,8 @@ impl Demo {
         self.lab.kill(leader)?;
         let began = monotonic();
         eventually("a new leader", Duration::from_secs(15), || {
-            let update = ["service", "update", "--detach", "--label-add", "seen=new-leader", "web"];
+            let update =
+                ["service", "update", "--detach", "--label-add", "seen=new-leader", "shop_web"];
             self.lab.run(other, &update).is_ok()
         })?;
         println!("# written again after {:?}", monotonic() - began);
@@ -173,51 +204,45 @@ impl Demo {
     fn worker(&mut self) -> anyhow::Result<()> {
         println!("\n== a node dies with all that ran there");
         self.type_in(2, &["swarm", "update", "--dispatcher-heartbeat", "1s"])?;
-        // Sessions learn of the shorter period with their next heartbeat.
-        let of_five = |tasks: &[Task]| tasks.iter().filter(|task| task.node == "h5").count();
-        ensure!(of_five(&self.tasks(2)?) > 0, "nothing runs on h5");
+        let of_five = |demo: &Self| {
+            demo.nodes("shop_web").map(|nodes| nodes.iter().filter(|node| *node == "h5").count())
+        };
+        ensure!(of_five(self)? > 0, "nothing runs on h5");
         println!("# power off h5");
         self.lab.crash(5)?;
-        self.await_tasks("ten tasks run elsewhere", 2, |tasks| {
-            tasks.iter().filter(|task| task.is_running() && task.node != "h5").count() == 10
+        eventually("six tasks elsewhere", PATIENCE, || {
+            self.nodes("shop_web")
+                .is_ok_and(|nodes| nodes.iter().filter(|node| *node != "h5").count() == 6)
         })?;
         self.type_in(2, &["node", "ls"])?;
-        self.check("what ran on a dead node runs elsewhere", true)
+        let url = format!("http://{}:8080/cgi-bin/page", self.lab.address(2));
+        let page = eventually_some("an answer", || self.ask(4, &url))?;
+        println!("h4$ wget -qO- {url}\n{page}");
+        self.check("what ran on a dead node runs elsewhere and is reached", true)
     }
 
-    fn tasks(&self, host: u8) -> anyhow::Result<Vec<Task>> {
-        let format = "{{.Node}}|{{.CurrentState}}|{{.DesiredState}}";
-        let text = self.lab.run(
-            host,
-            &[
-                "service",
-                "ps",
-                "--no-trunc",
-                "--filter",
-                "desired-state=running",
-                "--format",
-                format,
-                "web",
-            ],
-        )?;
-        Ok(text.lines().filter_map(Task::parse).collect())
+    /// The nodes of the tasks of a service that run.
+    fn nodes(&self, service: &str) -> anyhow::Result<Vec<String>> {
+        let format = "{{.Node}} {{.CurrentState}}";
+        let filter = "desired-state=running";
+        let arguments =
+            ["service", "ps", "--no-trunc", "--filter", filter, "--format", format, service];
+        let text = self.lab.run(2, &arguments)?;
+        let running = text.lines().filter_map(|line| {
+            line.split_once(' ').filter(|(_, state)| state.starts_with("Running"))
+        });
+        Ok(running.map(|(node, _)| node.to_owned()).collect())
     }
 
-    fn await_tasks(
-        &mut self,
-        what: &'static str,
-        host: u8,
-        holds: impl Fn(&[Task]) -> bool,
-    ) -> anyhow::Result<()> {
-        eventually(what, Duration::from_secs(60), || holds(&self.tasks(host).unwrap_or_default()))?;
-        self.check(what, true)
+    fn running(&self, service: &str) -> anyhow::Result<usize> {
+        Ok(self.nodes(service)?.len())
     }
 
     fn await_update(&self, state: &str) -> anyhow::Result<()> {
         let format = "{{.UpdateStatus.State}}";
-        eventually(&format!("an update that is {state}"), Duration::from_secs(60), || {
+        eventually(&format!("an update that is {state}"), PATIENCE, || {
             self.lab
-                .run(2, &["service", "inspect", "--format", format, "web"])
+                .run(2, &["service", "inspect", "--format", format, "shop_web"])
                 .is_ok_and(|found| found == state)
         })
     }
@@ -228,20 +253,37 @@ impl Demo {
         Ok(())
     }
 
-    /// Types a command on a host, shows it with its output, and returns its standard output.
+    /// Types a command of docker's client on a host, shows it with its output, and returns its standard output.
     fn type_in(&self, host: u8, arguments: &[&str]) -> anyhow::Result<String> {
+        self.type_with("docker", Path::new("docker"), host, arguments)
+    }
+
+    /// The same with `shoal`.
+    fn type_shoal(&self, host: u8, arguments: &[&str]) -> anyhow::Result<String> {
+        self.type_with("shoal", &bin_dir()?.join("shoal"), host, arguments)
+    }
+
+    fn type_with(
+        &self,
+        name: &str,
+        program: &Path,
+        host: u8,
+        arguments: &[&str],
+    ) -> anyhow::Result<String> {
         let quoted = |word: &&str| {
-            if word.contains([' ', ';']) { format!("'{word}'") } else { (*word).to_owned() }
+            let word =
+                word.rsplit_once('/').filter(|_| word.ends_with(".yaml")).map_or(*word, |w| w.1);
+            if word.contains([' ', ';']) { format!("'{word}'") } else { word.to_owned() }
         };
         let words: Vec<String> = arguments.iter().map(quoted).collect();
-        println!("h{host}$ docker {}", words.join(" "));
-        let output = run(self.lab.docker(host).args(arguments))?;
+        println!("h{host}$ {name} {}", words.join(" "));
+        let output = run(self.lab.client(host, program).env("SHOP_KEY", "s3cret").args(arguments))?;
         let (out, err) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         print!("{out}{err}");
         ensure!(
             output.status.success(),
-            "docker failed: {}\n{}",
+            "{name} failed: {}\n{}",
             output.status,
             self.lab.log(host)
         );
@@ -249,18 +291,40 @@ impl Demo {
     }
 }
 
-struct Task {
-    node: String,
-    state: String,
+/// Requests that go on until they are told to end.
+struct Load {
+    directory: tempfile::TempDir,
+    child: std::process::Child,
 }
 
-impl Task {
-    fn parse(line: &str) -> Option<Self> {
-        let mut parts = line.split('|');
-        Some(Self { node: parts.next()?.to_owned(), state: parts.next()?.to_owned() })
+impl Load {
+    /// How many were answered or not, and how many were not.
+    fn end(mut self) -> anyhow::Result<(usize, usize)> {
+        std::fs::write(self.directory.path().join("stop"), "")?;
+        self.child.wait()?;
+        let count = |name: &str| {
+            std::fs::read(self.directory.path().join(name)).map_or(0, |lines| lines.len() / 2)
+        };
+        Ok((count("good") + count("bad"), count("bad")))
     }
+}
 
-    fn is_running(&self) -> bool {
-        self.state.starts_with("Running")
+impl Drop for Load {
+    fn drop(&mut self) {
+        // After an error: `end` has waited already where all went well.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
+}
+
+/// Waits for a value.
+fn eventually_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let mut found = None;
+    eventually(what, PATIENCE, || {
+        found = find();
+        found.is_some()
+    })?;
+    found.context("it was there")
 }

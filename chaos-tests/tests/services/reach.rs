@@ -115,7 +115,7 @@ fn files(lab: &ServiceLab) {
     let local = |name: &str| directory.path().join(name).display().to_string();
     // More than any window of a connection between hosts.
     let bytes: Vec<u8> =
-        (0..12_000_000_u32).flat_map(|n| [(n % 251) as u8, (n >> 16) as u8]).collect();
+        (0..12_000_000_u32).flat_map(|n| [n.to_le_bytes()[0] % 251, n.to_le_bytes()[2]]).collect();
     std::fs::write(local("large"), &bytes).unwrap();
     lab.said(ASKED, &["cp", &local("large"), &format!("{task}:/tmp/copied")]).unwrap();
     let sum = |text: String| text.split_whitespace().next().unwrap_or_default().to_owned();

@@ -1,5 +1,9 @@
 //! Updates: order, parallelism, delay, and what follows when they fail.
 
+use std::time::Duration;
+
+use shoal_chaos_tests::command::monotonic;
+
 use crate::{SLEEP, lab};
 
 /// States and images of the tasks that are wanted.
@@ -132,9 +136,13 @@ fn delay(lab: &shoal_chaos_tests::service_lab::ServiceLab) {
             running.lines().filter(|line| line.starts_with("busybox:two")).count(),
         )
     };
-    lab.until("half of the update", || Ok(new()? == 2)).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    assert_eq!(new().unwrap(), 2, "the delay is two seconds");
+    lab.until("half of the update", || Ok(new()? >= 2)).unwrap();
+    let half = monotonic();
+    assert_eq!(new().unwrap(), 2);
+    lab.until("the other half", || Ok(new()? > 2)).unwrap();
+    // Seen a call of the client late, both.
+    let between = monotonic() - half;
+    assert!(between >= Duration::from_millis(1500), "the delay is two seconds: {between:?}");
     lab.until("all of the update", || Ok(new()? == 4)).unwrap();
     lab.remove(&["slow"]).unwrap();
 }

@@ -29,7 +29,7 @@ impl Stacks {
 
     pub(crate) fn output(&self, program: &str, arguments: &[&str]) -> Output {
         let path = match program {
-            "shoal" => bin_dir().join("shoal"),
+            "shoal" => bin_dir().unwrap().join("shoal"),
             other => other.into(),
         };
         let mut client = self.lab.lab.client(1, &path);

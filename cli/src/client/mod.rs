@@ -23,7 +23,7 @@ pub(crate) const NEWEST: &str = "1.55";
 #[derive(Debug)]
 pub(crate) enum Error {
     /// Nothing listens there.
-    Unreachable { host: String },
+    Unreachable { host: String, advice: &'static str },
     /// Connecting or talking failed.
     Transport { what: String },
     /// The daemon said no.
@@ -33,9 +33,9 @@ pub(crate) enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable { host } => write!(
+            Self::Unreachable { host, advice } => write!(
                 f,
-                "Cannot connect to the Docker daemon at {host}. Is the docker daemon running?"
+                "Cannot connect to the Docker daemon at {host}. Is the docker daemon running?\n{advice}"
             ),
             Self::Transport { what } => f.write_str(what),
             Self::Daemon { message, .. } => write!(f, "Error response from daemon: {message}"),

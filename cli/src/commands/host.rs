@@ -1,5 +1,7 @@
 //! `context`: names for daemons.
 
+mod carry;
+
 use serde_json::{Value as Json, json};
 
 use super::container::each;
@@ -9,13 +11,13 @@ use crate::args::{Args, BOOL, Command, Count, Flag, STR, action, flag, short};
 use crate::client::host::Host;
 use crate::config::contexts;
 use crate::context::Context;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, io};
 use crate::sys;
 use crate::table::natural;
 
 const CREATE: &[Flag] = &[
     flag("description", STR, "What the context is for"),
-    flag("docker", STR, "The daemon (host=unix:///path)"),
+    flag("docker", STR, "The daemon (host=tcp://h:2376,ca=FILE,cert=FILE,key=FILE)"),
     flag("from", STR, "Context to copy"),
 ];
 const INSPECT: &[Flag] = &[short('f', "format", STR, "json, or a template")];
@@ -26,7 +28,7 @@ const LS: &[Flag] = &[
 const RM: &[Flag] = &[short('f', "force", BOOL, "Remove a context in use too")];
 const UPDATE: &[Flag] = &[
     flag("description", STR, "What the context is for"),
-    flag("docker", STR, "The daemon (host=unix:///path)"),
+    flag("docker", STR, "The daemon (host=tcp://h:2376,ca=FILE,cert=FILE,key=FILE)"),
 ];
 const ONE: Count = Count::Exactly(1);
 
@@ -39,6 +41,24 @@ pub(super) const COMMANDS: &[Command] = &[
         &[CREATE],
         action!(create),
     ),
+    Command::new(
+        &["context export"],
+        "CONTEXT [FILE|-]",
+        "Write a context with its certificates to a file",
+        Count::Between(1, 2),
+        &[],
+        action!(carry::export),
+    )
+    .examples("shoal context export prod prod.dockercontext"),
+    Command::new(
+        &["context import"],
+        "CONTEXT FILE|-",
+        "Create a context from a file",
+        Count::Exactly(2),
+        &[],
+        action!(carry::import),
+    )
+    .examples("shoal context import prod prod.dockercontext"),
     Command::new(
         &["context inspect"],
         "[OPTIONS] [CONTEXT] [CONTEXT...]",
@@ -89,20 +109,33 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
 ];
 
-/// The address in `host=…`.
-fn endpoint(text: &str) -> Result<String> {
-    let mut host = String::new();
+/// A daemon as `--docker` names it.
+#[derive(Debug, Default)]
+struct Given {
+    host: String,
+    /// Certificates by the names that a context keeps them under.
+    files: Vec<(String, Vec<u8>)>,
+    skip_verification: bool,
+}
+
+/// Reads `host=…,ca=…,cert=…,key=…,skip-tls-verify=…`.
+fn endpoint(text: &str) -> Result<Given> {
+    let mut given = Given::default();
     for pair in text.split(',').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("host", value)) => host = value.to_owned(),
-            Some((key @ ("ca" | "cert" | "key" | "skip-tls-verify"), _)) => {
-                return Err(format!(
-                    "`{key}` in --docker is not implemented: contexts with TLS cannot be made"
-                )
-                .into());
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match key {
+            "host" => value.clone_into(&mut given.host),
+            "ca" | "cert" | "key" => {
+                let content = std::fs::read(value).map_err(io(format!("open {value}")))?;
+                given.files.push((format!("{key}.pem"), content));
+            }
+            "skip-tls-verify" => {
+                given.skip_verification =
+                    crate::args::check::parse_bool(value).ok_or_else(|| {
+                        Failure::new(format!("skip-tls-verify: {value:?} is no boolean"))
+                    })?;
             }
             _ => {
-                let key = pair.split('=').next().unwrap_or(pair);
                 return Err(format!(
                     "unable to create docker endpoint config: unrecognized config key: {key}"
                 )
@@ -110,11 +143,22 @@ fn endpoint(text: &str) -> Result<String> {
             }
         }
     }
-    if host.is_empty() {
+    if given.host.is_empty() {
         return Err("docker endpoint configuration is required".into());
     }
-    Host::parse(&host).map_err(Failure::from)?;
-    Ok(host)
+    Host::parse(&given.host, None).map_err(Failure::from)?;
+    Ok(given)
+}
+
+/// A context that exists, to be copied.
+fn copy(directory: &std::path::Path, from: &str) -> Result<(Given, String)> {
+    let meta = contexts::read(directory, from)?;
+    let given = Given {
+        host: contexts::host_of(directory, from)?,
+        files: contexts::read_tls(directory, from)?,
+        skip_verification: meta["Endpoints"]["docker"]["SkipTLSVerify"] == true,
+    };
+    Ok((given, description(&meta)))
 }
 
 fn description(meta: &Json) -> String {
@@ -128,23 +172,19 @@ async fn create(context: &mut Context, args: &Args) -> Result {
     if contexts::folder(directory, name).exists() {
         return Err(format!("context {name:?} already exists").into());
     }
-    let (host, copied) = match (args.given("docker"), args.get("from")) {
+    let (given, copied) = match (args.given("docker"), args.get("from")) {
         (true, Some(_)) => return Err("cannot use --docker flag when --from is set".into()),
         (true, None) => (endpoint(args.text("docker"))?, String::new()),
-        (false, Some("default")) => (context.default_host()?.to_string(), String::new()),
-        (false, Some(from)) => {
-            if contexts::tls(directory, from).exists() {
-                return Err(format!(
-                    "copying the TLS files of context {from:?} is not implemented"
-                )
-                .into());
-            }
-            (contexts::host_of(directory, from)?, description(&contexts::read(directory, from)?))
+        (false, Some("default")) => {
+            let host = context.default_host()?.to_string();
+            (Given { host, ..Given::default() }, String::new())
         }
+        (false, Some(from)) => copy(directory, from)?,
         (false, None) => return Err("docker endpoint configuration is required".into()),
     };
     let text = args.get("description").unwrap_or(&copied);
-    contexts::write(directory, name, text, &host)?;
+    contexts::write_tls(directory, name, &given.files)?;
+    contexts::write(directory, name, text, &given.host, given.skip_verification)?;
     sys::line(name);
     sys::err_line(format_args!("Successfully created context {name:?}"));
     Ok(())
@@ -153,13 +193,13 @@ async fn create(context: &mut Context, args: &Args) -> Result {
 async fn update(context: &mut Context, args: &Args) -> Result {
     let (name, directory) = (args.arg(0), context.directory());
     contexts::check_name(name)?;
-    let old = contexts::read(directory, name)?;
-    let host = match args.get("docker") {
-        Some(text) => endpoint(text)?,
-        None => contexts::host_of(directory, name)?,
-    };
-    let kept = description(&old);
-    contexts::write(directory, name, args.get("description").unwrap_or(&kept), &host)?;
+    let (mut given, kept) = copy(directory, name)?;
+    if let Some(text) = args.get("docker") {
+        given = endpoint(text)?;
+    }
+    contexts::write_tls(directory, name, &given.files)?;
+    let text = args.get("description").unwrap_or(&kept);
+    contexts::write(directory, name, text, &given.host, given.skip_verification)?;
     sys::line(name);
     sys::err_line(format_args!("Successfully updated context {name:?}"));
     Ok(())
@@ -317,9 +357,11 @@ mod tests {
 
     #[test]
     fn endpoints_name_a_host_we_can_reach() {
-        assert_eq!(endpoint("host=unix:///x").unwrap(), "unix:///x");
-        assert!(endpoint("host=tcp://x,ca=/y").unwrap_err().message.contains("`ca`"));
-        assert!(endpoint("host=ssh://x").is_err());
+        assert_eq!(endpoint("host=unix:///x").unwrap().host, "unix:///x");
+        assert_eq!(endpoint("host=ssh://x").unwrap().host, "ssh://x");
+        let missing = endpoint("host=tcp://x,ca=/nothere/y").unwrap_err().message;
+        assert_eq!(missing, "open /nothere/y: no such file or directory");
+        assert!(endpoint("host=tcp://x,foo=y").is_err());
         assert!(endpoint("").is_err());
     }
 }

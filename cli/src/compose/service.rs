@@ -348,10 +348,8 @@ fn container(stack: &str, service: &Json, project: &Json) -> Result<Json, Fault>
     if service["oom_score_adj"].as_i64().is_some_and(|score| score != 0) {
         spec["OomScoreAdj"] = service["oom_score_adj"].clone();
     }
-    if settings::no_new_privileges(service) {
-        spec["Privileges"] =
-            json!({"CredentialSpec": null, "SELinuxContext": null, "NoNewPrivileges": true});
-    }
+    // Docker's client always says it: the same words make the same spec.
+    spec["Privileges"] = json!({"NoNewPrivileges": settings::no_new_privileges(service)});
     Ok(spec)
 }
 

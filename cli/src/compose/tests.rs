@@ -195,3 +195,38 @@ fn projects_deploy_or_are_refused_for_the_right_reason() {
         expect_file![path.with_extension("txt")].assert_eq(&outcome(&path));
     }
 }
+
+/// The stacks that are shipped as examples have nothing that is refused or without effect.
+#[test]
+fn shipped_stacks_are_good() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/stacks");
+    let lookup = |name: &str| (name == "SHOP_KEY").then(|| "key".to_owned());
+    let reading = Reading { lookup: &lookup, read: &stored, literal: false, profiles: &[] };
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let source = Source { name: name.clone(), text, directory: "/work".to_owned() };
+        let project = load(&[source], &reading).unwrap_or_else(|fault| panic!("{fault}"));
+        assert_eq!(project.ignored, [], "{name}");
+        project.stack("s").unwrap_or_else(|fault| panic!("{fault}"));
+        count += 1;
+    }
+    assert!(count >= 4, "{count}");
+}
+
+/// Fifty services are read within the budget, with a margin for slow machines and unoptimised programs.
+#[test]
+fn fifty_services_are_read_quickly() {
+    let mut text = "x-base: &base {image: busybox, environment: {A: '1', B: \"${HOME}\"}, ports: ['80']}\nservices:\n".to_owned();
+    for number in 0..50 {
+        text.push_str(&format!("  s{number}: {{<<: *base, networks: [n], volumes: ['v{number}:/data'], deploy: {{replicas: 2}}}}\n"));
+    }
+    text.push_str("networks: {n: {}}\nvolumes:\n");
+    (0..50).for_each(|number| text.push_str(&format!("  v{number}: {{}}\n")));
+    let began = crate::sys::now_nanos();
+    assert_eq!(stack(&[&text]).services.len(), 50);
+    let took = (crate::sys::now_nanos() - began) / 1_000_000;
+    assert!(took < 500, "{took} ms");
+}

@@ -4,6 +4,7 @@ mod scalar;
 mod write;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value as Json};
@@ -232,10 +233,15 @@ impl<'a> Reader<'a> {
                     Content::List(list) => merged.extend(list),
                     _ => merged.push(value),
                 }
-            } else if own.contains_key(&key) {
-                return Err((format!("mapping key {key:?} already defined"), at));
             } else {
-                own.insert(key, (at, value));
+                match own.entry(key) {
+                    Entry::Vacant(entry) => {
+                        entry.insert((at, value));
+                    }
+                    Entry::Occupied(entry) => {
+                        return Err((format!("mapping key {:?} already defined", entry.key()), at));
+                    }
+                }
             }
         }
         // What a mapping says itself goes before what it merges, and earlier merges before later ones.

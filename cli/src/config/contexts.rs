@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use crate::client::host::certificates;
 use crate::error::{Failure, Result, io};
+use shoal_api_wire::client::TlsOptions;
 
 fn meta(directory: &Path, name: &str) -> PathBuf {
     let digest: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -46,6 +48,52 @@ pub(crate) fn host_of(directory: &Path, name: &str) -> Result<String> {
     Ok(host.to_owned())
 }
 
+/// How a context's daemon is trusted; `None`: it keeps no certificates.
+pub(crate) fn tls_of(directory: &Path, name: &str) -> Result<Option<TlsOptions>> {
+    let docker = &read(directory, name)?["Endpoints"]["docker"];
+    let skip = docker["SkipTLSVerify"] == true;
+    let kept = tls(directory, name).join("docker");
+    Ok((skip || kept.exists()).then(|| certificates(&kept, skip)))
+}
+
+/// Names of certificates in a context's directory.
+pub(crate) const FILES: [&str; 3] = ["ca.pem", "cert.pem", "key.pem"];
+
+/// Keeps certificates with a context: name and content of each file.
+pub(crate) fn write_tls(directory: &Path, name: &str, files: &[(String, Vec<u8>)]) -> Result {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let folder = tls(directory, name).join("docker");
+    let save = || {
+        std::fs::create_dir_all(&folder)?;
+        for (file, content) in files {
+            let mut options = std::fs::OpenOptions::new();
+            let path = folder.join(file);
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(path)?.write_all(content)?;
+        }
+        Ok(())
+    };
+    if files.is_empty() {
+        return Ok(());
+    }
+    save().map_err(io(format!("writing certificates of context {name:?}")))
+}
+
+/// The certificates that a context keeps.
+pub(crate) fn read_tls(directory: &Path, name: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    let folder = tls(directory, name).join("docker");
+    let mut all = Vec::new();
+    for file in FILES {
+        match std::fs::read(folder.join(file)) {
+            Ok(content) => all.push((file.to_owned(), content)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(format!("reading {file} of context {name:?}"))(error)),
+        }
+    }
+    Ok(all)
+}
+
 /// All contexts, sorted by name.
 pub(crate) fn all(directory: &Path) -> Vec<Json> {
     let entries = std::fs::read_dir(directory.join("contexts/meta"));
@@ -61,12 +109,23 @@ pub(crate) fn all(directory: &Path) -> Vec<Json> {
 }
 
 /// Writes a context, new or changed.
-pub(crate) fn write(directory: &Path, name: &str, description: &str, host: &str) -> Result {
+pub(crate) fn write(
+    directory: &Path,
+    name: &str,
+    description: &str,
+    host: &str,
+    skip_verification: bool,
+) -> Result {
     let content = json!({
         "Name": name,
         "Metadata": if description.is_empty() { json!({}) } else { json!({"Description": description}) },
-        "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": false}},
+        "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": skip_verification}},
     });
+    write_meta(directory, name, &content)
+}
+
+/// Writes all that is known of a context.
+pub(crate) fn write_meta(directory: &Path, name: &str, content: &Json) -> Result {
     let folder = meta(directory, name);
     let save = || {
         std::fs::create_dir_all(&folder)?;
@@ -80,6 +139,10 @@ pub(crate) fn write(directory: &Path, name: &str, description: &str, host: &str)
 /// Removes a context.
 pub(crate) fn remove(directory: &Path, name: &str) -> Result {
     read(directory, name)?;
+    let kept = tls(directory, name);
+    if kept.exists() {
+        std::fs::remove_dir_all(kept).map_err(io(format!("removing context {name:?}")))?;
+    }
     std::fs::remove_dir_all(meta(directory, name)).map_err(io(format!("removing context {name:?}")))
 }
 

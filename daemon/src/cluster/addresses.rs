@@ -14,6 +14,8 @@ pub(super) const PORT: u16 = 2377;
 pub(super) struct HostAddress {
     pub(super) link: String,
     pub(super) address: IpAddr,
+    /// Of the link.
+    pub(super) mtu: u32,
 }
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -71,6 +73,14 @@ pub(super) fn data_path(text: &str, host: &[HostAddress]) -> Result<Option<IpAdd
         ));
     }
     Ok(Some(address))
+}
+
+/// A manager's address, by number or by name, with docker's port when it has none.
+pub(super) fn remote(text: &str) -> Result<String> {
+    let (place, port) = split(text)?;
+    let port = port.unwrap_or(PORT);
+    let is_v6 = place.contains(':');
+    Ok(if is_v6 { format!("[{place}]:{port}") } else { format!("{place}:{port}") })
 }
 
 fn split(text: &str) -> Result<(&str, Option<u16>)> {
@@ -196,9 +206,18 @@ pub(super) fn of_host() -> Result<Vec<HostAddress>> {
         .into_iter()
         .filter_map(|(index, subnet)| {
             let link = links.iter().find(|link| link.index == index)?;
-            Some(HostAddress { link: link.name.clone(), address: subnet.address })
+            Some(HostAddress { link: link.name.clone(), address: subnet.address, mtu: link.mtu })
         })
         .collect())
+}
+
+/// MTU of the link that has an address; zero: unknown.
+pub(super) fn mtu_of(address: IpAddr) -> u32 {
+    let host = of_host().inspect_err(|error| {
+        tracing::warn!(error = error.chain(), "the MTU of the underlay is not known");
+    });
+    let found = host.ok().and_then(|host| host.into_iter().find(|one| one.address == address));
+    found.map_or(0, |one| one.mtu)
 }
 
 #[cfg(test)]
@@ -211,6 +230,7 @@ mod tests {
             .map(|(link, address)| HostAddress {
                 link: (*link).to_owned(),
                 address: address.parse().unwrap(),
+                mtu: 1500,
             })
             .collect()
     }
@@ -237,6 +257,17 @@ mod tests {
         assert_eq!(chosen("[fd00::5]:9", "", &one), "[fd00::5]:9");
         assert_eq!(chosen("fd00::5", "", &one), "[fd00::5]:2377");
         assert_eq!(chosen("eth0", "", &one), "10.0.0.5:2377");
+    }
+
+    #[test]
+    fn managers_have_dockers_port_unless_another_is_named() {
+        let seen = |text: &str| remote(text).unwrap_or_else(|failure| failure.chain());
+        assert_eq!(seen("10.0.0.1"), "10.0.0.1:2377");
+        assert_eq!(seen("manager:4000"), "manager:4000");
+        assert_eq!(seen("fd00::1"), "[fd00::1]:2377");
+        assert_eq!(seen("[fd00::1]:4000"), "[fd00::1]:4000");
+        let refused = "invalid address `manager:port`: write ADDRESS[:PORT] or INTERFACE[:PORT]";
+        assert_eq!(seen("manager:port"), refused);
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub(super) fn predefined(txn: &mut Txn, random: &dyn Random) -> Result<(), store
         name: "ingress".to_owned(),
         driver: "overlay".to_owned(),
         ingress: true,
+        // Clients that come by IPv6 are seen, too (ADR 9).
+        enable_ipv6: Some(true),
         ipam: Ipam { pools: vec![pool], ..Ipam::default() },
         ..NetworkSpec::default()
     })

@@ -1,6 +1,5 @@
 //! A node that is a member: its worker, and its manager while it has that role.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -91,7 +90,8 @@ impl Member {
     ) -> Result<Arc<Self>, Failure> {
         let tasks = Tasks::new();
         let mut seeds = record.remotes.clone();
-        seeds.push(record.advertise.clone());
+        // A worker's own address has nobody to ask.
+        seeds.extend(manager.as_ref().map(|_| record.advertise.to_string()));
         let options = agent::Options {
             directory: around.directory.worker().to_owned(),
             seeds: seeds.clone(),
@@ -100,7 +100,10 @@ impl Member {
         let ports = agent::Ports {
             executor: runner.executor.clone(),
             networks: runner.networks.clone(),
-            connector: Arc::new(Dial(keeper.credentials().clone())),
+            connector: Arc::new(Dial {
+                credentials: keeper.credentials().clone(),
+                own: (record.advertise, record.listen),
+            }),
             clock: around.clock.clone(),
             random: around.random.clone(),
             disk: around.disk.clone(),
@@ -145,6 +148,10 @@ impl Member {
 
     pub(super) fn manager(&self) -> Option<Arc<Manager>> {
         self.manager.borrow().clone()
+    }
+
+    pub(super) fn worker(&self) -> &Worker {
+        &self.worker
     }
 
     pub(super) fn is_manager(&self) -> bool {
@@ -195,7 +202,7 @@ impl Member {
                 if is_unknown && let Some(manager) = self.manager() {
                     self.announce(manager);
                 }
-                let own = self.record().advertise;
+                let own = self.record().advertise.to_string();
                 let others: Vec<String> =
                     about.managers.values().filter(|address| **address != own).cloned().collect();
                 if !others.is_empty()
@@ -329,14 +336,11 @@ pub(super) async fn start_manager(
     keeper: Keeper,
     around: &Around,
 ) -> Result<Manager, Failure> {
-    let listen: SocketAddr = record.listen.parse().map_err(|_| {
-        Failure::invalid(format!("`{}` in state.json is no address to listen on", record.listen))
-    })?;
     let options = Options {
         directory: around.directory.raft(),
         raft_id: RaftId(record.raft_id),
-        listen,
-        advertise: record.advertise.clone(),
+        listen: record.listen,
+        advertise: record.advertise.to_string(),
         raft: record.raft.clone(),
         begin: if record.alone { Begin::Alone } else { Begin::AsStored },
         ready: !record.alone,

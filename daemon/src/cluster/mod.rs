@@ -27,7 +27,6 @@ use shoal_identity::{Keeper, NodeFiles, UnlockKey, chain, credentials, files, jo
 use shoal_manager::store;
 use shoal_manager_raft::RaftId;
 use shoal_model::cluster::NodeId;
-use shoal_model::cluster::membership::{LocalState, Membership};
 use shoal_model::cluster::node::{ManagerAddress, NodeRole};
 use shoal_model::cluster::request::{Init, Join};
 use shoal_model::error::{Chain, ErrorKind, Fact, Failure, Unfit};
@@ -46,6 +45,9 @@ use record::{Directory, Phase, Record};
 const JOIN_WAIT: Duration = Duration::from_secs(20);
 /// Between attempts of a join.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
+/// So many attempts that fail at once are enough: nobody listens there. Source: swarmkit `ca/certificates.go
+/// DownloadRootCA`.
+const JOIN_ATTEMPTS: u32 = 5;
 /// A bootstrapped manager leads well within this time.
 const LEAD_WAIT: Duration = Duration::from_secs(10);
 
@@ -56,9 +58,19 @@ pub(crate) struct Runner {
     pub(crate) networks: Arc<dyn Networks>,
 }
 
-/// Makes it once the node's id is known, and where its node API listens.
-pub(crate) type MakeRunner =
-    Box<dyn Fn(NodeId, Option<std::net::SocketAddr>) -> Runner + Send + Sync>;
+/// How other nodes reach this one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Its node API; `None`: it does not listen.
+    pub(crate) api: Option<std::net::SocketAddr>,
+    /// Where it takes VXLAN; `None`: not said.
+    pub(crate) data_path: Option<std::net::IpAddr>,
+    /// Of the link that carries VXLAN; zero: unknown.
+    pub(crate) underlay_mtu: u32,
+}
+
+/// Makes it once the node's id is known, and how others reach it.
+pub(crate) type MakeRunner = Box<dyn Fn(NodeId, Reach) -> Runner + Send + Sync>;
 
 /// Membership of this host.
 pub(crate) struct Host {
@@ -238,8 +250,15 @@ impl Host {
     ) -> Result<Arc<Member>, Failure> {
         let around = self.around.clone();
         let api = node_api::listen(&mut record, &around.directory).await?;
-        let address = api.as_ref().map(|api| api.advertise);
-        let runner = (self.make_runner)(keeper.credentials().identity().node, address);
+        let data_path = record.data_path.parse().ok();
+        let advertised = record.advertise.parse::<std::net::SocketAddr>().ok();
+        let underlay = data_path.or_else(|| advertised.map(|address| address.ip()));
+        let reach = Reach {
+            api: api.as_ref().map(|api| api.advertise),
+            data_path,
+            underlay_mtu: underlay.map_or(0, addresses::mtu_of),
+        };
+        let runner = (self.make_runner)(keeper.credentials().identity().node, reach);
         Member::start(keeper, record, manager, runner, api, around).await
     }
 
@@ -282,8 +301,7 @@ impl Host {
         let data_path = addresses::data_path(&request.data_path, &host)?;
         control::check_pools(&request)?;
         let raft_id = RaftId::random(&*self.around.random);
-        let mut record =
-            Record::new(Phase::Initializing, listen.to_string(), advertise.to_string(), raft_id.0);
+        let mut record = Record::new(Phase::Initializing, listen, advertise, raft_id.0);
         record.data_path = data_path.map(|address| address.to_string()).unwrap_or_default();
         record.raft = request.spec.raft.clone();
         self.set(Current::Pending);
@@ -373,16 +391,18 @@ impl Host {
         let advertise = addresses::advertise(&request.advertise, listen, &host)?;
         let data_path = addresses::data_path(&request.data_path, &host)?;
         let raft_id = RaftId::random(&*self.around.random);
-        let mut record =
-            Record::new(Phase::Joining, listen.to_string(), advertise.to_string(), raft_id.0);
+        let mut record = Record::new(Phase::Joining, listen, advertise, raft_id.0);
         record.data_path = data_path.map(|address| address.to_string()).unwrap_or_default();
-        record.remotes = request.remotes.iter().map(|remote| with_port(remote)).collect();
+        let remotes = request.remotes.iter().map(|remote| addresses::remote(remote));
+        record.remotes = remotes.collect::<Result<_, _>>()?;
         record.token = request.token;
         record.availability = request.availability;
         self.around.directory.write(&record)?;
         self.set(Current::Pending);
         let deadline = self.around.clock.monotonic() + JOIN_WAIT;
+        let mut attempts = 0;
         loop {
+            attempts += 1;
             match self.try_join(&record).await {
                 Ok(member) => {
                     let mut view = member.view();
@@ -394,21 +414,27 @@ impl Host {
                     };
                 }
                 // What cannot pass by itself is told at once, and nothing stays behind.
-                Err(JoinFailure::Final(error)) => {
-                    self.forget()?;
-                    self.set(Current::Inactive);
-                    return Err(error);
-                }
+                Err(JoinFailure::Final(error)) => return Err(self.not_joined(error)?),
                 Err(JoinFailure::MayPass(error)) => {
                     if self.around.clock.monotonic() + JOIN_AGAIN > deadline {
                         tracing::warn!(%error, "not joined yet; going on in the background");
                         self.go_on_joining(record);
                         return Err(unfit(Unfit::JoinTimedOut));
                     }
+                    if attempts == JOIN_ATTEMPTS {
+                        return Err(self.not_joined(error)?);
+                    }
                     self.around.clock.sleep(JOIN_AGAIN).await;
                 }
             }
         }
+    }
+
+    /// After a join that failed for good; gives why it did.
+    fn not_joined(&self, error: Failure) -> Result<Failure, Failure> {
+        self.forget()?;
+        self.set(Current::Inactive);
+        Ok(error)
     }
 
     fn go_on_joining(self: &Arc<Self>, record: Record) {
@@ -531,38 +557,6 @@ impl Host {
         }
     }
 
-    fn membership(&self) -> Membership {
-        let mut membership = Membership::default();
-        match self.current() {
-            Current::Inactive => {}
-            Current::Pending => membership.state = LocalState::Pending,
-            Current::Locked => membership.state = LocalState::Locked,
-            Current::Broken { message, .. } => {
-                membership.state = LocalState::Error;
-                membership.error = message;
-            }
-            Current::Member(member) => {
-                membership.state = LocalState::Active;
-                membership.node = Some(member.node());
-                membership.is_manager = member.manager().is_some();
-                let record = member.record();
-                let address = record.advertise.parse::<std::net::SocketAddr>();
-                membership.address = address.map(|a| a.ip().to_string()).unwrap_or_default();
-                let view = member.view();
-                let view = view.borrow();
-                let managers = view.about.iter().flat_map(|about| &about.managers);
-                membership.managers = managers
-                    .filter_map(|(node, address)| Some((*node, address.parse().ok()?)))
-                    .collect();
-                if membership.managers.is_empty() && membership.is_manager {
-                    let own = record.advertise.parse().ok();
-                    membership.managers = own.map(|own| (member.node(), own)).into_iter().collect();
-                }
-            }
-        }
-        membership
-    }
-
     /// The manager of this node, or why there is none.
     pub(crate) fn manager(&self) -> Result<Arc<shoal_manager::assembly::Manager>, Failure> {
         match self.current() {
@@ -582,16 +576,4 @@ enum JoinFailure {
     /// Another attempt may succeed.
     MayPass(Failure),
     Final(Failure),
-}
-
-/// A manager's address with docker's port when it has none.
-fn with_port(remote: &str) -> String {
-    let has_port = remote.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
-    });
-    match (has_port, remote.contains(':') && !remote.starts_with('[')) {
-        (true, _) => remote.to_owned(),
-        (false, true) => format!("[{remote}]:{}", addresses::PORT),
-        (false, false) => format!("{remote}:{}", addresses::PORT),
-    }
 }

@@ -22,11 +22,7 @@ pub(super) async fn listen(
     record: &mut Record,
     directory: &Directory,
 ) -> Result<Option<Listening>, Failure> {
-    let address = |text: &str| {
-        text.parse::<SocketAddr>()
-            .map_err(|_| Failure::invalid(format!("`{text}` in state.json is no ADDRESS:PORT")))
-    };
-    let (listen, advertise) = (address(&record.listen)?, address(&record.advertise)?);
+    let (listen, advertise) = (record.listen, record.advertise);
     let bound = match node_api::bind(listen.ip(), record.node_api_port).await {
         Ok(listener) => listener.local_addr().map(|local| (listener, local.port())),
         Err(error) => Err(error),

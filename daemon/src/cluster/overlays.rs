@@ -22,11 +22,12 @@ pub(crate) struct HostOverlays {
 impl Networks for HostOverlays {
     /// A name that is new is known once its addresses can be reached.
     async fn apply(&self, view: Arc<NetworkView>) -> Result<(), Failure> {
-        let names = ClusterNames::of(&view);
+        // Tasks on the network of the routing mesh have nothing to do with each other, and no names there.
+        let names = view.mesh.is_none().then(|| ClusterNames::of(&view));
         let network = network_id(view.network);
         let applied = self.networks.apply_view(view, self.node).await;
         // Nobody is led to what is gone, whatever the kernel says.
-        self.names.set_cluster(network, Some(names));
+        self.names.set_cluster(network, names);
         Ok(applied?)
     }
 
@@ -44,6 +45,10 @@ impl Networks for HostOverlays {
             self.names.set_cluster(network.id.clone(), None);
             let left = self.networks.leave_overlay(network.id.clone()).await;
             first = first.and(left);
+        }
+        // What was told of networks that had no part here yet.
+        for view in self.networks.views() {
+            first = first.and(self.networks.leave_overlay(network_id(view.network)).await);
         }
         Ok(first?)
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use shoal_api::ports::{ByteStream, Cluster, Inside, Session, Stream};
+use shoal_base::tasks::TaskKind;
 use shoal_manager::ca::configure;
+use shoal_manager_core::view;
 use shoal_model::cluster::filters::{NodeFilters, ObjectFilters, ServiceFilters, TaskFilters};
 use shoal_model::cluster::logs::{LogLine, LogQuery};
 use shoal_model::cluster::membership::Membership;
@@ -15,23 +17,65 @@ use shoal_model::cluster::report::{DrainReport, ServiceReport};
 use shoal_model::cluster::request::{
     AuthFrom, Init, Join, NodeView, Rotate, ServiceUpdate, ServiceView,
 };
+use shoal_model::cluster::view::{NodeViewShown, ViewShown};
 use shoal_model::cluster::{
     Cluster as ClusterObject, ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId,
     ConfigSpec, NodeId, NodeSpec, Secret, SecretId, SecretSpec, ServiceId, ServiceSpec, Task,
-    Version,
+    TaskId, Version,
 };
 use shoal_model::error::{ErrorKind, Fact, Failure};
 use shoal_model::exec::ExecSpec;
 use shoal_model::network::NetworkSpec;
+use shoal_proto::view::Tallied;
+use shoal_worker::attach::{Given, Wish};
 
-use super::Host;
+use super::{Current, Host};
+use crate::attachments::{Managers, no_such_network};
+use crate::ports::given_up;
 use crate::ports::tasks::{self, TaskContainer};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+#[async_trait]
+impl Managers for Host {
+    async fn attach(&self, wish: Wish) -> Result<Given> {
+        match self.current() {
+            Current::Member(member) => member.worker().attach(&wish).await,
+            // Nobody but a cluster has such a network.
+            Current::Inactive | Current::Pending | Current::Locked | Current::Broken { .. } => {
+                Err(no_such_network(&wish.network))
+            }
+        }
+    }
+
+    async fn detach(&self, task: TaskId) -> Result<()> {
+        match self.current() {
+            Current::Member(member) => member.worker().detach(task).await,
+            // What it was part of is gone.
+            Current::Inactive | Current::Pending | Current::Locked | Current::Broken { .. } => {
+                Ok(())
+            }
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// The port.
 #[derive(Debug)]
 pub(crate) struct HostCluster(pub(crate) Arc<Host>);
 
-type Result<T> = std::result::Result<T, Failure>;
+impl HostCluster {
+    /// A change of membership is not left half-way when the client goes away.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.0.tasks.detached(TaskKind::Request, change).await.map_err(given_up)?
+    }
+}
 
 #[async_trait]
 impl Cluster for HostCluster {
@@ -40,19 +84,23 @@ impl Cluster for HostCluster {
     }
 
     async fn init(&self, request: Init) -> Result<NodeId> {
-        self.0.init(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.init(request).await }).await
     }
 
     async fn join(&self, request: Join) -> Result<()> {
-        self.0.join(request).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.join(request).await }).await
     }
 
     async fn leave(&self, force: bool) -> Result<()> {
-        self.0.leave(force).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.leave(force).await }).await
     }
 
     async fn unlock(&self, key: &str) -> Result<()> {
-        self.0.unlock(key).await
+        let (host, key) = (Arc::clone(&self.0), key.to_owned());
+        self.change(async move { host.unlock(&key).await }).await
     }
 
     async fn unlock_key(&self) -> Result<String> {
@@ -70,7 +118,8 @@ impl Cluster for HostCluster {
     }
 
     async fn restore(&self, request: Restore, backup: ByteStream) -> Result<NodeId> {
-        self.0.restore(request, backup).await
+        let host = Arc::clone(&self.0);
+        self.change(async move { host.restore(request, backup).await }).await
     }
 
     async fn inspect(&self) -> Result<Arc<ClusterObject>> {
@@ -249,6 +298,25 @@ impl Cluster for HostCluster {
 
     async fn create_network(&self, spec: NetworkSpec) -> Result<ClusterNetworkId> {
         Ok(self.0.manager()?.control.create_network(spec).await?)
+    }
+
+    async fn network_view(&self, id: ClusterNetworkId) -> Result<ViewShown> {
+        let manager = self.0.manager()?;
+        manager.store.read().await?;
+        let state = manager.store.view();
+        let (tallied, _) = Tallied::new(view::network_view(&state, id));
+        let applied = manager.dispatcher.applied_views(id).await;
+        let nodes = applied.into_iter().map(|(node, (version, digest))| NodeViewShown {
+            node,
+            data_path: state.node(node).and_then(|node| view::data_path(node)),
+            version,
+            digest: hex(&digest),
+        });
+        Ok(ViewShown {
+            view: tallied.view().clone(),
+            digest: hex(&tallied.digest().to_bytes()),
+            nodes: nodes.collect(),
+        })
     }
 
     async fn remove_network(&self, id: ClusterNetworkId) -> Result<()> {

@@ -1,5 +1,6 @@
 //! What this host remembers of its membership: `swarm/state.json`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -31,10 +32,10 @@ pub(super) enum Phase {
 pub(super) struct Record {
     pub(super) format: u32,
     pub(super) phase: Phase,
-    /// Where a manager listens: `address:port`.
-    pub(super) listen: String,
-    /// `address:port`, told to others.
-    pub(super) advertise: String,
+    /// Where a manager listens.
+    pub(super) listen: SocketAddr,
+    /// Told to others.
+    pub(super) advertise: SocketAddr,
     /// Address for VXLAN; empty: that of `advertise`.
     pub(super) data_path: String,
     /// Number of the raft log on this disk.
@@ -55,7 +56,12 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(phase: Phase, listen: String, advertise: String, raft_id: u64) -> Self {
+    pub(super) fn new(
+        phase: Phase,
+        listen: SocketAddr,
+        advertise: SocketAddr,
+        raft_id: u64,
+    ) -> Self {
         Self {
             format: FORMAT,
             phase,

@@ -1,5 +1,6 @@
 //! How the cluster is, backups of it, and members that are none any more.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,12 +10,28 @@ use shoal_base::tasks::TaskKind;
 use shoal_manager::backup::Sealing;
 use shoal_manager::consensus::Overview as Consensus;
 use shoal_manager::overview;
+use shoal_model::cluster::NodeId;
+use shoal_model::cluster::membership::{LocalState, Membership};
 use shoal_model::cluster::overview::Overview;
 use shoal_model::error::{ErrorKind, Failure};
+use shoal_worker::agent::View;
 
 use super::member::{Member, refused};
 use super::survive::lost_job;
 use super::{Current, Host};
+
+/// The managers of which this node was told.
+fn managers(view: &View) -> Vec<(NodeId, SocketAddr)> {
+    let told = view.about.iter().flat_map(|about| &about.managers);
+    let readable = |(node, address): (&NodeId, &String)| match address.parse() {
+        Ok(address) => Some((*node, address)),
+        Err(error) => {
+            tracing::error!(manager = %node, address, %error, "a manager's address cannot be read");
+            None
+        }
+    };
+    told.filter_map(readable).collect()
+}
 
 impl Host {
     /// How the cluster is. Without a leader: as far as this manager knows.
@@ -59,6 +76,32 @@ impl Host {
             }
         });
         Ok(pieces.boxed())
+    }
+
+    /// What `docker info` and everybody else may know of this host's membership.
+    pub(super) fn membership(&self) -> Membership {
+        let mut membership = Membership::default();
+        match self.current() {
+            Current::Inactive => {}
+            Current::Pending => membership.state = LocalState::Pending,
+            Current::Locked => membership.state = LocalState::Locked,
+            Current::Broken { message, .. } => {
+                membership.state = LocalState::Error;
+                membership.error = message;
+            }
+            Current::Member(member) => {
+                membership.state = LocalState::Active;
+                membership.node = Some(member.node());
+                membership.is_manager = member.manager().is_some();
+                let own = member.record().advertise;
+                membership.address = own.ip().to_string();
+                membership.managers = managers(&member.view().borrow());
+                if membership.managers.is_empty() && membership.is_manager {
+                    membership.managers = vec![(member.node(), own)];
+                }
+            }
+        }
+        membership
     }
 
     /// Has a member run, and looks out for its end: managers may have removed it while it was away.

@@ -44,12 +44,9 @@ async fn take_over(
     new: Option<Box<Node>>,
     around: &Around,
 ) -> Result<(), Failure> {
-    let address = record.advertise.parse().map_err(|_| {
-        Failure::invalid(format!("`{}` in state.json is no address", record.advertise))
-    })?;
     let survivor = Survivor {
         node: keeper.credentials().identity().node,
-        manager: ManagerAddress { raft_id: record.raft_id, address },
+        manager: ManagerAddress { raft_id: record.raft_id, address: record.advertise },
         new,
     };
     tokio::select! {
@@ -85,8 +82,8 @@ impl Host {
         let data_path = addresses::data_path(&request.data_path, &host)?;
         let (keeper, before) = (member.keeper.clone(), member.record());
         let mut record = before.clone();
-        record.listen = listen.to_string();
-        record.advertise = advertise.to_string();
+        record.listen = listen;
+        record.advertise = advertise;
         if let Some(data_path) = data_path {
             record.data_path = data_path.to_string();
         }
@@ -138,8 +135,7 @@ impl Host {
         let data_path = addresses::data_path(&request.data_path, &host)?;
         let state = self.open_backup(request.passphrase, backup).await?;
         let raft_id = RaftId::random(&*self.around.random);
-        let mut record =
-            Record::new(Phase::Initializing, listen.to_string(), advertise.to_string(), raft_id.0);
+        let mut record = Record::new(Phase::Initializing, listen, advertise, raft_id.0);
         record.data_path = data_path.map(|address| address.to_string()).unwrap_or_default();
         record.alone = true;
         self.set(Current::Pending);
@@ -212,7 +208,7 @@ impl Host {
         let log = assembly::Log {
             directory: around.directory.raft(),
             raft_id: RaftId(record.raft_id),
-            advertise: record.advertise.clone(),
+            advertise: record.advertise.to_string(),
         };
         assembly::begin_with(log, &keeper, &around.random, around.disk.clone(), state).await?;
         let manager = start(&mut record, &keeper, Some(Box::new(node)), around).await?;

@@ -1,5 +1,6 @@
 //! The worker of this node: what it needs of the host.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,16 +15,42 @@ use shoal_worker::storage::{Sealer, SecretCache};
 use tonic::transport::Channel;
 
 /// Connects with the node's credentials.
-pub(super) struct Dial(pub(super) Credentials);
+pub(super) struct Dial {
+    pub(super) credentials: Credentials,
+    /// What is told to others, and where this node's own manager listens: the advertised address may be one that
+    /// only others reach.
+    pub(super) own: (SocketAddr, SocketAddr),
+}
+
+impl Dial {
+    fn reached(&self, address: &str) -> String {
+        let (advertised, listening) = self.own;
+        if address.parse() == Ok(advertised) {
+            here(listening).to_string()
+        } else {
+            address.to_owned()
+        }
+    }
+}
+
+/// An address at which the host itself reaches what listens at `listening`.
+fn here(listening: SocketAddr) -> SocketAddr {
+    let address = match listening.ip() {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
+    SocketAddr::new(address, listening.port())
+}
 
 #[async_trait]
 impl Connector for Dial {
     async fn connect(&self, address: &str) -> Result<Channel, Failure> {
-        Ok(connect::channel(&self.0, address, Expected::Manager)?)
+        Ok(connect::channel(&self.credentials, &self.reached(address), Expected::Manager)?)
     }
 
     fn identify(&self, description: &mut NodeDescription) {
-        let current = self.0.current();
+        let current = self.credentials.current();
         let bundle = &current.trust.bundle;
         let issuer = pem::certificates(current.chain.as_bytes())
             .ok()
@@ -33,7 +60,7 @@ impl Connector for Dial {
     }
 
     async fn identity_changed(&self, told: &NodeDescription) {
-        let mut changes = self.0.follow();
+        let mut changes = self.credentials.follow();
         loop {
             changes.mark_unchanged();
             let mut now = told.clone();
@@ -77,4 +104,17 @@ pub(super) fn secrets(keeper: &Keeper, random: &SharedRandom) -> SecretCache {
         ring.add(KeyId(key.id), &Key::from_bytes(key.key));
     }
     SecretCache::Disk(Arc::new(DataKeySealer(ring)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_manager_is_reached_without_the_advertised_address() {
+        let seen = |listening: &str| here(listening.parse().unwrap()).to_string();
+        assert_eq!(seen("0.0.0.0:2377"), "127.0.0.1:2377");
+        assert_eq!(seen("[::]:4000"), "[::1]:4000");
+        assert_eq!(seen("10.0.0.5:2377"), "10.0.0.5:2377");
+    }
 }

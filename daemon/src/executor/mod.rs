@@ -2,6 +2,7 @@
 
 mod container;
 mod files;
+mod making;
 mod network;
 mod pull;
 mod visits;
@@ -20,7 +21,7 @@ use shoal_engine::container::settle::Verdict;
 use shoal_model::cluster::logs::LogQuery;
 use shoal_model::cluster::node::NodeDescription;
 use shoal_model::cluster::service::PortConfig;
-use shoal_model::cluster::task::ContainerStatus;
+use shoal_model::cluster::task::{ContainerStatus, TaskRuntime};
 use shoal_model::cluster::{NodeId, TaskId};
 use shoal_model::container::{
     ContainerDetails, ListOptions, LogOptions, Phase, RemoveOptions, StopOptions, WaitCondition,
@@ -31,14 +32,15 @@ use shoal_model::filters::{ContainerFilters, LabelFilter};
 use shoal_model::{ContainerId, ErrorKind, ExecId, Failure};
 use shoal_worker::executor::{End, Executor, Found, Lines, Outcome, Session, Stage, Work};
 
-use crate::ports::HostImages;
+use crate::attachments::{Attachment, Attachments};
+use crate::ports::{HostImages, given_up};
 use files::TaskFiles;
+use making::Making;
+pub(crate) use network::join as join_network;
 use pull::Puller;
 
-/// Longest wait for the view of a task's network.
-const VIEW_WAIT: Duration = Duration::from_secs(10);
-/// Between two looks whether it came.
-const VIEW_LOOK: Duration = Duration::from_millis(20);
+/// A container that asked for an attachment waits for it no longer.
+const ATTACHMENT_WAIT: Duration = Duration::from_secs(10);
 
 /// The executor of this host.
 #[derive(Debug)]
@@ -46,14 +48,24 @@ pub(crate) struct HostExecutor {
     engine: Engine,
     puller: Puller,
     networks: shoal_netoverlay::Networks,
+    attachments: Attachments,
     clock: shoal_base::SharedClock,
-    files: TaskFiles,
-    /// Own what forwarded connections send.
+    /// Own what is being made, and what forwarded connections send.
     tasks: Tasks,
+    files: TaskFiles,
     node: NodeId,
     description: NodeDescription,
     /// Containers by task, as far as they were seen; the engine has the last word.
-    known: Mutex<BTreeMap<TaskId, ContainerId>>,
+    known: Arc<Mutex<Known>>,
+    making: Making,
+}
+
+/// What was seen of the containers of tasks.
+#[derive(Debug, Default)]
+struct Known {
+    containers: BTreeMap<TaskId, ContainerId>,
+    /// All were seen once: what is neither known since then nor being made is not there, for only this executor makes them.
+    all: bool,
 }
 
 /// What tasks run on.
@@ -61,6 +73,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) images: Arc<HostImages>,
     pub(crate) networks: shoal_netoverlay::Networks,
+    pub(crate) attachments: Attachments,
     pub(crate) clock: shoal_base::SharedClock,
     pub(crate) tasks: Tasks,
 }
@@ -72,33 +85,52 @@ impl HostExecutor {
         node: NodeId,
         description: NodeDescription,
     ) -> Self {
-        let Parts { engine, images, networks, clock, tasks } = parts;
+        let Parts { engine, images, networks, attachments, clock, tasks } = parts;
         let puller = Puller::new(images, clock.clone());
         let files = TaskFiles::new(exec_root);
-        let known = Mutex::default();
-        Self { engine, puller, networks, clock, files, tasks, node, description, known }
+        let (known, making) = (Arc::default(), Making::default());
+        Self {
+            engine,
+            puller,
+            networks,
+            attachments,
+            clock,
+            tasks,
+            files,
+            node,
+            description,
+            known,
+            making,
+        }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ContainerId>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The container of a task, by what is known or by its label.
+    /// The container of a task, by what is known or by its label, once nothing is being made of it.
     async fn container(&self, task: TaskId) -> Result<Option<ContainerDetails>, Failure> {
-        let known = self.known().get(&task).cloned();
+        self.making.made(task).await;
+        let (known, is_absent) = {
+            let known = self.known();
+            (known.containers.get(&task).cloned(), known.all)
+        };
         if let Some(id) = known {
             match self.engine.inspect(id.as_str(), false).await.map_err(Failure::from) {
                 Err(failure) if failure.kind() == ErrorKind::NotFound => {
-                    self.known().remove(&task);
+                    self.known().containers.remove(&task);
                 }
                 other => return other.map(Some),
             }
+        }
+        if is_absent {
+            return Ok(None);
         }
         let found = self.list_containers(Some(task)).await?;
         match found.into_iter().next() {
             None => Ok(None),
             Some((task, id)) => {
-                self.known().insert(task, id.clone());
+                self.known().containers.insert(task, id.clone());
                 Ok(Some(self.engine.inspect(id.as_str(), false).await?))
             }
         }
@@ -129,19 +161,21 @@ impl HostExecutor {
     async fn make_networks(&self, work: &Work) -> Result<(), Failure> {
         let overlays = work.networks.iter().filter(|network| network::is_overlay(network));
         for network in overlays {
-            let known = self.networks.define_overlay(network::definition(network)?).await?;
-            let deadline = self.clock.monotonic() + VIEW_WAIT;
-            while !self.networks.has_view(&known.id) {
-                if self.clock.monotonic() > deadline {
-                    return Err(Failure::new(
-                        ErrorKind::Unavailable,
-                        format!("no manager told who is on network `{}`", network.spec.name),
-                    ));
-                }
-                self.clock.sleep(VIEW_LOOK).await;
-            }
+            network::fits(network, &self.description)?;
+            network::join(&self.networks, &self.clock, network).await?;
         }
         Ok(())
+    }
+
+    /// The container asked for the attachment a moment ago, and waits for it; or nobody does any more.
+    async fn prepare_attachment(&self, task: TaskId) -> Result<Found, Failure> {
+        tokio::select! {
+            attachment = self.attachments.begun(task) => Ok(attached(&attachment, Stage::Created)),
+            () = self.clock.sleep(ATTACHMENT_WAIT) => Err(Failure::new(
+                ErrorKind::NotFound,
+                "the container of the attachment is gone",
+            )),
+        }
     }
 
     async fn required(&self, task: TaskId) -> Result<ContainerDetails, Failure> {
@@ -149,6 +183,12 @@ impl HostExecutor {
             || Failure::new(ErrorKind::NotFound, format!("task `{task}` has no container"));
         self.container(task).await?.ok_or_else(missing)
     }
+}
+
+fn attached(attachment: &Attachment, stage: Stage) -> Found {
+    let id = attachment.container.to_string();
+    let container = ContainerStatus { id, ..ContainerStatus::default() };
+    Found { container, ports: Vec::new(), stage }
 }
 
 fn found(details: &ContainerDetails) -> Found {
@@ -208,45 +248,80 @@ impl Executor for HostExecutor {
     }
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {
+        // Before the containers: what is made in between is one of them.
+        let mut tasks = self.making.tasks();
         let containers = self.list_containers(None).await?;
-        let tasks = containers.iter().map(|(task, _)| *task).collect();
-        *self.known() = containers.into_iter().collect();
+        tasks.extend(containers.iter().map(|(task, _)| *task));
+        tasks.extend(self.attachments.tasks());
+        tasks.sort();
+        tasks.dedup();
+        // Some may have been made since the engine was asked.
+        let mut known = self.known();
+        known.containers.extend(containers);
+        known.all = true;
         Ok(tasks)
     }
 
     async fn find(&self, task: TaskId) -> Result<Option<Found>, Failure> {
+        if let Some(attachment) = self.attachments.get(task) {
+            return Ok(Some(attached(&attachment, Stage::Running)));
+        }
         Ok(self.container(task).await?.as_ref().map(found))
     }
 
     async fn prepare(&self, work: Work) -> Result<Found, Failure> {
         let id = work.task.id;
+        if work.task.spec.runtime == TaskRuntime::Attachment {
+            return self.prepare_attachment(id).await;
+        }
         if let Some(details) = self.container(id).await? {
             return Ok(found(&details));
         }
         self.make_networks(&work).await?;
         self.puller.pull(&work.task.spec).await?;
-        let files = self.files.clone();
-        let (work, shown) = blocking::run("write files of a task", move || {
-            let shown = files.write(&work);
-            (work, shown)
-        })
-        .await
-        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        let request = container::request(&work.task, self.node, &work.networks, shown?);
-        let created = self.engine.create(request).await?;
-        self.known().insert(id, created.id.clone());
+        let (files, engine, node) = (self.files.clone(), self.engine.clone(), self.node);
+        let known = Arc::clone(&self.known);
+        let made = async move {
+            let written = files.clone();
+            let (work, shown) = blocking::run("write files of a task", move || {
+                let shown = written.write(&work);
+                (work, shown)
+            })
+            .await
+            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+            let request = container::request(&work.task, node, &work.networks, shown?);
+            let created = engine.create(request).await;
+            if created.is_err()
+                && let Err(error) = remove_files(files, id).await
+            {
+                tracing::warn!(task = %id, %error, "files of a task that was not made stay");
+            }
+            let created = created?;
+            // Here, for this goes on when nobody waits for it any more.
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.containers.insert(id, created.id.clone());
+            Ok::<_, Failure>(created)
+        };
+        let created = self.making.make(&self.tasks, id, made).await.map_err(given_up)??;
         Ok(found(&self.engine.inspect(created.id.as_str(), false).await?))
     }
 
     async fn start(&self, task: TaskId) -> Result<Found, Failure> {
+        if let Some(attachment) = self.attachments.get(task) {
+            return Ok(attached(&attachment, Stage::Running));
+        }
         let details = self.required(task).await?;
         if !details.state.phase.is_live() {
+            self.attachments.note_task(&details.id);
             self.engine.start(details.id.as_str()).await?;
         }
         Ok(found(&self.required(task).await?))
     }
 
     async fn settle(&self, task: TaskId) -> Result<Option<Outcome>, Failure> {
+        if self.attachments.get(task).is_some() {
+            return Ok(None);
+        }
         let id = self.required(task).await?.id;
         match self.engine.settle(id.as_str(), |_| true)?.await {
             Verdict::Healthy => Ok(None),
@@ -256,6 +331,10 @@ impl Executor for HostExecutor {
     }
 
     async fn wait(&self, task: TaskId) -> Result<Outcome, Failure> {
+        if self.attachments.get(task).is_some() {
+            self.attachments.ended(task).await;
+            return Ok(Outcome::Ended(End { exit_code: 0, error: String::new() }));
+        }
         let id = self.required(task).await?.id;
         let bad = |verdict| verdict != Verdict::Healthy;
         match self.engine.settle(id.as_str(), bad)?.await {
@@ -286,6 +365,7 @@ impl Executor for HostExecutor {
     }
 
     async fn remove(&self, task: TaskId) -> Result<(), Failure> {
+        self.attachments.drop_task(task);
         if let Some(details) = self.container(task).await? {
             let options = RemoveOptions { volumes: true, force: true, link: false };
             match self.engine.remove(details.id.as_str(), options).await.map_err(Failure::from) {
@@ -293,11 +373,8 @@ impl Executor for HostExecutor {
                 _ => {}
             }
         }
-        self.known().remove(&task);
-        let files = self.files.clone();
-        blocking::run("remove files of a task", move || files.remove(task))
-            .await
-            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
+        self.known().containers.remove(&task);
+        remove_files(self.files.clone(), task).await
     }
 
     async fn exec_create(&self, task: TaskId, spec: ExecSpec) -> Result<ExecId, Failure> {
@@ -348,6 +425,12 @@ impl Executor for HostExecutor {
             Err(failure) => Err(failure),
         }
     }
+}
+
+async fn remove_files(files: TaskFiles, task: TaskId) -> Result<(), Failure> {
+    blocking::run("remove files of a task", move || files.remove(task))
+        .await
+        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
 }
 
 /// What this host offers to a cluster.

@@ -4,6 +4,7 @@
 //! engine asked for is kept here by container, because settings name wishes (aliases, exposed ports) that
 //! `netoverlay` does not know.
 
+mod attach;
 mod convert;
 mod names;
 
@@ -13,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use shoal_base::SharedClock;
 use shoal_engine::networking::{
     AttachRequest, Attached, Disconnected, DnsSettings, EndpointRequest, KeptDescriptor,
     NetworkReference, NetworkSettings, Networking, RestoreSandbox, SandboxKind,
@@ -21,8 +23,11 @@ use shoal_model::{ContainerId, ErrorKind, Failure, NetworkId};
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::dns::{Dns, Service};
 use shoal_netoverlay::endpoint;
-use shoal_netoverlay::network::{Driver, Network, NetworkSpec};
+use shoal_netoverlay::network::{Network, NetworkSpec};
 use shoal_netoverlay::sandbox::{Sandbox, SandboxId, SandboxRequest};
+
+use self::attach::Given;
+use crate::attachments::Attachments;
 
 /// Name of the network that a plain container joins.
 const DEFAULT_NETWORK: &str = "bridge";
@@ -47,12 +52,20 @@ pub(crate) struct HostNetworking {
     dns: DnsSettings,
     /// What each living container asked for, and its published ports.
     wishes: Mutex<BTreeMap<ContainerId, Wish>>,
+    attachments: Attachments,
+    clock: SharedClock,
 }
 
 impl HostNetworking {
     /// Over these networks, with the daemon's resolver settings.
-    pub(crate) fn new(networks: Networks, names: Dns, dns: DnsSettings) -> Self {
-        Self { networks, names, dns, wishes: Mutex::default() }
+    pub(crate) fn new(
+        networks: Networks,
+        names: Dns,
+        dns: DnsSettings,
+        attachments: Attachments,
+        clock: SharedClock,
+    ) -> Self {
+        Self { networks, names, dns, wishes: Mutex::default(), attachments, clock }
     }
 
     fn wishes(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Wish>> {
@@ -81,13 +94,15 @@ impl HostNetworking {
     fn sandbox_request(
         &self,
         request: &AttachRequest,
+        given: &Given,
         gateway: Option<NetworkId>,
     ) -> Result<SandboxRequest, Failure> {
         let mut endpoints = Vec::new();
         for endpoint in &request.endpoints {
             let network = self.networks.resolve(&endpoint.network)?;
             if network.spec.driver.has_endpoints() {
-                endpoints.push((network.id.clone(), convert::endpoint_request(&endpoint.spec)?));
+                let wanted = convert::endpoint_request(&endpoint.spec)?;
+                endpoints.push((network.id.clone(), given.of(&network.id, wanted)));
             }
         }
         if let Some(gateway) = gateway {
@@ -106,12 +121,28 @@ impl HostNetworking {
             request.endpoints.iter().filter_map(|wish| self.networks.resolve(&wish.network).ok());
         let networks: Vec<_> =
             networks.filter(|network| network.spec.driver.has_endpoints()).collect();
-        let leads_out =
-            |network: &Network| network.spec.driver != Driver::Overlay && !network.spec.internal;
-        let is_open =
-            |network: &Network| network.spec.driver == Driver::Overlay && !network.spec.internal;
+        // The routing mesh's is a bridge of this host, too.
+        let leads_out = |network: &Network| network.overlay.is_none() && !network.spec.internal;
+        let is_open = |network: &Network| network.overlay.is_some() && !network.spec.internal;
         networks.iter().any(|network| is_open(network))
             && !networks.iter().any(|network| leads_out(network))
+    }
+
+    async fn attach_private(&self, request: AttachRequest) -> Result<Attached, Failure> {
+        let given = self.ask_for_addresses(&request, &request.endpoints).await?;
+        let gateway =
+            if self.needs_gateway(&request) { Some(self.gateway_bridge().await?) } else { None };
+        let wanted = self.sandbox_request(&request, &given, gateway)?;
+        let sandbox = self.networks.attach(wanted).await?;
+        let attached = self.finish(request, &sandbox).await;
+        if attached.is_err() {
+            self.names.remove(&sandbox.id);
+            if let Err(error) = self.networks.detach(sandbox.id).await {
+                let error = shoal_model::error::Chain(&error).to_string();
+                tracing::warn!(error, "sandbox left behind by a failed start");
+            }
+        }
+        attached
     }
 
     /// The bridge by which members of overlay networks reach outside, and nobody each other.
@@ -278,16 +309,10 @@ impl Networking for HostNetworking {
             self.remember(request, &settings);
             return Ok(Attached { settings, descriptors: Vec::new() });
         }
-        let gateway =
-            if self.needs_gateway(&request) { Some(self.gateway_bridge().await?) } else { None };
-        let sandbox = self.networks.attach(self.sandbox_request(&request, gateway)?).await?;
-        let attached = self.finish(request, &sandbox).await;
+        let container = request.container.clone();
+        let attached = self.attach_private(request).await;
         if attached.is_err() {
-            self.names.remove(&sandbox.id);
-            if let Err(error) = self.networks.detach(sandbox.id).await {
-                let error = shoal_model::error::Chain(&error).to_string();
-                tracing::warn!(error, "sandbox left behind by a failed start");
-            }
+            self.attachments.release(&container, None);
         }
         attached
     }
@@ -297,13 +322,18 @@ impl Networking for HostNetworking {
         let id = SandboxId::parse(container.as_str())?;
         // Its sockets hold the namespace: they must go first.
         self.names.remove(&id);
-        Ok(self.networks.detach(id).await?)
+        self.networks.detach(id).await?;
+        // Not before: the addresses may be another's from then on.
+        self.attachments.release(container, None);
+        Ok(())
     }
 
     async fn restore(
         &self,
         sandboxes: Vec<RestoreSandbox>,
     ) -> Result<BTreeMap<ContainerId, Result<NetworkSettings, Failure>>, Failure> {
+        let containers = sandboxes.iter().map(|one| one.request.container.clone()).collect();
+        self.attachments.keep(&containers);
         let mut live = BTreeMap::<SandboxId, Vec<OwnedFd>>::new();
         let mut requests = Vec::new();
         for sandbox in sandboxes {
@@ -357,14 +387,21 @@ impl Networking for HostNetworking {
         endpoint: EndpointRequest,
     ) -> Result<Attached, Failure> {
         let Wish { mut request, .. } = self.wish(container)?;
+        let given = self.ask_for_addresses(&request, std::slice::from_ref(&endpoint)).await?;
         let network = self.networks.resolve(&endpoint.network)?;
         if request.kind == SandboxKind::Host || !network.spec.driver.has_endpoints() {
             let message = "container cannot be connected to host network - container must be created in host network mode";
             return Err(Failure::invalid(message));
         }
-        let wanted = convert::endpoint_request(&endpoint.spec)?;
+        let wanted = given.of(&network.id, convert::endpoint_request(&endpoint.spec)?);
         let id = SandboxId::parse(container.as_str())?;
-        let sandbox = self.networks.connect(id, network.id.clone(), wanted).await?;
+        let sandbox = match self.networks.connect(id, network.id.clone(), wanted).await {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                given.give_back(&self.attachments, container);
+                return Err(error.into());
+            }
+        };
         request.endpoints.push(endpoint);
         self.finish(request, &sandbox).await
     }
@@ -377,6 +414,7 @@ impl Networking for HostNetworking {
         let Wish { mut request, settings: before } = self.wish(container)?;
         let id = SandboxId::parse(container.as_str())?;
         let sandbox = self.networks.disconnect(id, network.clone()).await?;
+        self.attachments.release(container, Some(network));
         let name = self.networks.resolve(network.as_str())?.spec.name.clone();
         request.endpoints.retain(|wish| {
             wish.network != name

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use shoal_api::ports::{ByteStream, Containers, Exit, Inside, Logs, Session, Stream};
+use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_engine::Engine;
 use shoal_engine::container::session;
 use shoal_engine_images::image::Images;
@@ -16,11 +17,14 @@ use shoal_model::container::{
 use shoal_model::filters::PruneFilters;
 use shoal_model::{Digest, Failure};
 
+use super::given_up;
+
 /// Containers of the engine.
 #[derive(Debug)]
 pub(crate) struct HostContainers {
     pub(crate) engine: Engine,
     pub(crate) images: Images,
+    pub(crate) tasks: Tasks,
     /// Marks of containers that a commit holds frozen.
     pub(crate) frozen: PathBuf,
 }
@@ -140,7 +144,12 @@ impl Containers for HostContainers {
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Digest, Failure> {
-        super::commit::commit(&self.engine, &self.images, &self.frozen, request).await
+        let (engine, images) = (self.engine.clone(), self.images.clone());
+        let frozen = self.frozen.clone();
+        // A client that goes away must not leave the container frozen.
+        let committed =
+            async move { super::commit::commit(&engine, &images, &frozen, request).await };
+        self.tasks.detached(TaskKind::Request, committed).await.map_err(given_up)?
     }
 
     async fn prune(&self, filters: PruneFilters) -> Result<Pruned, Failure> {

@@ -23,3 +23,9 @@ fn lost(error: shoal_base::blocking::Lost) -> shoal_model::Failure {
     let chain = shoal_model::error::Chain(&error).to_string();
     shoal_model::Failure::new(shoal_model::ErrorKind::Internal, chain)
 }
+
+/// Work that the daemon's end cut off, as it crosses a port.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(crate) fn given_up(error: shoal_base::tasks::GivenUp) -> shoal_model::Failure {
+    shoal_model::Failure::new(shoal_model::ErrorKind::Unavailable, error.to_string())
+}

@@ -29,29 +29,42 @@ pub(crate) async fn remove(
         ));
     }
     let verb = if options.force { Verb::RemoveForced } else { Verb::Remove };
-    container.permit(verb)?;
-    let view = container.view();
-    if options.force && view.counts_as_running() {
-        let removed = wait::register(container.view.subscribe(), WaitCondition::Removed);
-        let ended = wait::register(container.view.subscribe(), WaitCondition::NotRunning);
-        match container.ask(|owner| Box::pin(owner.kill(signal::KILL, Wish::StayDown))).await? {
-            // It ended in this moment.
-            Ok(()) | Err(Error::Phase { .. }) => {}
-            Err(error) => return Err(error),
+    loop {
+        container.permit(verb)?;
+        let auto_remove = container.view().record.spec.host.auto_remove;
+        if options.force && container.view.borrow().counts_as_running() {
+            let removed = wait::register(container.view.subscribe(), WaitCondition::Removed);
+            kill(container).await?;
+            if auto_remove {
+                removed.await;
+                return Ok(());
+            }
         }
-        ended.await;
-        if view.record.spec.host.auto_remove {
-            removed.await;
-            return Ok(());
-        }
+        return match container.ask(move |owner| Box::pin(owner.remove(options))).await {
+            // A start that was under way came first.
+            Ok(Err(Error::Phase { .. }))
+                if options.force && container.view.borrow().counts_as_running() =>
+            {
+                continue;
+            }
+            Ok(result) => result,
+            // Removed by its own policy in this moment.
+            Err(Error::NoSuchContainer { .. }) if container.view.borrow().removed => Ok(()),
+            Err(error) => Err(error),
+        };
     }
-    let removed = container.ask(move |owner| Box::pin(owner.remove(verb, options))).await;
-    match removed {
-        Ok(result) => result,
-        // Removed by its own policy in this moment.
-        Err(Error::NoSuchContainer { .. }) if container.view.borrow().removed => Ok(()),
-        Err(error) => Err(error),
+}
+
+/// Ends a run and waits for that.
+async fn kill(container: &Arc<Container>) -> Result<(), Error> {
+    let ended = wait::register(container.view.subscribe(), WaitCondition::NotRunning);
+    match container.ask(|owner| Box::pin(owner.kill(signal::KILL, Wish::StayDown))).await? {
+        // It ended in this moment.
+        Ok(()) | Err(Error::Phase { .. }) => {}
+        Err(error) => return Err(error),
     }
+    ended.await;
+    Ok(())
 }
 
 impl Owner {
@@ -61,15 +74,16 @@ impl Owner {
             return;
         }
         let options = RemoveOptions { volumes: true, force: false, link: false };
-        if let Err(error) = Box::pin(self.remove(Verb::Remove, options)).await {
+        if let Err(error) = Box::pin(self.remove(options)).await {
             tracing::error!(container = %self.container.id, error = %Causes(&error),
                 "automatic removal failed");
         }
     }
 
-    pub(crate) async fn remove(&mut self, verb: Verb, options: RemoveOptions) -> Result<(), Error> {
+    /// Removes what does not run.
+    pub(crate) async fn remove(&mut self, options: RemoveOptions) -> Result<(), Error> {
         let before = self.view();
-        permit(&before, verb)?;
+        permit(&before, Verb::Remove)?;
         self.restart_at = None;
         self.change(|view| view.state.phase = Phase::Removing);
         if let Err(error) = self.remove_everything(options).await {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use shoal_model::container::{
     Healthcheck, Phase, RemoveOptions, RestartPolicy, StopOptions, UpdateRequest, WaitCondition,
     WaitOutcome,
@@ -20,6 +21,42 @@ async fn create_start_logs_wait_remove() {
     assert_eq!(host.log("one").await, "1:out\n2:err\n");
     host.remove("one").await;
     assert_eq!(host.actions().await, "create connect start die disconnect destroy");
+    host.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verbs_whose_caller_went_away_are_not_left_half_way() {
+    let host = Host::new().await;
+    // Polled once and dropped, as by a client that closed its connection.
+    let forsaken = host.create("forsaken", "sleep 1000", |_| {}).now_or_never();
+    assert!(forsaken.is_none(), "made at once: nothing was tried");
+    until(&host, |event| event.action == "create").await;
+    host.engine.start("forsaken").await.unwrap();
+
+    let options = StopOptions { signal: Some("CONT".to_owned()), timeout: Some(0) };
+    assert!(host.engine.restart("forsaken", options).now_or_never().is_none());
+    until(&host, |event| event.action == "restart").await;
+    let phase = host.engine.inspect("forsaken", false).await.unwrap().state.phase;
+    assert_eq!(phase, Phase::Running);
+
+    let options = RemoveOptions { force: true, volumes: true, link: false };
+    assert!(host.engine.remove("forsaken", options).now_or_never().is_none());
+    until(&host, |event| event.action == "destroy").await;
+    host.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_removal_ends_what_is_being_started() {
+    let host = Host::new().await;
+    for number in 0..5 {
+        let name = format!("raced{number}");
+        host.create(&name, "sleep 1000", |_| {}).await;
+        let options = RemoveOptions { force: true, volumes: true, link: false };
+        let (started, removed) =
+            tokio::join!(host.engine.start(&name), host.engine.remove(&name, options));
+        started.unwrap();
+        removed.unwrap();
+    }
     host.finish().await;
 }
 

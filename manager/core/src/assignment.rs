@@ -33,6 +33,8 @@ pub trait Source {
     fn config(&self, id: ConfigId) -> Option<Arc<Config>>;
     /// A network.
     fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>>;
+    /// The network of the routing mesh, which every node needs.
+    fn ingress(&self) -> Option<ClusterNetworkId>;
     /// What a service wants for its tasks on nodes that are cut off.
     fn on_disconnect(&self, service: ServiceId) -> OnDisconnect;
 }
@@ -56,6 +58,10 @@ impl Source for State {
 
     fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>> {
         self.network(id).cloned()
+    }
+
+    fn ingress(&self) -> Option<ClusterNetworkId> {
+        crate::control::networks::ingress(self).map(|network| network.id)
     }
 
     fn on_disconnect(&self, service: ServiceId) -> OnDisconnect {
@@ -122,6 +128,8 @@ pub struct Tracker {
     node: NodeId,
     tasks: BTreeMap<TaskId, Held>,
     references: BTreeMap<Key, Reference>,
+    /// The network of the routing mesh.
+    ingress: Option<ClusterNetworkId>,
 }
 
 #[derive(Debug, Clone)]
@@ -148,9 +156,11 @@ enum Dependency {
 impl Tracker {
     /// The complete set of a node: what to send, and the memory of it.
     pub fn complete(source: &impl Source, node: NodeId) -> (Self, Vec<Change>) {
-        let mut tracker = Self { node, tasks: BTreeMap::new(), references: BTreeMap::new() };
-        let touched =
-            source.tasks_on_node(node).iter().map(|task| Touched::Task(task.id)).collect();
+        let (tasks, references) = Default::default();
+        let mut tracker = Self { node, tasks, references, ingress: None };
+        let tasks = source.tasks_on_node(node);
+        let ingress = source.ingress().map(Touched::Network);
+        let touched = tasks.iter().map(|task| Touched::Task(task.id)).chain(ingress).collect();
         let changes = tracker.advance(source, &touched);
         (tracker, changes)
     }
@@ -166,7 +176,10 @@ impl Tracker {
                 Touched::Service(id) => tasks.extend(self.tasks_of(id)),
                 Touched::Secret(id) => drop(dependencies.insert(Key::Secret(id))),
                 Touched::Config(id) => drop(dependencies.insert(Key::Config(id))),
-                Touched::Network(id) => drop(dependencies.insert(Key::Network(id))),
+                Touched::Network(id) => {
+                    dependencies.insert(Key::Network(id));
+                    self.advance_ingress(source, id, &mut dependencies);
+                }
             }
         }
         let mut task_changes = Vec::new();
@@ -191,10 +204,11 @@ impl Tracker {
         let there = source.tasks_on_node(self.node);
         let tasks = self.tasks.keys().copied().chain(there.iter().map(|task| task.id));
         let references = self.references.keys().copied().map(Touched::from);
-        tasks.map(Touched::Task).chain(references).collect()
+        let ingress = source.ingress().map(Touched::Network);
+        tasks.map(Touched::Task).chain(references).chain(ingress).collect()
     }
 
-    /// The networks that the node's tasks are on.
+    /// The networks that the node needs: those of its tasks, and that of the routing mesh.
     pub fn networks(&self) -> impl Iterator<Item = ClusterNetworkId> {
         self.references.iter().filter_map(|(key, reference)| match *key {
             Key::Network(id) if reference.sent.is_some() => Some(id),
@@ -257,6 +271,33 @@ impl Tracker {
             (_, Some(now)) => changes.push(now.to_change()),
             (Some(_), None) => changes.push(Change::Remove(Key::Task(id))),
             (None, None) => {}
+        }
+    }
+
+    /// Whatever its tasks are, a node needs the network of the routing mesh.
+    fn advance_ingress(
+        &mut self,
+        source: &impl Source,
+        touched: ClusterNetworkId,
+        dependencies: &mut BTreeSet<Key>,
+    ) {
+        let is_ingress = source.network(touched).is_some_and(|network| network.spec.ingress);
+        let now = match self.ingress {
+            Some(known) if known == touched => is_ingress.then_some(touched),
+            known if !is_ingress => known,
+            _ => Some(touched),
+        };
+        if now == self.ingress {
+            return;
+        }
+        if let Some(id) = std::mem::replace(&mut self.ingress, now) {
+            dependencies.insert(Key::Network(id));
+            let reference = self.references.entry(Key::Network(id)).or_default();
+            reference.count = reference.count.saturating_sub(1);
+        }
+        if let Some(id) = now {
+            dependencies.insert(Key::Network(id));
+            self.references.entry(Key::Network(id)).or_default().count += 1;
         }
     }
 

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod ids;
 pub mod init;
 pub mod liveness;
+pub mod mesh;
 pub mod orchestrator;
 pub mod platform;
 pub mod prefix;

@@ -41,13 +41,14 @@ pub fn reap(board: &mut Board<'_>, place: Place) {
     }
 }
 
-/// An attachment of a plain container that is to be deleted, or a task whose service does not exist.
+/// An attachment of a plain container that is over, or a task whose service does not exist.
 pub fn reap_stray(state: &State, task: &Task) -> Option<Change> {
     match task.service {
         Some(service) if state.service(service).is_some() => None,
         Some(_) if task.desired < TaskState::Remove => {
             Some(Change::TaskDesired { task: task.id, desired: TaskState::Remove })
         }
+        None if task.status.state.is_terminal() => Some(Change::RemoveTask(task.id)),
         _ => is_removable(state, task).then_some(Change::RemoveTask(task.id)),
     }
 }
@@ -125,6 +126,7 @@ mod tests {
         assert_eq!(reap(TaskState::Remove, TaskState::Running), None);
         let gone = Some(Change::RemoveTask(samples::task(1, 1, 0).id));
         assert_eq!(reap(TaskState::Remove, TaskState::Shutdown), gone);
+        assert_eq!(reap(TaskState::Running, TaskState::Complete), gone, "its container ended");
         assert_eq!(reap(TaskState::Remove, TaskState::Pending), gone, "it never had a node");
     }
 

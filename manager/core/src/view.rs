@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use shoal_model::cluster::node::NodeState;
 use shoal_model::cluster::view::{NetworkView, ViewEndpoint, ViewService, mac_of};
 use shoal_model::cluster::{ClusterNetworkId, Node, ServiceId, Task, TaskState};
 
@@ -47,6 +48,7 @@ pub fn network_view(state: &State, network: ClusterNetworkId) -> NetworkView {
         data_path_port: state.cluster().map_or(0, |cluster| cluster.data_path_port),
         services: services.collect(),
         endpoints,
+        mesh: crate::mesh::mesh(state, network),
     }
 }
 
@@ -65,13 +67,18 @@ fn endpoint(state: &State, network: ClusterNetworkId, task: &Task) -> Option<Vie
         addresses: attachment.addresses.clone(),
         mac: mac_of(&attachment.addresses),
         name: container_name(task),
-        healthy: observed == TaskState::Running && task.desired == TaskState::Running,
+        healthy: observed == TaskState::Running
+            && task.desired == TaskState::Running
+            && state.node(node).is_some_and(|node| node.status.state != NodeState::Down),
     })
 }
 
-/// Docker's name of a task's container.
+/// Docker's name of a task's container; that of a plain one is its own.
 pub fn container_name(task: &Task) -> String {
     let name = &task.annotations.name;
+    if task.service.is_none() {
+        return name.clone();
+    }
     match (task.slot.0, task.node) {
         (0, Some(node)) => format!("{name}.{node}.{}", task.id),
         (slot, _) => format!("{name}.{slot}.{}", task.id),

@@ -118,7 +118,7 @@ pub struct Manager {
     pub execs: Execs,
     /// Containers of tasks, wherever they are.
     pub visits: Visits,
-    /// Sessions of workers: for workers in this process.
+    /// Sessions of workers, for workers in this process; also what nodes have of networks.
     pub dispatcher: Dispatcher,
     /// Consensus.
     pub raft: Raft,
@@ -164,6 +164,7 @@ impl Manager {
         tasks.spawn(TaskKind::Certificates, Arc::clone(&stored).run());
         let authority: Arc<dyn CaStore> = stored;
         let dispatcher = Dispatcher::new(
+            node,
             store.clone(),
             Arc::new(liveness::Remote::new(peers.clone(), clock.clone())),
             clock.clone(),

@@ -1,10 +1,8 @@
 //! Changes of a node's assignments as messages with digest. Pure.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use shoal_manager_core::assignment::{self, Change};
-use shoal_proto::assignment::{Key, PartHash, SetDigest, part_hash};
+use shoal_proto::assignment::{Key, Tally};
 use shoal_proto::codec;
 use shoal_proto::dispatcher::assignment_change::Kind;
 use shoal_proto::dispatcher::assignments_message::Kind as SetKind;
@@ -16,8 +14,7 @@ const MESSAGE_BYTES: usize = 1 << 20;
 /// What one stream was told.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    parts: BTreeMap<Key, PartHash>,
-    digest: SetDigest,
+    tally: Tally,
     sequence: u64,
 }
 
@@ -43,7 +40,7 @@ impl Encoder {
         for message in &mut messages[..last] {
             message.more = true;
         }
-        messages[last].digest = self.digest.to_bytes().to_vec().into();
+        messages[last].digest = self.tally.digest().to_bytes().to_vec().into();
         messages
     }
 
@@ -75,16 +72,7 @@ impl Encoder {
             }
             Change::Remove(key) => (wire_key(*key), Bytes::new(), Bytes::new()),
         };
-        let before = if object.is_empty() {
-            self.parts.remove(&key)
-        } else {
-            let hash = part_hash(key, &object);
-            self.digest.add(hash);
-            self.parts.insert(key, hash)
-        };
-        if let Some(before) = before {
-            self.digest.subtract(before);
-        }
+        self.tally.put(key, &object);
         let id = key.id().to_vec().into();
         AssignmentChange { kind: key.kind_number(), id, object, status }
     }

@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use shoal_base::SharedClock;
 use shoal_manager_core::assignment::{Key, Touched, concerns_node};
+use shoal_manager_core::control::networks::ingress;
 use shoal_manager_core::liveness;
+use shoal_manager_core::mesh;
 use shoal_manager_core::store::{Event, State};
 use shoal_manager_core::view::data_path;
 use shoal_model::cluster::{Cluster, ClusterNetworkId, Node, NodeId, SessionId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::drain::{Aim, Applied, Progress};
 use super::liveness::Leading;
 use crate::ca::issue::trust_bundle;
 use crate::store::Store;
@@ -24,6 +28,7 @@ pub(super) struct Session {
     /// The period that the node was told.
     pub(super) period: Duration,
     dirty: Mutex<Dirty>,
+    progress: Mutex<Progress>,
     /// Something is dirty.
     pub(super) changed: Notify,
     /// What the session says of managers, root or node may differ.
@@ -38,6 +43,8 @@ pub(super) struct Dirty {
     pub(super) touched: BTreeSet<Touched>,
     /// Views of these networks may have changed.
     pub(super) views: BTreeSet<ClusterNetworkId>,
+    /// The node has something else than it was told of these networks.
+    pub(super) differing: BTreeSet<ClusterNetworkId>,
     /// Changes were missed: everything may have.
     pub(super) everything: bool,
 }
@@ -49,6 +56,7 @@ impl Session {
             node,
             period,
             dirty: Mutex::default(),
+            progress: Mutex::default(),
             changed: Notify::new(),
             refresh: Notify::new(),
             ended: CancellationToken::new(),
@@ -58,6 +66,20 @@ impl Session {
     /// What may have changed since the last call.
     pub(super) fn take(&self) -> Dirty {
         std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How far the node is with views.
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node has something else than it was told of a network.
+    pub(super) fn differs(&self, network: ClusterNetworkId) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        dirty.differing.insert(network);
+        dirty.views.insert(network);
+        drop(dirty);
+        self.changed.notify_one();
     }
 
     fn touch(&self, touched: Touched) {
@@ -113,6 +135,8 @@ impl Sessions {
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     sessions: Mutex<Sessions>,
+    /// Changes whenever a session got further with views, or ended.
+    moved: watch::Sender<()>,
 }
 
 impl Hub {
@@ -147,6 +171,58 @@ impl Hub {
                 sessions.by_node.remove(&session.node);
             }
             session.ended.cancel();
+        }
+        drop(sessions);
+        self.note_progress();
+    }
+
+    /// A session got further with views, or is over.
+    pub(super) fn note_progress(&self) {
+        self.moved.send_replace(());
+    }
+
+    /// Has all sessions look whether something changed for them.
+    pub(super) fn wake_all(&self) {
+        for session in self.all() {
+            session.changed.notify_one();
+        }
+    }
+
+    /// What nodes have of a network.
+    pub(super) fn applied(&self, network: ClusterNetworkId) -> Vec<(NodeId, Applied)> {
+        let all = self.all();
+        let of = |session: &Arc<Session>| {
+            session.progress().of(network).map(|applied| (session.node, applied.clone()))
+        };
+        all.iter().filter_map(of).collect()
+    }
+
+    /// Waits until all sessions have put networks into effect as they were at an index; the nodes that have not when
+    /// the patience is over.
+    pub(super) async fn reach(
+        &self,
+        clock: &SharedClock,
+        aim: &Aim,
+        patience: Duration,
+    ) -> BTreeSet<NodeId> {
+        let mut moved = self.moved.subscribe();
+        let deadline = clock.sleep(patience);
+        tokio::pin!(deadline);
+        loop {
+            moved.mark_unchanged();
+            let behind: BTreeSet<NodeId> = self
+                .all()
+                .iter()
+                .filter(|session| !session.progress().reaches(aim))
+                .map(|session| session.node)
+                .collect();
+            if behind.is_empty() {
+                return behind;
+            }
+            tokio::select! {
+                changed = moved.changed() => if changed.is_err() { return behind },
+                () = &mut deadline => return behind,
+            }
         }
     }
 
@@ -252,6 +328,12 @@ fn route(view: &State, hub: &Hub, leading: &Leading, event: &Event) {
         }
         Event::Secret(diff) => touch_holders(hub, diff.latest().map(|it| Key::Secret(it.id))),
         Event::Config(diff) => touch_holders(hub, diff.latest().map(|it| Key::Config(it.id))),
+        // Every node needs that of the routing mesh, also one that is new.
+        Event::Network(diff) if diff.latest().is_some_and(|network| network.spec.ingress) => {
+            if let Some(network) = diff.latest() {
+                hub.all().iter().for_each(|session| session.touch(Touched::Network(network.id)));
+            }
+        }
         Event::Network(diff) => touch_holders(hub, diff.latest().map(|it| Key::Network(it.id))),
         Event::Node(diff) => node(hub, leading, diff.old.as_deref(), diff.new.as_deref()),
         Event::Cluster(diff) => {
@@ -278,13 +360,21 @@ fn networks_of(view: &State, event: &Event, networks: &mut BTreeSet<ClusterNetwo
         }
         Event::Node(diff) => {
             let path = |node: &Option<Arc<Node>>| node.as_deref().and_then(data_path);
-            if path(&diff.old) != path(&diff.new) {
+            let state = |node: &Option<Arc<Node>>| node.as_deref().map(|node| node.status.state);
+            if mesh::concerns(diff.old.as_deref(), diff.new.as_deref()) {
+                networks.extend(ingress(view).map(|network| network.id));
+            }
+            if path(&diff.old) != path(&diff.new) || state(&diff.old) != state(&diff.new) {
                 let node = diff.old.iter().chain(&diff.new).next().map(|node| node.id);
                 let tasks = node.into_iter().flat_map(|node| view.tasks_on_node(node));
                 networks.extend(tasks.flat_map(|task| &task.networks).map(|one| one.network));
             }
         }
-        Event::Cluster(_) | Event::Network(_) | Event::Secret(_) | Event::Config(_) => {}
+        Event::Network(diff) => {
+            let known = diff.latest().filter(|network| network.spec.ingress);
+            networks.extend(known.map(|network| network.id));
+        }
+        Event::Cluster(_) | Event::Secret(_) | Event::Config(_) => {}
     }
 }
 

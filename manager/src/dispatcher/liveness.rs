@@ -17,8 +17,11 @@ use shoal_model::error::{Chain, ErrorKind, Failure};
 use shoal_proto::codec;
 use shoal_proto::dispatcher::beat::Kind;
 use shoal_proto::dispatcher::liveness_client::LivenessClient;
-use shoal_proto::dispatcher::{Beat, ReportRequest, ReportResponse};
+use shoal_proto::dispatcher::{
+    AwaitViewsRequest, AwaitViewsResponse, Beat, ReportRequest, ReportResponse,
+};
 use tokio::sync::Notify;
+use tonic::transport::Channel;
 
 use super::hub::Hub;
 use super::monotonic;
@@ -31,17 +34,24 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Before a commit that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Calls the leader's liveness service.
-pub trait ReachLeader: Debug + Send + Sync + 'static {
-    /// Sends a report.
+/// Calls other managers.
+pub trait ReachManagers: Debug + Send + Sync + 'static {
+    /// Sends a report to the leader.
     fn report(
         &self,
         leader: &Leader,
         request: ReportRequest,
     ) -> BoxFuture<'static, Result<ReportResponse, Failure>>;
+
+    /// Waits for the sessions of a manager.
+    fn await_views(
+        &self,
+        manager: &Leader,
+        request: AwaitViewsRequest,
+    ) -> BoxFuture<'static, Result<AwaitViewsResponse, Failure>>;
 }
 
-/// Reaches the leader by gRPC.
+/// Reaches managers by gRPC.
 #[derive(Debug, Clone)]
 pub struct Remote {
     channels: Arc<dyn Channels>,
@@ -55,28 +65,50 @@ impl Remote {
     }
 }
 
-impl ReachLeader for Remote {
+impl ReachManagers for Remote {
     fn report(
         &self,
         leader: &Leader,
         request: ReportRequest,
     ) -> BoxFuture<'static, Result<ReportResponse, Failure>> {
-        let (channels, leader) = (Arc::clone(&self.channels), leader.clone());
+        self.call(leader, |mut client| async move { client.report(request).await })
+    }
+
+    fn await_views(
+        &self,
+        manager: &Leader,
+        request: AwaitViewsRequest,
+    ) -> BoxFuture<'static, Result<AwaitViewsResponse, Failure>> {
+        self.call(manager, |mut client| async move { client.await_views(request).await })
+    }
+}
+
+impl Remote {
+    fn call<T, F>(
+        &self,
+        manager: &Leader,
+        call: impl FnOnce(LivenessClient<Channel>) -> F + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, Failure>>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
+    {
+        let (channels, manager) = (Arc::clone(&self.channels), manager.clone());
         let timeout = self.clock.sleep(CALL_TIMEOUT);
         let unavailable = |message: String| Failure::new(ErrorKind::Unavailable, message);
         Box::pin(async move {
-            let call = async {
-                let channel = channels.channel(&leader).await.map_err(|source| {
-                    unavailable(format!("failed to reach the leader: {source}"))
+            let called = async {
+                let channel = channels.channel(&manager).await.map_err(|source| {
+                    unavailable(format!("failed to reach `{}`: {source}", manager.address))
                 })?;
-                let answer = LivenessClient::new(channel).report(request).await;
+                let answer = call(LivenessClient::new(channel)).await;
                 answer.map(tonic::Response::into_inner).map_err(|status| {
-                    unavailable(format!("the leader refused a report: {}", status.message()))
+                    let text = format!("`{}` refused: {}", manager.address, status.message());
+                    unavailable(text)
                 })
             };
             tokio::select! {
-                answer = call => answer,
-                () = timeout => Err(unavailable(format!("`{}` did not answer", leader.address))),
+                answer = called => answer,
+                () = timeout => Err(unavailable(format!("`{}` did not answer", manager.address))),
             }
         })
     }
@@ -270,7 +302,7 @@ fn orphan(txn: &mut Txn, node: NodeId) -> Result<(), Rejected> {
 /// Brings the beats of this manager's sessions to the leader.
 pub(super) struct Reporter {
     pub(super) store: Store,
-    pub(super) leader: Arc<dyn ReachLeader>,
+    pub(super) leader: Arc<dyn ReachManagers>,
     pub(super) clock: SharedClock,
     pub(super) hub: Arc<Hub>,
     pub(super) beats: Arc<Beats>,

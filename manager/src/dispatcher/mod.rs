@@ -4,9 +4,12 @@
 //! they concern. Statuses are batched by [`statuses`] and committed through the store, which brings them to the leader.
 //! Signs of life go to the leader through [`liveness`]; only there is decided who is down.
 //!
-//! With the assignments go the views of the networks that they use ([`views`]).
+//! With the assignments go the views of the networks that they use ([`views`]). A task that is to stop is held until
+//! they are in effect everywhere ([`drain`]).
 
+mod attach;
 mod cut_off;
+mod drain;
 pub mod encode;
 mod hub;
 pub mod liveness;
@@ -25,12 +28,14 @@ use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_manager_core::liveness::RegistrationLimit;
 use shoal_model::Timestamp;
+use shoal_model::cluster::NodeId;
 use shoal_proto::dispatcher::dispatcher_server::DispatcherServer;
 use shoal_proto::dispatcher::liveness_server::LivenessServer;
 
 use self::cut_off::CutOff;
+use self::drain::Waits;
 use self::hub::Hub;
-use self::liveness::{Beats, Leading, ReachLeader};
+use self::liveness::{Beats, Leading, ReachManagers};
 use self::statuses::Statuses;
 use self::views::Views;
 use crate::store::Store;
@@ -41,7 +46,9 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Serves sessions. Clones are the same dispatcher.
 #[derive(Clone)]
 pub struct Dispatcher {
+    own: NodeId,
     store: Store,
+    managers: Arc<dyn ReachManagers>,
     clock: SharedClock,
     random: SharedRandom,
     tasks: Tasks,
@@ -51,6 +58,7 @@ pub struct Dispatcher {
     leading: Arc<Leading>,
     limit: Arc<Mutex<RegistrationLimit>>,
     views: Arc<Views>,
+    waits: Arc<Waits>,
     cut_off: Arc<CutOff>,
 }
 
@@ -61,10 +69,11 @@ impl std::fmt::Debug for Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher on `store`. What it spawns ends with `tasks`.
+    /// The dispatcher of manager `own`. What it spawns ends with `tasks`.
     pub fn new(
+        own: NodeId,
         store: Store,
-        leader: Arc<dyn ReachLeader>,
+        managers: Arc<dyn ReachManagers>,
         clock: SharedClock,
         random: SharedRandom,
         tasks: Tasks,
@@ -80,7 +89,7 @@ impl Dispatcher {
         );
         let reporter = liveness::Reporter {
             store: store.clone(),
-            leader,
+            leader: Arc::clone(&managers),
             clock: clock.clone(),
             hub: Arc::clone(&hub),
             beats: Arc::clone(&beats),
@@ -92,8 +101,23 @@ impl Dispatcher {
             TaskKind::ClusterListener,
             cut_off::watch(store.clone(), Arc::clone(&hub), Arc::clone(&cut_off), clock.clone()),
         );
-        let (limit, views) = Default::default();
-        Self { store, clock, random, tasks, hub, statuses, beats, leading, limit, views, cut_off }
+        let (limit, views, waits) = Default::default();
+        Self {
+            own,
+            store,
+            managers,
+            clock,
+            random,
+            tasks,
+            hub,
+            statuses,
+            beats,
+            leading,
+            limit,
+            views,
+            waits,
+            cut_off,
+        }
     }
 
     /// For the listener of workers and managers.

@@ -10,14 +10,16 @@ use shoal_manager_core::assignment::{Change, Touched, Tracker};
 use shoal_manager_core::liveness::{Event, jittered};
 use shoal_manager_core::store::State;
 use shoal_model::cluster::node::{NodeCertificate, NodeDescription};
-use shoal_model::cluster::{ClusterSpec, Node, NodeId, SessionId, TaskId};
+use shoal_model::cluster::{ClusterNetworkId, ClusterSpec, Node, NodeId, SessionId, TaskId};
 use shoal_model::error::Chain;
 use shoal_proto::codec;
 use shoal_proto::dispatcher::assignments_message::Kind as SetKind;
 use shoal_proto::dispatcher::dispatcher_server::Dispatcher as Sessions;
 use shoal_proto::dispatcher::liveness_server::Liveness;
 use shoal_proto::dispatcher::{
-    AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, Manager,
+    AcknowledgeViewsRequest, AcknowledgeViewsResponse, AppliedView, AssignmentsMessage,
+    AssignmentsRequest, AttachRequest, AttachResponse, AwaitViewsRequest, AwaitViewsResponse,
+    DetachRequest, DetachResponse, HeartbeatRequest, HeartbeatResponse, Manager, NodeView,
     ReportRequest, ReportResponse, SessionMessage, SessionRequest, UpdateDescriptionRequest,
     UpdateDescriptionResponse, UpdateStatusesRequest, UpdateStatusesResponse,
 };
@@ -26,6 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::Dispatcher;
+use super::drain::{self, Applied, Held};
 use super::encode::Encoder;
 use super::hub::Session;
 use super::statuses::Update;
@@ -120,9 +123,43 @@ impl Sessions for Dispatcher {
             self.beats.put(id, Event::Left { node, session: id });
             self.hub.end(id);
         } else {
+            self.applied(&session, &request.applied)?;
             self.beats.put(id, Event::Heartbeat { node, session: id, period });
         }
         Ok(Response::new(HeartbeatResponse { period_ms: milliseconds(period) }))
+    }
+
+    async fn acknowledge_views(
+        &self,
+        request: Request<AcknowledgeViewsRequest>,
+    ) -> Result<Response<AcknowledgeViewsResponse>, Status> {
+        let node = caller(request.extensions())?.node;
+        let request = request.into_inner();
+        let session = self.find(node, &request.session)?;
+        self.applied(&session, &request.applied)?;
+        Ok(Response::new(AcknowledgeViewsResponse {}))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<AttachRequest>,
+    ) -> Result<Response<AttachResponse>, Status> {
+        let node = caller(request.extensions())?.node;
+        let request = request.into_inner();
+        self.find(node, &request.session)?;
+        Ok(Response::new(self.attach_container(node, request).await?))
+    }
+
+    async fn detach(
+        &self,
+        request: Request<DetachRequest>,
+    ) -> Result<Response<DetachResponse>, Status> {
+        let node = caller(request.extensions())?.node;
+        let request = request.into_inner();
+        self.find(node, &request.session)?;
+        let task = codec::id(&request.task).map(TaskId::from_bytes).map_err(bad_input)?;
+        self.detach_container(node, task).await?;
+        Ok(Response::new(DetachResponse {}))
     }
 
     async fn update_statuses(
@@ -180,6 +217,30 @@ impl Liveness for Dispatcher {
         let ended = ended.into_iter().map(|id| id.to_bytes().to_vec().into()).collect();
         Ok(Response::new(ReportResponse { ended }))
     }
+
+    async fn await_views(
+        &self,
+        request: Request<AwaitViewsRequest>,
+    ) -> Result<Response<AwaitViewsResponse>, Status> {
+        let request = request.into_inner();
+        let networks = request.networks.iter().map(|id| codec::id(id));
+        let networks: Result<Vec<_>, _> = networks.collect();
+        let networks = networks.map_err(bad_input)?.into_iter().map(ClusterNetworkId::from_bytes);
+        let aim: drain::Aim = (request.index, networks.collect());
+        let patience = Duration::from_millis(request.patience_ms).min(drain::PATIENCE);
+        let late = self.hub.reach(&self.clock, &aim, patience).await;
+        let late = late.into_iter().map(|node| node.to_bytes().to_vec().into()).collect();
+        let mut nodes = Vec::new();
+        for network in &aim.1 {
+            for (node, applied) in self.hub.applied(*network) {
+                let Applied { version, digest } = applied;
+                let network = network.to_bytes().to_vec().into();
+                let applied = Some(AppliedView { network, version, digest });
+                nodes.push(NodeView { node: node.to_bytes().to_vec().into(), applied });
+            }
+        }
+        Ok(Response::new(AwaitViewsResponse { late, nodes }))
+    }
 }
 
 impl Dispatcher {
@@ -214,12 +275,14 @@ impl Dispatcher {
     ) -> Result<(), Status> {
         let written = self.store.update(|txn| {
             let Some(node) = txn.node(id) else { return Ok(()) };
-            let same = node.description.as_ref() == Some(description);
+            let same = node.description.as_ref() == Some(description)
+                && node.data_path == description.data_path;
             if same && (address.is_none() || node.status.address == address) {
                 return Ok(());
             }
             let mut node = Node::clone(node);
             node.description = Some(description.clone());
+            node.data_path = description.data_path;
             node.status.address = address.or(node.status.address);
             txn.put_node(node).map_err(store::Error::from)
         });
@@ -255,13 +318,16 @@ impl Dispatcher {
         // What is dirty now is part of the view that is taken after.
         drop(session.take());
         let view = self.store.view();
-        let (mut tracker, mut changes) = Tracker::complete(&view, session.node);
-        let view = self.hold(session, &mut tracker, &mut changes, view);
-        let mut encoder = Encoder::default();
-        let mut told = Told::default();
+        let (mut encoder, mut told, mut held) =
+            (Encoder::default(), Told::default(), Held::default());
+        let all = view.tasks_on_node(session.node).map(|task| Touched::Task(task.id)).collect();
+        held.advance(self, &view, session.node, &all);
+        let (mut tracker, mut changes) = Tracker::complete(&held.shown(&view), session.node);
+        let view = self.hold(session, &mut tracker, &mut changes, &held, view);
         let messages = encoder.messages(SetKind::Complete, &changes);
         let views = told.changed(&self.views, &view, tracker.networks(), None);
         let mut messages = with_views(messages, views);
+        self.told(session, &view, &told);
         drop(view);
         loop {
             for message in messages {
@@ -278,10 +344,14 @@ impl Dispatcher {
                 if dirty.everything {
                     touched.extend(tracker.everything(&view));
                 }
-                let mut changes = tracker.advance(&view, &touched);
-                let view = self.hold(session, &mut tracker, &mut changes, view);
+                let freed = held.advance(self, &view, session.node, &touched);
+                touched.extend(freed);
+                let mut changes = tracker.advance(&held.shown(&view), &touched);
+                let view = self.hold(session, &mut tracker, &mut changes, &held, view);
+                dirty.differing.into_iter().for_each(|network| told.forget(network));
                 let changed = (!dirty.everything).then_some(&dirty.views);
                 let views = told.changed(&self.views, &view, tracker.networks(), changed);
+                self.told(session, &view, &told);
                 if !changes.is_empty() || !views.is_empty() {
                     let messages = encoder.messages(SetKind::Incremental, &changes);
                     break with_views(messages, views);
@@ -290,12 +360,37 @@ impl Dispatcher {
         }
     }
 
+    fn told(&self, session: &Session, view: &State, told: &Told) {
+        session.progress().told(view.index(), told.versions());
+        self.hub.note_progress();
+    }
+
+    /// Takes in which views a node has put into effect.
+    fn applied(&self, session: &Session, applied: &[AppliedView]) -> Result<(), Status> {
+        let mut versions = Vec::with_capacity(applied.len());
+        for view in applied {
+            let network =
+                ClusterNetworkId::from_bytes(codec::id(&view.network).map_err(bad_input)?);
+            if self.views.differs(network, view.version, &view.digest) {
+                tracing::warn!(node = %session.node, %network, version = view.version, "a node has another view than it was told: it gets the whole one");
+                session.differs(network);
+            } else {
+                let applied = Applied { version: view.version, digest: view.digest.clone() };
+                versions.push((network, applied));
+            }
+        }
+        session.progress().applied(versions.into_iter());
+        self.hub.note_progress();
+        Ok(())
+    }
+
     /// Has the session follow what its tasks need now. What changed of it meanwhile is in the view that is given back.
     fn hold(
         &self,
         session: &Arc<Session>,
         tracker: &mut Tracker,
         changes: &mut Vec<Change>,
+        held: &Held,
         view: State,
     ) -> State {
         let fresh = self.hub.hold(session, tracker.references());
@@ -303,7 +398,8 @@ impl Dispatcher {
             return view;
         }
         let view = self.store.view();
-        changes.extend(tracker.advance(&view, &fresh.into_iter().map(Touched::from).collect()));
+        let fresh = fresh.into_iter().map(Touched::from).collect();
+        changes.extend(tracker.advance(&held.shown(&view), &fresh));
         view
     }
 }

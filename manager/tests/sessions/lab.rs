@@ -170,10 +170,11 @@ impl Lab {
             Store::new(objects.clone(), Arc::new(sole.clone()), remote.clone(), clock.clone());
         let follower = Store::new(objects, Arc::new(Follower(sole.clone())), remote, clock.clone());
         let mut managers = Vec::new();
-        for store in [store.clone(), follower] {
+        for (number, store) in (200..).zip([store.clone(), follower]) {
             let reach = Arc::new(liveness::Remote::new(Arc::new(Plain), clock.clone()));
             let random = Arc::new(SystemRandom);
-            let dispatcher = Dispatcher::new(store, reach, clock.clone(), random, tasks.clone());
+            let (own, tasks) = (node_id(number), tasks.clone());
+            let dispatcher = Dispatcher::new(own, store, reach, clock.clone(), random, tasks);
             managers.push(Manager { dispatcher, addresses: Vec::new() });
         }
         for manager in &mut managers {

@@ -13,6 +13,7 @@ pub mod image;
 pub mod logs;
 pub mod manager;
 pub mod membership;
+pub mod mesh;
 pub mod network;
 pub mod node;
 pub mod object;

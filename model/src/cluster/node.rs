@@ -107,6 +107,8 @@ pub struct NodeDescription {
     pub issuer_subject: Vec<u8>,
     /// DER of the issuer's public key.
     pub issuer_public_key: Vec<u8>,
+    /// Where it takes VXLAN, as whoever made it a member said; `None`: where managers see it.
+    pub data_path: Option<IpAddr>,
     /// MTU of the underlay; zero: unknown.
     pub underlay_mtu: u32,
     /// Where it serves managers what they ask of its tasks; `None`: nowhere.

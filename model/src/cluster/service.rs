@@ -180,6 +180,36 @@ pub enum PublishMode {
     Host,
 }
 
+/// Which tasks get the connections to a port of the routing mesh that come to a node.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum PortPolicy {
+    /// Those on all nodes.
+    #[default]
+    Mesh,
+    /// Those on the node itself; where there are none, those on all nodes.
+    LocalFirst,
+    /// Those on the node itself.
+    LocalOnly,
+}
+
+/// What Docker's published ports lack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortExtension {
+    /// In the container: names the port, together with the protocol.
+    pub target: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Which tasks get connections.
+    pub policy: PortPolicy,
+    /// Only at this address of a node; `None`: at all.
+    pub address: Option<IpAddr>,
+    /// Only what comes in by this link of a node; empty: by all.
+    pub interface: String,
+}
+
 /// What Docker's specs lack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -192,6 +222,8 @@ pub struct ServiceExtensions {
     pub revisions: Option<u32>,
     /// What a new spec waits for before it starts.
     pub depends_on: Vec<Dependency>,
+    /// Of ports of the routing mesh, by target and protocol, each once.
+    pub ports: Vec<PortExtension>,
 }
 
 /// A service that another one waits for.

@@ -1,10 +1,15 @@
 //! What a node is told about a network that its tasks use: who is there, under which names, and where.
 
+mod change;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::mesh::Mesh;
 use super::{ClusterNetworkId, IpPrefix, NodeId, ServiceId, TaskId};
+
+pub use change::{ViewChange, ViewHead, ViewKey, ViewPart};
 
 /// One network as a whole. Two views of one network are ordered by their version on any manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +24,9 @@ pub struct NetworkView {
     pub endpoints: Vec<ViewEndpoint>,
     /// Services with endpoints here, by id.
     pub services: Vec<ViewService>,
+    /// Of the network of the routing mesh.
+    #[serde(default)]
+    pub mesh: Option<Mesh>,
 }
 
 /// A task on the network. Those that have ended are no part of it.
@@ -55,6 +63,30 @@ pub struct ViewService {
     pub virtual_ips: Vec<IpAddr>,
 }
 
+/// What a manager shows of a network: its view, and what nodes have of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewShown {
+    /// The view.
+    pub view: NetworkView,
+    /// Hex digits of the digest of its parts.
+    pub digest: String,
+    /// Nodes that hold the network, by id.
+    pub nodes: Vec<NodeViewShown>,
+}
+
+/// What a node has put into effect of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeViewShown {
+    /// Node.
+    pub node: NodeId,
+    /// Where it takes VXLAN; `None`: not known.
+    pub data_path: Option<IpAddr>,
+    /// Version of its view.
+    pub version: u64,
+    /// Hex digits of the digest of the parts of its view.
+    pub digest: String,
+}
+
 /// The address of the interface with these addresses: `02:42` and the last four bytes of the first.
 ///
 /// Source: moby `libnetwork/netutils` GenerateMACFromIP.
@@ -78,6 +110,7 @@ impl NetworkView {
             && self.data_path_port == other.data_path_port
             && self.endpoints == other.endpoints
             && self.services == other.services
+            && self.mesh == other.mesh
     }
 
     /// Endpoints of a service that get connections.

@@ -99,6 +99,7 @@ mod tests {
                 service(1, "Web", &["www"], &[[10, 0, 1, 2]]),
                 service(2, "db", &["www"], &[]),
             ],
+            mesh: None,
         };
         let found = ClusterNames::of(&view);
         let shown: Vec<String> = found

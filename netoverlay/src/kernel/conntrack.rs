@@ -11,6 +11,8 @@ use crate::plan::connections::Connection;
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = 1;
 const DELETE: u16 = 2;
+const STATISTICS: u16 = 5;
+const STATISTICS_ENTRIES: u16 = 1;
 const FAMILY_IPV4: u8 = 2;
 const FAMILY_IPV6: u8 = 10;
 
@@ -30,6 +32,15 @@ const SOURCE_PORT: u16 = 2;
 const DESTINATION_PORT: u16 = 3;
 /// Source or destination rewritten.
 const STATUS_REWRITTEN: u32 = 1 << 4 | 1 << 5;
+
+/// How many connections the socket's namespace has.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn count(socket: &mut Socket) -> Result<u32, Error> {
+    let reply = socket.ask(&message(STATISTICS, 0, |_| ()))?;
+    Ok(read::number(body(&reply), STATISTICS_ENTRIES).unwrap_or(0))
+}
 
 /// Forgets the connections of a family that `is_stale` picks; answers how many those were.
 ///

@@ -19,3 +19,4 @@ pub mod route;
 pub mod socket;
 pub mod sysctl;
 pub mod watch;
+pub mod way;

@@ -9,14 +9,16 @@ use tokio::io::unix::AsyncFd;
 use super::nft::{self, Touched};
 use super::socket::{Error, Protocol, Socket};
 
+/// The multicast groups of links, and of neighbour and forwarding entries.
+const ROUTE_GROUPS: [i32; 2] = [1, 3];
 /// The multicast group of nf_tables.
 const GROUP: i32 = 7;
 
-/// A subscription to changes of one nftables table.
+/// A subscription to changes of nftables tables.
 #[derive(Debug)]
 pub struct Watch {
     socket: AsyncFd<Socket>,
-    table: String,
+    tables: Vec<String>,
 }
 
 impl Watch {
@@ -27,14 +29,10 @@ impl Watch {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(socket: Socket, table: impl Into<String>) -> io::Result<Self> {
+    pub fn new(socket: Socket, tables: Vec<String>) -> io::Result<Self> {
         socket.join(GROUP)?;
-        socket.set_nonblocking()?;
-        // SAFETY: the socket owns its descriptor, never exchanges it, and answers the same one until it is
-        // dropped, which is after the registration.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
-            .map_err(|error| error.into_parts().1)?;
-        Ok(Self { socket, table: table.into() })
+        let socket = watched(socket)?;
+        Ok(Self { socket, tables })
     }
 
     /// Opens a socket for [`Watch::new`] in the calling thread's namespace.
@@ -59,7 +57,7 @@ impl Watch {
             match self.socket.get_ref().notifications() {
                 Ok(Some(replies)) => {
                     let by_others = replies.iter().filter(|reply| !own.contains(&reply.port));
-                    let touched = by_others.filter_map(|reply| nft::touched(reply, &self.table));
+                    let touched = by_others.filter_map(|reply| nft::touched(reply, &self.tables));
                     if let Some(touched) = touched.max() {
                         return Ok(touched);
                     }
@@ -70,4 +68,67 @@ impl Watch {
             }
         }
     }
+}
+
+/// A subscription to changes of links and of neighbour and forwarding entries.
+#[derive(Debug)]
+pub struct RouteWatch {
+    socket: AsyncFd<Socket>,
+}
+
+impl RouteWatch {
+    /// Subscribes `socket`, and with it the namespace it was opened in.
+    ///
+    /// # Errors
+    /// The operating system's.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(socket: Socket) -> io::Result<Self> {
+        ROUTE_GROUPS.iter().try_for_each(|group| socket.join(*group))?;
+        Ok(Self { socket: watched(socket)? })
+    }
+
+    /// Opens a socket for [`RouteWatch::new`] in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn socket() -> io::Result<Socket> {
+        Socket::open(Protocol::Route)
+    }
+
+    /// Waits for changes by anybody, or until notifications were lost; takes all that are there.
+    ///
+    /// # Errors
+    /// The operating system's.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no change that was not yet read.
+    pub async fn changed(&self) -> Result<(), Error> {
+        let mut changed = false;
+        loop {
+            if changed {
+                // All that is there already is one change.
+                match self.socket.get_ref().notifications() {
+                    Ok(_) => continue,
+                    Err(error) if error.errno() == Some(libc::EAGAIN) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            let mut ready = self.socket.readable().await.map_err(Error::Socket)?;
+            match self.socket.get_ref().notifications() {
+                Ok(_) => changed = true,
+                Err(error) if error.errno() == Some(libc::EAGAIN) => ready.clear_ready(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn watched(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    socket.set_nonblocking()?;
+    // SAFETY: the socket owns its descriptor, never exchanges it, and answers the same one until it is
+    // dropped, which is after the registration.
+    unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
+        .map_err(|error| error.into_parts().1)
 }

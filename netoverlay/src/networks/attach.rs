@@ -8,6 +8,7 @@ use std::time::Duration;
 use shoal_model::NetworkId;
 
 use super::Inner;
+use super::host::has_ipv6;
 use super::state::{Live, Slot};
 use crate::endpoint::{Endpoint, EndpointRequest};
 use crate::error::Error;
@@ -26,7 +27,7 @@ const SETTLE_LOOK: Duration = Duration::from_micros(200);
 
 impl Inner {
     pub(super) fn attach(
-        &self,
+        self: &Arc<Self>,
         slot: &Arc<Slot>,
         request: &SandboxRequest,
     ) -> Result<Sandbox, Error> {
@@ -62,7 +63,7 @@ impl Inner {
     }
 
     /// The steps in order. What is in `live` when one fails is torn down by the caller.
-    fn make(&self, live: &mut Live, request: &SandboxRequest) -> Result<(), Error> {
+    fn make(self: &Arc<Self>, live: &mut Live, request: &SandboxRequest) -> Result<(), Error> {
         for (network, wanted) in &request.endpoints {
             if let Some(endpoint) = self.lease(&live.sandbox, network, wanted)? {
                 live.sandbox.endpoints.push(endpoint);
@@ -114,14 +115,19 @@ impl Inner {
         };
         let interface = sandbox.free_interface(prefix);
         let names = (self.random_id(), interface);
-        self.lease_patiently(|state| state.lease(&sandbox.id, network, wanted, names.clone()))
+        let mut wanted = wanted.clone();
+        if known.mesh.is_some() && !has_ipv6() {
+            // The cluster cannot know: the task does without.
+            wanted.ipv6 = None;
+        }
+        self.lease_patiently(|state| state.lease(&sandbox.id, network, &wanted, names.clone()))
             .map(Some)
     }
 
     /// Makes the veth pairs of `endpoints` and configures their ends: one datagram on the host's side,
     /// one inside.
     pub(super) fn wire(
-        &self,
+        self: &Arc<Self>,
         sandbox: &Sandbox,
         endpoints: &[&Endpoint],
         namespace: &mut Namespace,
@@ -304,7 +310,7 @@ impl Inner {
     }
 
     pub(super) fn connect(
-        &self,
+        self: &Arc<Self>,
         slot: &Arc<Slot>,
         id: &SandboxId,
         network: &NetworkId,
@@ -332,7 +338,7 @@ impl Inner {
         Ok(live.sandbox.clone())
     }
 
-    fn join(&self, live: &mut Live, endpoint: &Endpoint) -> Result<(), Error> {
+    fn join(self: &Arc<Self>, live: &mut Live, endpoint: &Endpoint) -> Result<(), Error> {
         self.store.write_sandbox(&live.sandbox)?;
         let mut namespace = self.open_namespace(&live.sandbox)?;
         self.wire(&live.sandbox, &[endpoint], &mut namespace)?;
@@ -343,7 +349,7 @@ impl Inner {
         self.store.write_sandbox(&live.sandbox)
     }
 
-    fn balance_if_overlay(&self, sandbox: &Sandbox) -> Result<(), Error> {
+    fn balance_if_overlay(self: &Arc<Self>, sandbox: &Sandbox) -> Result<(), Error> {
         if sandbox.endpoints.iter().any(|endpoint| endpoint.in_overlay) {
             self.balance_sandbox(&sandbox.id)?;
         }

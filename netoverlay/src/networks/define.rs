@@ -117,6 +117,7 @@ impl Inner {
             bridge,
             parent: None,
             overlay: None,
+            mesh: None,
         }
     }
 
@@ -184,7 +185,7 @@ impl Inner {
     }
 
     /// Makes rules and bridge. Rules come first: the bridge is never without its isolation.
-    fn realize(&self, network: &Network) -> Result<(), Error> {
+    pub(super) fn realize(&self, network: &Network) -> Result<(), Error> {
         self.apply_rules()?;
         if self.settings.forwarding {
             set_sysctl("ipv4/ip_forward", "1")?;
@@ -226,7 +227,7 @@ impl Inner {
         }
     }
 
-    fn remove_bridge(&self, network: &Network) -> Result<(), Error> {
+    pub(super) fn remove_bridge(&self, network: &Network) -> Result<(), Error> {
         let Some(bridge) = &network.bridge else { return Ok(()) };
         self.host.remove_link(&bridge.name).map_err(|source| Error::Bridge {
             bridge: bridge.name.clone(),
@@ -276,6 +277,11 @@ impl Inner {
         };
         let mut results: Vec<_> =
             networks.iter().map(|network| self.remove_bridge(network)).collect();
+        if let Some(network) = networks.iter().find(|network| network.mesh.is_some()) {
+            results.push(self.host.apply_mesh(None).map(drop));
+            results.push(self.remove_all_ways());
+            results.push(self.remove_mesh_links(network));
+        }
         results.push(self.withdraw_admission());
         results.push(self.host.drop_rules());
         Error::collect(results.into_iter().filter_map(Result::err).collect())

@@ -49,6 +49,11 @@ impl Inner {
             let overlays = live.sandbox.endpoints.iter().filter(|one| one.in_overlay);
             let overlays: Vec<NetworkId> = overlays.map(|one| one.network.clone()).collect();
             let mut state = self.state();
+            let meshes = live.sandbox.endpoints.iter().map(|one| one.network.clone());
+            let mut meshes: Vec<NetworkId> = meshes.collect();
+            meshes.retain(|id| {
+                state.networks.get(id).is_some_and(|entry| entry.network.mesh.is_some())
+            });
             for endpoint in &live.sandbox.endpoints {
                 state.leave(endpoint);
             }
@@ -60,6 +65,12 @@ impl Inner {
                 if let Err(error) = self.vacate(&network) {
                     let error = shoal_model::error::Chain(&error).to_string();
                     tracing::warn!(%network, error, "overlay network not wholly removed");
+                }
+            }
+            for network in meshes {
+                if let Err(error) = self.vacate_mesh(&network) {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::warn!(%network, error, "routing mesh not as it should be");
                 }
             }
         }
@@ -85,7 +96,7 @@ impl Inner {
     }
 
     pub(super) fn disconnect(
-        &self,
+        self: &Arc<Self>,
         slot: &Arc<Slot>,
         id: &SandboxId,
         network: &NetworkId,

@@ -1,5 +1,6 @@
 //! The host's own network namespace: the process's.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlink_packet_route::link::InfoKind;
@@ -11,11 +12,13 @@ use crate::kernel::nft::Table;
 use crate::kernel::socket::{Acknowledge, Protocol, Socket};
 use crate::kernel::{conntrack, route, sysctl};
 use crate::network::Network;
-use crate::plan::connections::is_stale;
+use crate::plan::connections::{Connection, is_stale};
 use crate::plan::diff::{Change, diff};
+use crate::plan::mesh::{node_address, node_mac};
 use crate::plan::networks::Loopback6;
 use crate::plan::ports::{Protocol as Transport, PublishedPort};
 use crate::plan::ruleset::Ruleset;
+use crate::settings::MeshSettings;
 use crate::subnet::Subnet;
 
 /// Long-lived sockets in the host's namespace. Everything blocks.
@@ -23,12 +26,16 @@ use crate::subnet::Subnet;
 pub(super) struct Host {
     route: Mutex<Socket>,
     table: Mutex<Table>,
+    /// Of packets and of frames.
+    mesh: Mutex<[Table; 2]>,
     connections: Mutex<Socket>,
 }
 
 impl Host {
-    pub(super) fn open(table: &str) -> Result<Self, Error> {
+    pub(super) fn open(table: &str, mesh: &MeshSettings) -> Result<Self, Error> {
+        let frames = Table::of_frames(mesh_table(table), mesh.bridge.clone())?;
         Ok(Self {
+            mesh: Mutex::new([Table::open(mesh_table(table))?, frames]),
             route: Mutex::new(Socket::open(Protocol::Route).map_err(Error::OpenHost)?),
             table: Mutex::new(Table::open(table)?),
             connections: Mutex::new(Socket::open(Protocol::Netfilter).map_err(Error::OpenHost)?),
@@ -43,8 +50,51 @@ impl Host {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn table_port(&self) -> Result<u32, Error> {
-        Ok(self.table().port()?)
+    /// Names the sockets that change our tables.
+    pub(super) fn table_ports(&self) -> Result<BTreeSet<u32>, Error> {
+        let mut ports = BTreeSet::from([self.table().port()?]);
+        for table in &*self.mesh_tables() {
+            ports.insert(table.port()?);
+        }
+        Ok(ports)
+    }
+
+    fn mesh_tables(&self) -> MutexGuard<'_, [Table; 2]> {
+        self.mesh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the mesh's tables, of packets and of frames, equal to `desired` (`None`: no tables); answers how many
+    /// changes that took.
+    pub(super) fn apply_mesh(&self, desired: Option<[Ruleset; 2]>) -> Result<usize, Error> {
+        let mut tables = self.mesh_tables();
+        let mut count = 0;
+        let desired = desired.map_or([None, None], |both| both.map(Some));
+        // What goes back is led before anything comes.
+        for (table, desired) in tables.iter_mut().zip(desired).rev() {
+            let changes = match (desired, table.read()?) {
+                (Some(desired), current) => diff(current.as_ref(), &desired),
+                (None, Some(_)) => vec![Change::DeleteTable],
+                (None, None) => Vec::new(),
+            };
+            table.commit(&changes)?;
+            count += changes.len();
+        }
+        Ok(count)
+    }
+
+    /// Forgets tracked connections of these families (IPv4 as `true`).
+    pub(super) fn forget(
+        &self,
+        families: &BTreeSet<bool>,
+        is_stale: impl Fn(&Connection) -> bool,
+    ) -> Result<usize, Error> {
+        let mut socket = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = 0;
+        for ipv4 in families {
+            let forgotten = conntrack::forget(&mut socket, *ipv4, &is_stale);
+            count += forgotten.map_err(Error::Connections)?;
+        }
+        Ok(count)
     }
 
     /// Makes single changes, without looking at the rest of the table.
@@ -148,11 +198,16 @@ impl Host {
             return Err(Error::NotABridge { bridge: name.clone() });
         }
         set_bridge_sysctls(network, name)?;
-        let wanted: Vec<Subnet> = network
-            .pools
-            .iter()
-            .map(|pool| Subnet { address: pool.gateway, prefix: pool.subnet.prefix })
-            .collect();
+        let wanted: Vec<Subnet> =
+            network
+                .pools
+                .iter()
+                .map(|pool| Subnet { address: pool.gateway, prefix: pool.subnet.prefix })
+                .chain(network.pools.iter().filter_map(|pool| {
+                    Some(node_address(network.mesh?.index, pool.subnet.is_ipv4()))
+                }))
+                .filter(|address| address.is_ipv4() || has_ipv6())
+                .collect();
         let present: Vec<Subnet> = route::addresses(&mut socket)
             .map_err(fail("read the addresses of"))?
             .into_iter()
@@ -175,7 +230,8 @@ impl Host {
             messages.push(link::set_up(found.index));
         }
         socket.transact(&messages, Acknowledge::Each).map_err(fail("configure"))?;
-        if network.pool(false).is_some() && loopback6() == Loopback6::Rewritten {
+        let with_ipv6 = network.pool(false).is_some() && (network.mesh.is_none() || has_ipv6());
+        if with_ipv6 && loopback6() == Loopback6::Rewritten {
             match socket.transact(&[route::add_loopback6(found.index)], Acknowledge::Each) {
                 Err(error) if error.errno() != Some(libc::EEXIST) => {
                     return Err(fail("route [::1] over")(error));
@@ -193,6 +249,9 @@ impl Host {
 
 /// Fixed by the gateway: the bridge would else change its address with its ports.
 fn bridge_mac(network: &Network) -> MacAddress {
+    if let Some(mesh) = network.mesh {
+        return node_mac(mesh.index);
+    }
     let gateway = network.pools.first().map(|pool| pool.gateway);
     match gateway {
         Some(std::net::IpAddr::V4(address)) => MacAddress::from_ipv4(address),
@@ -231,6 +290,16 @@ pub(super) fn set_sysctl(key: &str, value: &str) -> Result<(), Error> {
         Ok(_) => Ok(()),
         Err(source) => Err(Error::Sysctl { key: key.to_owned(), source }),
     }
+}
+
+/// Whether the kernel has IPv6.
+pub(super) fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/thread-self/net/if_inet6").exists()
+}
+
+/// The name of the mesh's tables.
+pub(super) fn mesh_table(table: &str) -> String {
+    format!("{table}-mesh")
 }
 
 /// How `[::1]` works in the calling thread's namespace: anybody may change the parameter at any time.

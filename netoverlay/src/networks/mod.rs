@@ -6,11 +6,14 @@
 
 mod admit;
 mod attach;
+mod balance;
 mod bury;
 mod define;
 mod detach;
 mod host;
+mod mesh;
 pub(crate) mod overlay;
+mod overlay_watch;
 mod parents;
 mod publish;
 mod relay;
@@ -32,6 +35,7 @@ use shoal_model::cluster::{NetworkView, NodeId};
 
 use self::bury::Buried;
 use self::host::Host;
+use self::mesh::Meshed;
 use self::overlay::Overlays;
 use self::spare::Spares;
 use self::state::{Slot, State};
@@ -39,6 +43,7 @@ use crate::endpoint::EndpointRequest;
 use crate::error::Error;
 use crate::kernel::watch::Watch;
 use crate::network::{Network, NetworkSpec};
+use crate::plan::mesh::PortKey;
 use crate::plan::networks::{Surroundings, ruleset};
 use crate::plan::ports::PublishedPort;
 use crate::plan::ruleset::Ruleset;
@@ -75,6 +80,7 @@ struct Inner {
     buried: Buried,
     state: Mutex<State>,
     overlays: Mutex<Overlays>,
+    meshed: Mutex<Meshed>,
     /// Another program's table drops forwarded packets and has our accept.
     admitting: AtomicBool,
     /// The daemon ends and leaves nothing in others' tables.
@@ -92,9 +98,9 @@ impl Networks {
     pub async fn open(settings: Settings, ports: Ports) -> Result<Self, Error> {
         let inner = blocking::run("open networks", move || {
             let store = Store::open(ports.disk.clone(), &settings.data_root, &settings.exec_root)?;
-            let host = Host::open(&settings.table)?;
+            let host = Host::open(&settings.table, &settings.mesh)?;
             let spares = Arc::default();
-            let (buried, state, overlays) = Default::default();
+            let (buried, state, overlays, meshed) = Default::default();
             let (admitting, left, reported) = Default::default();
             let inner = Inner {
                 settings,
@@ -105,6 +111,7 @@ impl Networks {
                 buried,
                 state,
                 overlays,
+                meshed,
                 admitting,
                 left,
                 reported,
@@ -182,6 +189,11 @@ impl Networks {
     /// The kernel's refusal.
     pub async fn leave_overlay(&self, network: NetworkId) -> Result<(), Error> {
         self.run("leave an overlay network", move |inner| inner.leave_overlay(&network)).await
+    }
+
+    /// Ports of the routing mesh that another program of this host has: they are not published here.
+    pub fn refused_ports(&self) -> Vec<PortKey> {
+        self.inner.refused_ports()
     }
 
     /// Removes a network without endpoints.
@@ -265,7 +277,7 @@ impl Networks {
     /// # Errors
     /// The kernel's refusal.
     pub async fn repair(&self) -> Result<usize, Error> {
-        self.run("repair networks", |inner| inner.repair()).await
+        self.run("repair networks", |inner| inner.repair_all()).await
     }
 
     /// For the daemon's end: takes our rules out of other programs' tables when no sandbox lives that would
@@ -310,7 +322,7 @@ impl Networks {
     async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
-        job: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+        job: impl FnOnce(&Arc<Inner>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.inner);
         blocking::run(name, move || job(&inner)).await?

@@ -12,17 +12,16 @@ use shoal_model::NetworkId;
 use shoal_model::cluster::{ClusterNetworkId, NetworkView, NodeId};
 
 use super::Inner;
+use super::balance::Balanced;
+use super::overlay_watch::Lifetime;
 use crate::endpoint::{Endpoint, MacAddress};
 use crate::error::Error;
 use crate::kernel::link::{self, VethPair, Vxlan};
 use crate::kernel::namespace::{self, Namespace};
-use crate::kernel::nft::Table;
-use crate::kernel::socket::{Acknowledge, Message, Protocol, Socket};
-use crate::kernel::{conntrack, neighbour};
+use crate::kernel::neighbour;
+use crate::kernel::socket::{Acknowledge, Message};
 use crate::network::{Network, OverlayOptions};
-use crate::plan::diff::diff;
-use crate::plan::overlay::{self, Alive, Backends};
-use crate::sandbox::SandboxId;
+use crate::plan::overlay::{self, Forwarding};
 use crate::store::KnownView;
 
 const BRIDGE: &str = "br0";
@@ -45,8 +44,13 @@ pub(super) struct Overlays {
     views: BTreeMap<NetworkId, KnownView>,
     /// Networks that go with their last endpoint.
     left: BTreeSet<NetworkId>,
-    /// What the sandboxes' tables were made for.
-    balanced: BTreeMap<SandboxId, Backends>,
+    pub(super) balanced: Balanced,
+}
+
+impl Overlays {
+    pub(super) fn view(&self, network: &NetworkId) -> Option<Arc<NetworkView>> {
+        self.views.get(network).map(|known| Arc::clone(&known.view))
+    }
 }
 
 #[derive(Debug)]
@@ -54,6 +58,10 @@ struct Place {
     namespace: Namespace,
     bridge: u32,
     vxlan: u32,
+    /// Entries as they were made last; `None`: they must be read.
+    entries: Option<Forwarding>,
+    /// Ends the watch over the namespace.
+    _watch: Lifetime,
 }
 
 fn vxlan_name(options: OverlayOptions) -> String {
@@ -102,35 +110,49 @@ impl Inner {
     }
 
     /// Puts a view into effect as far as this node has endpoints on the network.
-    pub(super) fn apply_view(&self, view: Arc<NetworkView>, node: NodeId) -> Result<(), Error> {
+    pub(super) fn apply_view(
+        self: &Arc<Self>,
+        view: Arc<NetworkView>,
+        node: NodeId,
+    ) -> Result<(), Error> {
         let id = network_id(view.network);
         let known = KnownView { view, node };
         self.store.write_view(&id, &known)?;
         let mut overlays = self.overlays();
+        let is_mesh = known.view.mesh.is_some();
         overlays.views.insert(id.clone(), known);
         overlays.left.remove(&id);
+        if is_mesh {
+            drop(overlays);
+            return self.follow_mesh(&id);
+        }
         self.apply_overlay(&mut overlays, &id)
     }
 
     /// Makes namespace, entries and tables of a network as its view says, when it has endpoints here.
-    fn apply_overlay(&self, overlays: &mut Overlays, id: &NetworkId) -> Result<(), Error> {
+    fn apply_overlay(
+        self: &Arc<Self>,
+        overlays: &mut Overlays,
+        id: &NetworkId,
+    ) -> Result<(), Error> {
         let (network, members) = {
             let state = self.state();
             let Some(entry) = state.networks.get(id) else { return Ok(()) };
             (Arc::clone(&entry.network), entry.endpoints().cloned().collect::<BTreeSet<_>>())
         };
         if members.is_empty() {
+            overlays.balanced.forget_network(id);
             return Ok(());
         }
-        let mut results = vec![
-            self.ensure_place(overlays, &network).and_then(|()| self.forward(overlays, &network)),
-        ];
-        results.extend(members.iter().map(|member| self.balance(overlays, member)));
-        Error::collect(results.into_iter().filter_map(Result::err).collect())
+        let made = self.ensure_place(overlays, &network);
+        let made = made.and_then(|()| self.forward(overlays, &network));
+        let mut errors: Vec<Error> = made.err().into_iter().collect();
+        errors.extend(self.balance_members(overlays, id, &members));
+        Error::collect(errors)
     }
 
     /// For a repair: all networks that have endpoints here. Leftovers of others go.
-    pub(super) fn repair_overlays(&self) -> Result<(), Error> {
+    pub(super) fn repair_overlays(self: &Arc<Self>) -> Result<(), Error> {
         let mut overlays = self.overlays();
         let ids: Vec<NetworkId> = {
             let state = self.state();
@@ -146,11 +168,69 @@ impl Inner {
         Error::collect(errors)
     }
 
+    /// Compares the namespace of a network with what it must be; whether it was not so.
+    pub(super) fn mend_overlay(self: &Arc<Self>, id: &NetworkId) -> Result<bool, Error> {
+        let mut overlays = self.overlays();
+        let Some(place) = overlays.places.get_mut(id) else { return Ok(false) };
+        let name = id.to_string();
+        let fail = |step| move |source| Error::Overlay { network: name.clone(), step, source };
+        let vxlan = place.vxlan;
+        let links = link::list(place.namespace.route()).map_err(fail("look at"))?;
+        let bridge = place.bridge;
+        let up = |index: u32| links.iter().any(|link| link.index == index && link.up);
+        let joined = links.iter().any(|one| one.index == vxlan && one.master == Some(bridge));
+        if up(vxlan) && up(bridge) && joined {
+            let name = id.to_string();
+            let fail =
+                |source| Error::Overlay { network: name, step: "read the entries of", source };
+            let current = neighbour::list(place.namespace.route(), vxlan).map_err(fail)?;
+            if place.entries.as_ref() == Some(&current) {
+                return Ok(false);
+            }
+            place.entries = None;
+        } else {
+            overlays.places.remove(id);
+        }
+        self.apply_overlay(&mut overlays, id).map(|()| true)
+    }
+
     /// No task of this node is on the network any more: what is known of it goes, now or with the last endpoint.
     pub(super) fn leave_overlay(&self, id: &NetworkId) -> Result<(), Error> {
         let mut overlays = self.overlays();
         overlays.left.insert(id.clone());
+        if self.is_mesh(&overlays, id) {
+            drop(overlays);
+            return self.vacate_mesh(id);
+        }
         self.vacate_locked(&mut overlays, id)
+    }
+
+    fn is_mesh(&self, overlays: &Overlays, id: &NetworkId) -> bool {
+        let state = self.state();
+        let made = state.networks.get(id).is_some_and(|entry| entry.network.mesh.is_some());
+        made || overlays.views.get(id).is_some_and(|known| known.view.mesh.is_some())
+    }
+
+    /// What is known of the mesh's network; `None`: this node was told nothing, or is to leave it (`true`).
+    pub(super) fn known_mesh(&self, id: &NetworkId) -> (Option<KnownView>, bool) {
+        let overlays = self.overlays();
+        (overlays.views.get(id).cloned(), overlays.left.contains(id))
+    }
+
+    /// The networks that are, or shall be, the mesh's.
+    pub(super) fn mesh_networks(&self) -> BTreeSet<NetworkId> {
+        let overlays = self.overlays();
+        let views = overlays.views.iter().filter(|(_, known)| known.view.mesh.is_some());
+        views.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Forgets what was told of a network that was left.
+    pub(super) fn forget_view(&self, id: &NetworkId) -> Result<(), Error> {
+        let mut overlays = self.overlays();
+        self.store.remove_view(id)?;
+        overlays.views.remove(id);
+        overlays.left.remove(id);
+        Ok(())
     }
 
     /// Removes what nobody on this node needs any more of a network.
@@ -174,6 +254,7 @@ impl Inner {
             self.store.remove_view(id)?;
             self.store.remove_network(id)?;
             overlays.views.remove(id);
+            overlays.balanced.forget_network(id);
             overlays.left.remove(id);
             self.state().networks.remove(id);
         }
@@ -201,7 +282,11 @@ impl Inner {
     }
 
     /// Makes namespace, bridge and VXLAN link where they are missing.
-    fn ensure_place(&self, overlays: &mut Overlays, network: &Network) -> Result<(), Error> {
+    fn ensure_place(
+        self: &Arc<Self>,
+        overlays: &mut Overlays,
+        network: &Network,
+    ) -> Result<(), Error> {
         if overlays.places.contains_key(&network.id) {
             return Ok(());
         }
@@ -250,11 +335,17 @@ impl Inner {
         let found = link::find(namespace.route(), &vxlan).map_err(fail("look at"))?;
         let vxlan = found.ok_or_else(unknown)?.index;
         let messages = [link::set_master(vxlan, bridge), link::set_up(vxlan), link::set_up(bridge)];
-        namespace
-            .route()
-            .transact(&messages, Acknowledge::Each)
-            .map_err(fail("set up the links of"))?;
-        overlays.places.insert(network.id.clone(), Place { namespace, bridge, vxlan });
+        let set_up = namespace.route().transact(&messages, Acknowledge::Each);
+        set_up.map_err(|source| match source.errno() {
+            Some(libc::EADDRINUSE) => {
+                let port = known.view.data_path_port;
+                Error::VxlanPort { network: name.clone(), port }
+            }
+            _ => Error::Overlay { network: name.clone(), step: "set up the links of", source },
+        })?;
+        let watch = self.watch_place(&network.id, &namespace)?;
+        let place = Place { namespace, bridge, vxlan, entries: None, _watch: watch };
+        overlays.places.insert(network.id.clone(), place);
         Ok(())
     }
 
@@ -287,8 +378,12 @@ impl Inner {
             return Ok(());
         };
         let wanted = overlay::forwarding(&known.view, known.node);
-        let current = neighbour::list(place.namespace.route(), place.vxlan);
-        let current = current.map_err(fail("read the entries of"))?;
+        // Whatever fails below: then they are read again.
+        let current = match place.entries.take() {
+            Some(entries) => entries,
+            None => neighbour::list(place.namespace.route(), place.vxlan)
+                .map_err(fail("read the entries of"))?,
+        };
         let steps = overlay::steps(&current, &wanted);
         let messages: Vec<Message> =
             steps.iter().map(|step| neighbour::step(place.vxlan, step)).collect();
@@ -296,61 +391,13 @@ impl Inner {
             let changed = place.namespace.route().transact(chunk, Acknowledge::Each);
             changed.map_err(fail("change the entries of"))?;
         }
+        place.entries = Some(wanted);
         Ok(())
-    }
-
-    /// Makes the table of a sandbox as the views of its networks say.
-    fn balance(&self, overlays: &mut Overlays, sandbox: &SandboxId) -> Result<(), Error> {
-        let networks: Vec<NetworkId> = {
-            let state = self.state();
-            let entries = state.networks.values().filter(|entry| entry.network.overlay.is_some());
-            entries
-                .filter(|entry| entry.endpoints().any(|member| member == sandbox))
-                .map(|entry| entry.network.id.clone())
-                .collect()
-        };
-        let views: Vec<&NetworkView> = networks
-            .iter()
-            .filter_map(|id| overlays.views.get(id).map(|known| &*known.view))
-            .collect();
-        let backends = overlay::backends(views.iter().copied());
-        let before = overlays.balanced.get(sandbox);
-        let path = self.store.namespace(sandbox);
-        if before == Some(&backends) || !namespace::is_pinned(&path) {
-            return Ok(());
-        }
-        let endpoints = views.iter().flat_map(|view| &view.endpoints);
-        let alive = Alive {
-            virtual_ips: before
-                .into_iter()
-                .chain([&backends])
-                .flat_map(Backends::keys)
-                .copied()
-                .collect(),
-            present: endpoints.flat_map(|one| &one.addresses).map(|one| one.address).collect(),
-        };
-        let fail = |source| Error::Namespace { sandbox: sandbox.clone(), source };
-        let table = format!("{}-vip", self.settings.table);
-        let namespace = Namespace::open(&path).map_err(fail)?;
-        let balanced = namespace.run(|| balance_here(&table, &backends, &alive));
-        balanced.map_err(fail)??;
-        overlays.balanced.insert(sandbox.clone(), backends);
-        Ok(())
-    }
-
-    /// Makes a sandbox's table, after it came or joined a network.
-    pub(super) fn balance_sandbox(&self, sandbox: &SandboxId) -> Result<(), Error> {
-        self.balance(&mut self.overlays(), sandbox)
-    }
-
-    /// Its namespace is going.
-    pub(super) fn forget_balance(&self, sandbox: &SandboxId) {
-        self.overlays().balanced.remove(sandbox);
     }
 
     /// Makes the veth pair of an endpoint: one end is a port of the network's bridge, the other in the sandbox.
     pub(super) fn wire_overlay(
-        &self,
+        self: &Arc<Self>,
         network: &Network,
         options: OverlayOptions,
         endpoint: &Endpoint,
@@ -419,22 +466,4 @@ fn answer_for_ipv6(namespace: &Namespace, link: &str, network: &str) -> Result<(
         step: "set the parameters of",
         source,
     })?
-}
-
-/// In the namespace of the calling thread.
-fn balance_here(table: &str, backends: &Backends, alive: &Alive) -> Result<(), Error> {
-    let mut table = Table::open(table)?;
-    let current = table.read()?;
-    if current.is_none() && backends.is_empty() {
-        return Ok(());
-    }
-    table.commit(&diff(current.as_ref(), &overlay::balancing(backends)))?;
-    let mut socket = Socket::open(Protocol::Netfilter).map_err(Error::OpenHost)?;
-    for ipv4 in [true, false] {
-        if alive.virtual_ips.iter().any(|vip| vip.is_ipv4() == ipv4) {
-            let is_stale = |one: &_| overlay::is_stale(one, backends, alive);
-            conntrack::forget(&mut socket, ipv4, is_stale).map_err(Error::Connections)?;
-        }
-    }
-    Ok(())
 }

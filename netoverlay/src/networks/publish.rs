@@ -187,7 +187,7 @@ fn by_choice(requests: &[PortRequest]) -> Vec<&PortRequest> {
     ordered
 }
 
-fn reserve_one(
+pub(super) fn reserve_one(
     targets: &[(IpAddr, IpAddr)],
     request: &PortRequest,
 ) -> Result<Vec<Reserved>, Error> {
@@ -255,7 +255,7 @@ fn reserve_at(
 }
 
 /// Whether the host has IPv6 at all.
-fn host_has_ipv6() -> bool {
+pub(super) fn host_has_ipv6() -> bool {
     std::fs::read("/proc/thread-self/net/if_inet6").is_ok_and(|links| !links.is_empty())
 }
 

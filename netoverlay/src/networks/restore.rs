@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::net::sockopt;
 
@@ -20,7 +21,7 @@ type Restored = BTreeMap<SandboxId, Result<Sandbox, Error>>;
 
 impl Inner {
     pub(super) fn restore(
-        &self,
+        self: &Arc<Self>,
         live: BTreeMap<SandboxId, Vec<OwnedFd>>,
     ) -> Result<Restored, Error> {
         let found = self.store.sandboxes()?;
@@ -52,6 +53,10 @@ impl Inner {
         if let Err(error) = self.repair_overlays() {
             let error = shoal_model::error::Chain(&error).to_string();
             tracing::warn!(error, "overlay networks not wholly restored");
+        }
+        if let Err(error) = self.repair_mesh() {
+            let error = shoal_model::error::Chain(&error).to_string();
+            tracing::warn!(error, "routing mesh not wholly restored");
         }
         Ok(restored)
     }
@@ -120,7 +125,7 @@ impl Inner {
 
     /// Makes the endpoints of what was taken over as their records say: the previous daemon may have been
     /// killed in the middle of a connection. What is there already is not touched.
-    fn check_endpoints(&self, restored: &mut Restored) -> Result<(), Error> {
+    fn check_endpoints(self: &Arc<Self>, restored: &mut Restored) -> Result<(), Error> {
         let links = self.host.links()?;
         let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
         for result in restored.values_mut() {
@@ -135,7 +140,11 @@ impl Inner {
         Ok(())
     }
 
-    fn check_sandbox(&self, sandbox: &Sandbox, links: &BTreeSet<&str>) -> Result<(), Error> {
+    fn check_sandbox(
+        self: &Arc<Self>,
+        sandbox: &Sandbox,
+        links: &BTreeSet<&str>,
+    ) -> Result<(), Error> {
         let mut namespace = self.open_namespace(sandbox)?;
         let inside = link::list(namespace.route()).map_err(|source| Error::Link {
             sandbox: sandbox.id.clone(),
@@ -190,6 +199,11 @@ impl Inner {
         let others = self.look_at_others()?;
         let own = self.host.apply_rules(|| self.desired_rules())?;
         Ok(own + self.admit(&others)?)
+    }
+
+    /// Networks of this host and the mesh; answers how many changes the rules took.
+    pub(super) fn repair_all(&self) -> Result<usize, Error> {
+        Ok(self.repair()? + self.repair_mesh()?)
     }
 
     pub(super) fn repair(&self) -> Result<usize, Error> {

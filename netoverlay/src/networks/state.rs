@@ -91,8 +91,8 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn add_network(&mut self, network: Network) {
-        // The cluster gives the addresses of overlay networks.
-        let own = network.pools.iter().filter(|_| network.overlay.is_none());
+        // The cluster gives the addresses of its networks.
+        let own = network.pools.iter().filter(|_| !network.is_of_cluster());
         let leases = own.map(|pool| {
             let auxiliary = pool.auxiliary.values().copied();
             Addresses::new(pool.subnet, pool.range, auxiliary.chain([pool.gateway]))
@@ -165,14 +165,15 @@ impl State {
                 }
             }
         }
-        let [ipv4, ipv6] =
-            if network.overlay.is_some() { given(&network, request)? } else { leased };
+        let [ipv4, ipv6] = if network.is_of_cluster() { given(&network, request)? } else { leased };
         let shares_mac = network.spec.driver == Driver::Ipvlan;
         let routes_by_link = network.parent.as_ref().is_some_and(ParentOptions::routes_by_link);
         let gateway = |is_ipv4| {
             let leads_outside =
                 !network.spec.internal && !routes_by_link && network.overlay.is_none();
-            let pool = network.pool(is_ipv4).filter(|_| leads_outside);
+            let has_address = if is_ipv4 { ipv4.is_some() } else { ipv6.is_some() };
+            let pool = network.pool(is_ipv4);
+            let pool = pool.filter(|_| leads_outside && (has_address || network.mesh.is_none()));
             pool.map(|pool| pool.gateway)
         };
         let derived = match (ipv4.map(|lease| lease.address), ipv6.map(|lease| lease.address)) {

@@ -1,6 +1,5 @@
 //! Rules that another program flushed come back by themselves.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use shoal_base::blocking;
 use shoal_base::tasks::TaskKind;
 
 use super::Inner;
+use super::host::mesh_table;
 use crate::error::Error;
 use crate::kernel::nft::Touched;
 use crate::kernel::socket::Socket;
@@ -18,8 +18,10 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// Watches until the program stops or the networks are dropped.
 pub(super) fn keep(inner: &Arc<Inner>, socket: Socket) -> Result<(), Error> {
-    let own = BTreeSet::from([inner.host.table_port()?]);
-    let watch = Watch::new(socket, &inner.settings.table).map_err(Error::OpenHost)?;
+    let own = inner.host.table_ports()?;
+    let table = inner.settings.table.clone();
+    let tables = vec![mesh_table(&table), table];
+    let watch = Watch::new(socket, tables).map_err(Error::OpenHost)?;
     let weak = Arc::downgrade(inner);
     let clock = inner.ports.clock.clone();
     inner.ports.tasks.spawn(TaskKind::NetworkRepair, async move {
@@ -45,7 +47,7 @@ pub(super) fn keep(inner: &Arc<Inner>, socket: Socket) -> Result<(), Error> {
 async fn repair(weak: &Weak<Inner>, touched: Touched) -> bool {
     let Some(inner) = weak.upgrade() else { return false };
     let repaired = blocking::run("repair rules", move || match touched {
-        Touched::Own => inner.repair(),
+        Touched::Own => inner.repair_all(),
         Touched::Foreign => inner.repair_admission(),
     })
     .await;

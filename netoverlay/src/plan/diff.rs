@@ -75,8 +75,9 @@ pub fn diff(current: Option<&Current>, desired: &Ruleset) -> Vec<Change> {
 /// Whether what both have is of the same type; a type cannot be changed in place.
 fn compatible(current: &Current, desired: &Ruleset) -> bool {
     let chains = desired.chains.iter().all(|(name, chain)| {
-        let base =
-            chain.base.map(|base| (base.kind.as_str().to_owned(), base.hook as u32, base.priority));
+        let base = chain
+            .base
+            .map(|base| (base.kind.as_str().to_owned(), base.hook.number(), base.priority));
         current.chains.get(name).is_none_or(|current| current.base == base)
     });
     let len = |types: &[FieldType]| types.iter().map(|kind| kind.padded_len()).sum::<usize>();

@@ -3,7 +3,9 @@
 pub mod connections;
 pub mod diff;
 pub mod foreign;
+pub mod mesh;
 pub mod networks;
 pub mod overlay;
 pub mod ports;
 pub mod ruleset;
+pub mod slots;

@@ -97,7 +97,7 @@ pub fn backends<'a>(views: impl IntoIterator<Item = &'a NetworkView>) -> Backend
     backends
 }
 
-fn bytes(address: IpAddr) -> Vec<u8> {
+pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -106,6 +106,43 @@ fn bytes(address: IpAddr) -> Vec<u8> {
 
 fn map_name(map: &str, family: Family) -> String {
     format!("{map}{}", if family == Family::Ipv4 { 4 } else { 6 })
+}
+
+/// The maps that have to do with a virtual address: its verdict, and its backends.
+pub(super) fn maps(vip: IpAddr) -> (String, String) {
+    let family = Family::of(vip);
+    (map_name("svc", family), map_name("lb", family))
+}
+
+/// Key of a slot.
+pub(super) fn slot_key(vip: IpAddr, slot: usize) -> Vec<u8> {
+    let slot = u32::try_from(slot).expect("a service has few tasks");
+    [bytes(vip), slot.to_ne_bytes().to_vec()].concat()
+}
+
+/// Number of backends.
+pub fn count(addresses: &[IpAddr]) -> u32 {
+    u32::try_from(addresses.len()).expect("a service has few tasks")
+}
+
+/// The chain that draws one of so many backends.
+pub(super) fn chain_of(count: u32) -> String {
+    format!("mod{count}")
+}
+
+/// The rules of that chain, for both families.
+pub(super) fn rules_of(count: u32) -> impl Iterator<Item = Rule> {
+    let families = [(Family::Ipv4, Field::Ipv4Destination), (Family::Ipv6, Field::Ipv6Destination)];
+    families.into_iter().map(move |(family, field)| {
+        Rule(vec![
+            Expression::Family(family),
+            Expression::RewriteAddress(
+                family,
+                vec![field, Field::Slot(count)],
+                map_name("lb", family),
+            ),
+        ])
+    })
 }
 
 /// The table of a namespace from which connections to virtual addresses are made.
@@ -124,24 +161,15 @@ pub fn balancing(backends: &Backends) -> Ruleset {
             Map { key: vec![kind, FieldType::Slot], data: vec![kind], elements: BTreeMap::new() };
         let own = backends.iter().filter(|(vip, _)| Family::of(**vip) == family);
         for (vip, addresses) in own {
-            let count = u32::try_from(addresses.len()).expect("a service has few tasks");
-            let chain = format!("mod{count}");
+            let count = count(addresses);
+            let chain = chain_of(count);
             verdicts.elements.insert(bytes(*vip), Data::Jump(chain.clone()));
-            for (slot, address) in (0_u32..).zip(addresses) {
-                let key = [bytes(*vip), slot.to_ne_bytes().to_vec()].concat();
-                slots.elements.insert(key, Data::Bytes(bytes(*address)));
+            for (slot, address) in addresses.iter().enumerate() {
+                slots.elements.insert(slot_key(*vip, slot), Data::Bytes(bytes(*address)));
             }
-            let rule = Rule(vec![
-                Expression::Family(family),
-                Expression::RewriteAddress(
-                    family,
-                    vec![field, Field::Slot(count)],
-                    balancer.clone(),
-                ),
-            ]);
             let chain = ruleset.chains.entry(chain).or_default();
-            if !chain.rules.contains(&rule) {
-                chain.rules.push(rule);
+            if chain.rules.is_empty() {
+                chain.rules.extend(rules_of(count));
             }
         }
         output.rules.push(Rule(vec![
@@ -153,6 +181,20 @@ pub fn balancing(backends: &Backends) -> Ruleset {
     }
     ruleset.chains.insert("output".to_owned(), output);
     ruleset
+}
+
+/// Whether a connection goes to a backend that its virtual address lost, or to a task that is gone: the same decision
+/// as [`is_stale`], from what one change says.
+pub fn is_left(
+    connection: &Connection,
+    lost: &BTreeSet<(IpAddr, IpAddr)>,
+    gone: &BTreeSet<IpAddr>,
+) -> bool {
+    let (vip, backend) = (connection.destination.ip(), connection.answered_by.ip());
+    let is_datagram = connection.protocol == Protocol::Udp as u8;
+    connection.is_rewritten
+        && vip != backend
+        && ((is_datagram && lost.contains(&(vip, backend))) || gone.contains(&backend))
 }
 
 /// What connections are compared with.
@@ -210,6 +252,7 @@ mod tests {
                 virtual_ips: vec![[10, 0, 1, 2].into()],
             }],
             endpoints,
+            mesh: None,
         }
     }
 
@@ -250,6 +293,7 @@ mod tests {
             }
             chain mod2 {
               meta nfproto ipv4 dnat ip to ip daddr . numgen random mod 2 map @lb4
+              meta nfproto ipv6 dnat ip6 to ip6 daddr . numgen random mod 2 map @lb6
             }
             chain output { type nat hook output priority -100
               meta nfproto ipv4 ip daddr vmap @svc4
@@ -280,5 +324,21 @@ mod tests {
         assert!(!stale(Protocol::Tcp, "10.0.1.2:80", "10.0.1.6:80"), "drains");
         assert!(stale(Protocol::Tcp, "10.0.1.2:80", "10.0.1.7:80"), "gone");
         assert!(!stale(Protocol::Udp, "10.0.1.6:53", "10.0.1.6:53"), "asked directly");
+        let (vip, address) = (IpAddr::from([10, 0, 1, 2]), |last| IpAddr::from([10, 0, 1, last]));
+        let (lost, gone) = ([(vip, address(6)), (vip, address(7))].into(), [address(7)].into());
+        let left = |protocol: Protocol, destination: &str, by: &str| {
+            let connection = Connection {
+                protocol: protocol as u8,
+                destination: destination.parse().unwrap(),
+                answered_by: by.parse().unwrap(),
+                is_rewritten: destination != by,
+            };
+            is_left(&connection, &lost, &gone)
+        };
+        assert!(!left(Protocol::Udp, "10.0.1.2:53", "10.0.1.5:53"), "a backend");
+        assert!(left(Protocol::Udp, "10.0.1.2:53", "10.0.1.6:53"), "drains");
+        assert!(!left(Protocol::Tcp, "10.0.1.2:80", "10.0.1.6:80"), "drains");
+        assert!(left(Protocol::Tcp, "10.0.1.2:80", "10.0.1.7:80"), "gone");
+        assert!(!left(Protocol::Udp, "10.0.1.7:53", "10.0.1.7:53"), "asked directly");
     }
 }

@@ -1,4 +1,4 @@
-//! A ruleset of nf_tables as plain values: one table of family `inet`.
+//! A ruleset of nf_tables as plain values: one table of family `inet`, or `netdev` for one link.
 //!
 //! Only the expressions that Shoal uses exist. Keys and data of maps are the kernel's bytes: fields one
 //! after the other, each padded to four bytes, numbers of packets in network order.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::endpoint::MacAddress;
 use crate::subnet::Subnet;
 
 /// The content of one table.
@@ -56,7 +57,7 @@ impl ChainKind {
     }
 }
 
-/// The kernel's hooks; the value is the kernel's number.
+/// The kernel's hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the kernel's names")]
 #[repr(u32)]
@@ -66,6 +67,15 @@ pub enum Hook {
     Forward = 2,
     Output = 3,
     Postrouting = 4,
+    /// Frames that leave by the link of a table of family `netdev`.
+    Egress = 101,
+}
+
+impl Hook {
+    /// The kernel's number, in the family that the hook is of.
+    pub const fn number(self) -> u32 {
+        if matches!(self, Self::Egress) { 1 } else { self as u32 }
+    }
 }
 
 /// A rule: all tests must hold, in order, until the verdict.
@@ -118,8 +128,13 @@ pub enum Interface {
 pub enum Field {
     InputName,
     OutputName,
+    Ipv4Source,
+    Ipv6Source,
     Ipv4Destination,
     Ipv6Destination,
+    /// Where the packet is routed to.
+    Ipv4NextHop,
+    Ipv6NextHop,
     Protocol,
     DestinationPort,
     /// A random number below this.
@@ -135,7 +150,10 @@ pub enum FieldType {
     Ipv6,
     Protocol,
     Port,
+    /// A number of four bytes; a mark, too.
     Slot,
+    /// An Ethernet address.
+    Mac,
 }
 
 impl FieldType {
@@ -143,6 +161,7 @@ impl FieldType {
     pub const fn padded_len(self) -> usize {
         match self {
             Self::InterfaceName | Self::Ipv6 => 16,
+            Self::Mac => 8,
             Self::Ipv4 | Self::Protocol | Self::Port | Self::Slot => 4,
         }
     }
@@ -151,6 +170,7 @@ impl FieldType {
     pub const fn byte_len(self) -> usize {
         match self {
             Self::InterfaceName | Self::Ipv6 => 16,
+            Self::Mac => 6,
             Self::Ipv4 | Self::Slot => 4,
             Self::Protocol => 1,
             Self::Port => 2,
@@ -165,6 +185,7 @@ impl FieldType {
             Self::Protocol => "inet_proto",
             Self::Port => "inet_service",
             Self::Slot => "mark",
+            Self::Mac => "ether_addr",
         }
     }
 }
@@ -174,8 +195,8 @@ impl Field {
     pub const fn kind(self) -> FieldType {
         match self {
             Self::InputName | Self::OutputName => FieldType::InterfaceName,
-            Self::Ipv4Destination => FieldType::Ipv4,
-            Self::Ipv6Destination => FieldType::Ipv6,
+            Self::Ipv4Source | Self::Ipv4Destination | Self::Ipv4NextHop => FieldType::Ipv4,
+            Self::Ipv6Source | Self::Ipv6Destination | Self::Ipv6NextHop => FieldType::Ipv6,
             Self::Protocol => FieldType::Protocol,
             Self::DestinationPort => FieldType::Port,
             Self::Slot(_) => FieldType::Slot,
@@ -186,14 +207,26 @@ impl Field {
         let name = match self {
             Self::InputName => "iifname",
             Self::OutputName => "oifname",
+            Self::Ipv4Source => "ip saddr",
+            Self::Ipv6Source => "ip6 saddr",
             Self::Ipv4Destination => "ip daddr",
             Self::Ipv6Destination => "ip6 daddr",
+            Self::Ipv4NextHop => "rt ip nexthop",
+            Self::Ipv6NextHop => "rt ip6 nexthop",
             Self::Protocol => "meta l4proto",
             Self::DestinationPort => "th dport",
             Self::Slot(count) => return format!("numgen random mod {count}"),
         };
         name.to_owned()
     }
+}
+
+/// A direction of a tracked connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Direction {
+    Original,
+    Reply,
 }
 
 /// One test or action.
@@ -225,6 +258,25 @@ pub enum Expression {
     RewriteAddress(Family, Vec<Field>, String),
     /// Rewrites the source to the leaving interface's address.
     Masquerade,
+    /// Rewrites the source to this address. Tests the family too.
+    RewriteSource(IpAddr),
+    /// It is the first packet of its connection.
+    New,
+    /// It goes in this direction of its connection.
+    Directed(Direction),
+    /// Its connection's mark has one of these bits.
+    ConnectionMarked(u32),
+    /// Sets the connection's mark to what a map says of the frame's source; next rule when that is not in it.
+    MarkConnectionBySource(String),
+    /// Sets the packet's mark to these bits of the connection's.
+    MarkFromConnection(u32),
+    /// A neighbour is told of a better way.
+    Redirect(Family),
+    /// The frame goes to this address.
+    FrameTo(MacAddress),
+    /// Rewrites the frame's destination to what a map says of these bits of the packet's mark; next rule when they
+    /// are not in it.
+    RewriteFrame(u32, String),
     /// Final for this table.
     Accept,
     /// Final.
@@ -322,6 +374,22 @@ impl fmt::Display for Expression {
                 write!(f, "dnat {family} to {} map @{map}", field_names(fields))
             }
             Self::Masquerade => f.write_str("masquerade"),
+            Self::RewriteSource(address) => {
+                let family = if address.is_ipv4() { "ip" } else { "ip6" };
+                write!(f, "snat {family} to {address}")
+            }
+            Self::New => f.write_str("ct state new"),
+            Self::Directed(Direction::Original) => f.write_str("ct direction original"),
+            Self::Directed(Direction::Reply) => f.write_str("ct direction reply"),
+            Self::ConnectionMarked(bits) => write!(f, "ct mark & {bits:#010x} != 0"),
+            Self::MarkConnectionBySource(map) => write!(f, "ct mark set ether saddr map @{map}"),
+            Self::MarkFromConnection(bits) => write!(f, "meta mark set ct mark & {bits:#010x}"),
+            Self::Redirect(Family::Ipv4) => f.write_str("icmp type redirect"),
+            Self::Redirect(Family::Ipv6) => f.write_str("icmpv6 type nd-redirect"),
+            Self::FrameTo(mac) => write!(f, "ether daddr {mac}"),
+            Self::RewriteFrame(bits, map) => {
+                write!(f, "ether daddr set meta mark & {bits:#010x} map @{map}")
+            }
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("drop"),
             Self::Return => f.write_str("return"),
@@ -388,6 +456,8 @@ fn show(types: &[FieldType], mut bytes: &[u8]) -> String {
             (FieldType::Ipv4, &[a, b, c, d]) => IpAddr::from([a, b, c, d]).to_string(),
             (FieldType::Ipv6, bytes) => <[u8; 16]>::try_from(bytes)
                 .map_or_else(|_| "?".to_owned(), |bytes| IpAddr::from(bytes).to_string()),
+            (FieldType::Mac, bytes) => <[u8; 6]>::try_from(bytes.get(..6).unwrap_or_default())
+                .map_or_else(|_| "?".to_owned(), |bytes| MacAddress(bytes).to_string()),
             (FieldType::Protocol, &[number, ..]) => match number {
                 6 => "tcp".to_owned(),
                 17 => "udp".to_owned(),

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, missing_debug_implementations, reason = "only tests use this")]
 
+pub mod hosts;
+
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -219,7 +221,7 @@ pub fn serve_on_host(address: &str) {
     answer(TcpListener::bind(address).unwrap());
 }
 
-fn answer(listener: TcpListener) {
+pub fn answer(listener: TcpListener) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();

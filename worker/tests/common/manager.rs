@@ -18,10 +18,13 @@ use shoal_proto::dispatcher::assignment_change::Kind;
 use shoal_proto::dispatcher::assignments_message::Kind as SetKind;
 use shoal_proto::dispatcher::dispatcher_server::{Dispatcher, DispatcherServer};
 use shoal_proto::dispatcher::{
-    AssignmentChange, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse,
-    Manager, NetworkView as Encoded, SessionMessage, SessionRequest, UpdateDescriptionRequest,
-    UpdateDescriptionResponse, UpdateStatusesRequest, UpdateStatusesResponse,
+    AcknowledgeViewsRequest, AcknowledgeViewsResponse, AssignmentChange, AssignmentsMessage,
+    AssignmentsRequest, AttachRequest, AttachResponse, DetachRequest, DetachResponse,
+    HeartbeatRequest, HeartbeatResponse, Manager, NetworkView as Encoded, SessionMessage,
+    SessionRequest, UpdateDescriptionRequest, UpdateDescriptionResponse, UpdateStatusesRequest,
+    UpdateStatusesResponse,
 };
+use shoal_proto::view::Tallied;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
@@ -122,15 +125,19 @@ impl FakeManager {
     pub(crate) fn view(&self, view: &NetworkView) {
         let mut state = self.state();
         let digest = state.digest();
-        let view = Encoded {
-            network: view.network.to_bytes().to_vec().into(),
-            version: view.version,
-            view: codec::encode(view),
-        };
-        state.send_with(Vec::new(), digest, vec![view]);
+        let (_, whole) = Tallied::new(view.clone());
+        state.send_with(Vec::new(), digest, vec![whole]);
     }
 
-    /// The views that the last heartbeat said to be in effect.
+    /// Sends what leads from one view to another.
+    pub(crate) fn view_change(&self, from: &NetworkView, to: &NetworkView) {
+        let mut state = self.state();
+        let digest = state.digest();
+        let change = Tallied::new(from.clone()).0.advance(to.clone()).unwrap();
+        state.send_with(Vec::new(), digest, vec![change]);
+    }
+
+    /// The views that were last said to be in effect.
     pub(crate) fn applied(&self) -> Vec<u64> {
         self.state().applied.clone()
     }
@@ -268,6 +275,24 @@ impl Dispatcher for FakeManager {
         state.beats += 1;
         state.applied = request.into_inner().applied.iter().map(|view| view.version).collect();
         Ok(Response::new(HeartbeatResponse { period_ms: 2000 }))
+    }
+
+    async fn acknowledge_views(
+        &self,
+        request: Request<AcknowledgeViewsRequest>,
+    ) -> Result<Response<AcknowledgeViewsResponse>, Status> {
+        let mut state = self.state();
+        state.alive()?;
+        state.applied = request.into_inner().applied.iter().map(|view| view.version).collect();
+        Ok(Response::new(AcknowledgeViewsResponse {}))
+    }
+
+    async fn attach(&self, _: Request<AttachRequest>) -> Result<Response<AttachResponse>, Status> {
+        Err(Status::unimplemented("this manager has no networks"))
+    }
+
+    async fn detach(&self, _: Request<DetachRequest>) -> Result<Response<DetachResponse>, Status> {
+        Err(Status::unimplemented("this manager has no networks"))
     }
 
     async fn update_statuses(

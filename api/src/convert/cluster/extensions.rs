@@ -8,7 +8,8 @@ use std::time::Duration;
 use shoal_api_wire::swarm::labels::{DEPENDS_ON, HOST, PREFIX};
 use shoal_model::Failure;
 use shoal_model::cluster::service::{
-    Condition, Dependency, OnDisconnect, REVISIONS_MAX, ServiceExtensions,
+    Condition, Dependency, OnDisconnect, PortExtension, PortPolicy, Protocol, REVISIONS_MAX,
+    ServiceExtensions,
 };
 
 use crate::convert::time::go_duration;
@@ -16,6 +17,10 @@ use crate::convert::time::go_duration;
 const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
 const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
 const REVISIONS: &str = "io.shoal.revisions";
+/// Followed by a target port with its protocol, and by what is said of it: `io.shoal.publish.80/tcp.policy`.
+const PUBLISH: &str = "io.shoal.publish.";
+/// How a label of a port looks, in messages.
+const PUBLISH_SHOWN: &str = "io.shoal.publish.PORT/PROTOCOL.{policy,address,interface}";
 
 /// Takes Shoal's labels out of `labels`.
 pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExtensions, Failure> {
@@ -30,9 +35,10 @@ pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExten
             ON_DISCONNECT => extensions.on_disconnect = Some(on_disconnect(&key, &value)?),
             REVISIONS => extensions.revisions = Some(revisions(&key, &value)?),
             DEPENDS_ON => extensions.depends_on = dependencies(&value)?,
+            _ if key.starts_with(PUBLISH) => take_port(&key, &value, &mut extensions.ports)?,
             _ => {
                 return Err(Failure::invalid(format!(
-                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {REVISIONS}, {DEPENDS_ON}, {HOST}*)"
+                    "unknown label {key}: labels that begin with {PREFIX} are Shoal's own ({UPDATE_DEADLINE}, {ON_DISCONNECT}, {REVISIONS}, {DEPENDS_ON}, {HOST}*, {PUBLISH_SHOWN})"
                 )));
             }
         }
@@ -60,6 +66,78 @@ pub(crate) fn put(extensions: &ServiceExtensions, labels: &mut BTreeMap<String, 
         Some(OnDisconnect::Stop(after)) => {
             labels.insert(ON_DISCONNECT.to_owned(), format!("stop:{}", shown(after)));
         }
+    }
+    for port in &extensions.ports {
+        put_port(port, labels);
+    }
+}
+
+fn take_port(key: &str, value: &str, ports: &mut Vec<PortExtension>) -> Result<(), Failure> {
+    let unknown =
+        || Failure::invalid(format!("unknown label {key}: labels of ports are {PUBLISH_SHOWN}"));
+    let invalid =
+        |use_: &str| Failure::invalid(format!("invalid value {value:?} for label {key}: {use_}"));
+    let (port, field) =
+        key.strip_prefix(PUBLISH).and_then(|rest| rest.rsplit_once('.')).ok_or_else(unknown)?;
+    let (target, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    let target: u16 = target.parse().ok().filter(|port| *port != 0).ok_or_else(unknown)?;
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        "sctp" => Protocol::Sctp,
+        _ => return Err(unknown()),
+    };
+    let place = ports
+        .binary_search_by_key(&(target, protocol), |one| (one.target, one.protocol))
+        .unwrap_or_else(|place| {
+            ports.insert(place, PortExtension { target, protocol, ..PortExtension::default() });
+            place
+        });
+    let extension = &mut ports[place];
+    match field {
+        "policy" => {
+            extension.policy = match value {
+                "mesh" => PortPolicy::Mesh,
+                "local-first" => PortPolicy::LocalFirst,
+                "local-only" => PortPolicy::LocalOnly,
+                _ => return Err(invalid("use mesh, local-first or local-only")),
+            };
+        }
+        "address" => {
+            let address = value.parse().map_err(|_| invalid("use an address of the nodes"))?;
+            extension.address = Some(address);
+        }
+        "interface" if (1..=15).contains(&value.len()) => {
+            value.clone_into(&mut extension.interface)
+        }
+        "interface" => return Err(invalid("use the name of a link of the nodes")),
+        _ => return Err(unknown()),
+    }
+    if extension.address.is_some() && !extension.interface.is_empty() {
+        return Err(invalid("a port has either an address or an interface"));
+    }
+    Ok(())
+}
+
+fn put_port(port: &PortExtension, labels: &mut BTreeMap<String, String>) {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    };
+    let key = |field: &str| format!("{PUBLISH}{}/{protocol}.{field}", port.target);
+    let policy = match port.policy {
+        PortPolicy::Mesh => None,
+        PortPolicy::LocalFirst => Some("local-first"),
+        PortPolicy::LocalOnly => Some("local-only"),
+    };
+    let address = port.address.map(|address| address.to_string());
+    let interface = Some(port.interface.clone()).filter(|interface| !interface.is_empty());
+    // What is the default was said by somebody who wants to read it again.
+    let nothing = address.is_none() && interface.is_none();
+    let policy = policy.or_else(|| nothing.then_some("mesh")).map(str::to_owned);
+    for (field, value) in [("policy", policy), ("address", address), ("interface", interface)] {
+        labels.extend(value.map(|value| (key(field), value)));
     }
 }
 
@@ -163,6 +241,29 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_ports_come_back() {
+        let before = labels(&[
+            ("io.shoal.publish.53/udp.policy", "mesh"),
+            ("io.shoal.publish.80/tcp.interface", "eth1"),
+            ("io.shoal.publish.80/tcp.policy", "local-first"),
+            ("io.shoal.publish.81/tcp.address", "192.0.2.1"),
+        ]);
+        let mut rest = before.clone();
+        let extensions = take(&mut rest).unwrap();
+        let ports: Vec<_> = extensions.ports.iter().map(|one| (one.target, one.policy)).collect();
+        let expected =
+            [(53, PortPolicy::Mesh), (80, PortPolicy::LocalFirst), (81, PortPolicy::Mesh)];
+        assert_eq!(ports, expected);
+        put(&extensions, &mut rest);
+        assert_eq!(rest, before);
+        let mut both = labels(&[
+            ("io.shoal.publish.80/tcp.address", "192.0.2.1"),
+            ("io.shoal.publish.80/tcp.interface", "eth1"),
+        ]);
+        assert!(take(&mut both).is_err());
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (key, value, expected) in [
             (
@@ -179,13 +280,26 @@ mod tests {
                 "io.shoal.foo",
                 "",
                 "unknown label io.shoal.foo: labels that begin with io.shoal. are Shoal's own \
-                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions, io.shoal.depends-on, io.shoal.host.*)",
+                 (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions, io.shoal.depends-on, io.shoal.host.*, \
+                 io.shoal.publish.PORT/PROTOCOL.{policy,address,interface})",
             ),
             (
                 DEPENDS_ON,
                 "db:soon",
                 "invalid value \"db:soon\" for label io.shoal.depends-on: use \
                  SERVICE:started|healthy|completed[:optional]",
+            ),
+            (
+                "io.shoal.publish.80/tcp.policy",
+                "near",
+                "invalid value \"near\" for label io.shoal.publish.80/tcp.policy: \
+                 use mesh, local-first or local-only",
+            ),
+            (
+                "io.shoal.publish.web.policy",
+                "mesh",
+                "unknown label io.shoal.publish.web.policy: labels of ports are \
+                 io.shoal.publish.PORT/PROTOCOL.{policy,address,interface}",
             ),
             (UPDATE_DEADLINE, "0s", "label io.shoal.update.deadline must be longer than nothing"),
             (REVISIONS, "101", "invalid value \"101\" for label io.shoal.revisions: use 0 to 100"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shoal_api_wire::network as wire;
 use shoal_api_wire::swarm::{Driver, task};
 use shoal_model::cluster::ClusterNetwork;
+use shoal_model::cluster::view::ViewShown;
 use shoal_model::filters::{NetworkFilters, all_labels};
 use shoal_model::network::IpamPool;
 
@@ -71,6 +72,49 @@ pub(crate) fn network(network: &ClusterNetwork) -> wire::Network {
         containers: None,
         options: options(network),
         labels: spec.labels.clone(),
+        ..wire::Network::default()
+    }
+}
+
+/// With who is on it, as `verbose` asks for. Peers carry version and digest of their views; a task that is there and
+/// gets no connections is marked.
+///
+/// Source: moby `daemon/network.go` buildDetailedNetworkResources.
+pub(crate) fn verbose(network: &ClusterNetwork, shown: &ViewShown) -> wire::Network {
+    let peers = shown.nodes.iter().map(|node| wire::Peer {
+        name: node.node.to_string(),
+        ip: node.data_path.map(|address| address.to_string()).unwrap_or_default(),
+        view_version: node.version,
+        view_digest: node.digest.clone(),
+    });
+    let mut services = BTreeMap::<String, wire::ServiceInfo>::new();
+    for service in &shown.view.services {
+        let vip = service.virtual_ips.first().map(ToString::to_string).unwrap_or_default();
+        services.insert(service.name.clone(), wire::ServiceInfo { vip, ..Default::default() });
+    }
+    for endpoint in &shown.view.endpoints {
+        let service = shown.view.services.iter().find(|one| Some(one.id) == endpoint.service);
+        let name = service.map(|service| service.name.clone()).unwrap_or_default();
+        let mut info = BTreeMap::new();
+        if let Some(host) = endpoint.data_path {
+            info.insert("Host IP".to_owned(), host.to_string());
+        }
+        if !endpoint.healthy {
+            info.insert("State".to_owned(), "no connections".to_owned());
+        }
+        let addresses: Vec<String> =
+            endpoint.addresses.iter().map(|prefix| prefix.address.to_string()).collect();
+        services.entry(name).or_default().tasks.push(wire::ServiceTask {
+            name: endpoint.name.clone(),
+            endpoint_id: endpoint.task.to_string(),
+            endpoint_ip: addresses.join(" "),
+            info,
+        });
+    }
+    wire::Network {
+        peers: Some(peers.collect()),
+        services: Some(services),
+        ..self::network(network)
     }
 }
 

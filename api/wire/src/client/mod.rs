@@ -30,6 +30,7 @@ pub use endpoint::{Endpoint, TlsOptions};
 pub use error::Error;
 pub use hijack::Hijacked;
 pub use response::{JsonStream, Response};
+pub use transport::{Dialer, Transport};
 
 /// What is sent as a request's body.
 pub enum Body {
@@ -61,7 +62,7 @@ const IDLE_MAX: usize = 4;
 #[derive(Clone)]
 pub struct Client {
     endpoint: Arc<Endpoint>,
-    tls: Option<tokio_rustls::TlsConnector>,
+    dialer: transport::Dialer,
     version: ApiVersion,
     headers: HeaderMap,
     pool: Pool,
@@ -82,13 +83,9 @@ impl Client {
     /// # Errors
     /// When the certificates cannot be read.
     pub fn new(endpoint: Endpoint) -> Result<Self, Error> {
-        let tls = match &endpoint {
-            Endpoint::Tcp { tls: Some(options), .. } => Some(tls::connector(options)?),
-            Endpoint::Tcp { .. } | Endpoint::Unix(_) | Endpoint::Ssh { .. } => None,
-        };
         Ok(Self {
+            dialer: Dialer::new(endpoint.clone())?,
             endpoint: Arc::new(endpoint),
-            tls,
             version: version::MAX,
             headers: HeaderMap::new(),
             pool: Pool::default(),
@@ -247,7 +244,7 @@ impl Client {
                 return Ok(idle);
             }
         }
-        let stream = transport::connect(&self.endpoint, self.tls.as_ref()).await?;
+        let stream = self.dialer.connect().await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| Error::Request { endpoint: self.endpoint.to_string(), source })?;

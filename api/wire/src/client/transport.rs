@@ -14,8 +14,44 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Endpoint, Error};
 
+/// Makes connections to one endpoint, for who speaks on them himself.
+#[derive(Clone)]
+pub struct Dialer {
+    endpoint: Endpoint,
+    tls: Option<TlsConnector>,
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Dialer").field(&self.endpoint).finish()
+    }
+}
+
+impl Dialer {
+    /// Reads certificates, where the endpoint has some. Does not connect yet.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub fn new(endpoint: Endpoint) -> Result<Self, Error> {
+        let tls = match &endpoint {
+            Endpoint::Tcp { tls: Some(options), .. } => Some(super::tls::connector(options)?),
+            Endpoint::Tcp { .. } | Endpoint::Unix(_) | Endpoint::Ssh { .. } => None,
+        };
+        Ok(Self { endpoint, tls })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody answers, or with a certificate that is not trusted.
+    pub async fn connect(&self) -> Result<Transport, Error> {
+        connect(&self.endpoint, self.tls.as_ref()).await
+    }
+}
+
 /// A connection of any kind.
-pub(super) enum Transport {
+#[allow(missing_docs, reason = "as endpoints")]
+pub enum Transport {
     Unix(UnixStream),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -73,6 +109,12 @@ fn ssh(
         return Err(io::Error::other("ssh has no stdio"));
     };
     Ok(Transport::Ssh { stdio: tokio::io::join(stdout, stdin), _child: Box::new(child) })
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Transport")
+    }
 }
 
 macro_rules! each {

@@ -227,11 +227,11 @@ impl Converging {
                 node.is_empty() || view.active.contains(node)
             },
         );
-        self.done &= tasks.values().all(|task| observed(task) == RUNNING);
+        self.done &= tasks.values().all(|task| observed(task) == RUNNING || is_finished(task));
         let mut running = 0;
         for (slot, task) in &tasks {
             let line = self.line_of(*slot);
-            running += i64::from(runs(task));
+            running += i64::from(runs(task) || is_finished(task));
             if !self.done && replicas <= MOST_LINES && line <= replicas {
                 out.extend(task_line(format!("{line}/{replicas}"), task, RUNNING));
             }
@@ -341,6 +341,12 @@ fn observed(task: &Value) -> i64 {
 
 fn desired(task: &Value) -> i64 {
     rank(task.at("DesiredState").text())
+}
+
+/// Whether the work of a place is done: its task ended well, and its policy wants no other.
+fn is_finished(task: &Value) -> bool {
+    let condition = task.path("Spec.RestartPolicy.Condition").text();
+    observed(task) == COMPLETE && matches!(condition, "none" | "on-failure")
 }
 
 fn runs(task: &Value) -> bool {

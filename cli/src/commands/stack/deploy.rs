@@ -10,7 +10,7 @@ use super::super::cluster::{auth, json_of, pin_image, version, warn};
 use super::super::service::wait;
 use super::{check_name, list, read_files, remove};
 use crate::args::Args;
-use crate::client::{Client, Request, url::segment};
+use crate::client::{Client, Error, Request, url::segment};
 use crate::compose::convert::{Data, IMAGE, Stack};
 use crate::context::Context;
 use crate::error::{Failure, Result, io};
@@ -18,6 +18,9 @@ use crate::opts::service::{items, tidy};
 use crate::stream::progress::To;
 use crate::sys;
 use shoal_gotemplate::value::Value;
+
+/// How often a change is tried that somebody else's comes before.
+const ATTEMPTS: u32 = 5;
 
 /// When the registry is asked for the digest of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,9 +131,14 @@ async fn networks(client: &Client, name: &str, stack: &Stack) -> Result {
         let mut body = spec.clone();
         body["Name"] = network.as_str().into();
         let request = Request::post("/networks/create").json(body);
-        client.value(request).await.map_err(|error| {
-            Failure::new(format!("failed to create network {network}: {error}"))
-        })?;
+        match client.value(request).await {
+            Ok(_) => {}
+            // Somebody else deploys the same stack.
+            Err(error) if error.status() == 409 => {}
+            Err(error) => {
+                return Err(format!("failed to create network {network}: {error}").into());
+            }
+        }
     }
     Ok(())
 }
@@ -148,31 +156,52 @@ async fn kept(client: &Client, kind: &str, wanted: &[(Json, Data)]) -> Result {
             Data::Driver => {}
         }
         let name = spec["Name"].as_str().unwrap_or_default().to_owned();
-        let path = format!("/{kind}s/{}", segment(&name));
-        match client.send(Request::get(&path)).await {
-            Ok(found) => {
-                let text = found.text().await?;
-                let found: Json = serde_json::from_str(&text)
-                    .map_err(|why| Failure::new(format!("reading the answer: {why}")))?;
-                let id = found["ID"].as_str().unwrap_or_default();
-                let request = Request::post(format!("/{kind}s/{}/update", segment(id)))
-                    .query("version", version(&found))
-                    .json(spec);
-                client.done(request).await.map_err(|error| {
-                    Failure::new(format!("failed to update {kind} {name}: {error}"))
-                })?;
+        if !update_kept(client, kind, &name, &spec).await? {
+            sys::line(format_args!("Creating {kind} {name}"));
+            let request = Request::post(format!("/{kind}s/create")).json(spec.clone());
+            match client.done(request).await {
+                Ok(()) => {}
+                // Somebody else deploys the same stack.
+                Err(error) if error.status() == 409 => {
+                    update_kept(client, kind, &name, &spec).await?;
+                }
+                Err(error) => {
+                    return Err(format!("failed to create {kind} {name}: {error}").into());
+                }
             }
-            Err(error) if error.status() == 404 => {
-                sys::line(format_args!("Creating {kind} {name}"));
-                let request = Request::post(format!("/{kind}s/create")).json(spec);
-                client.done(request).await.map_err(|error| {
-                    Failure::new(format!("failed to create {kind} {name}: {error}"))
-                })?;
-            }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// Brings a secret or a config up to date. `false`: there is none.
+async fn update_kept(client: &Client, kind: &str, name: &str, spec: &Json) -> Result<bool> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let path = format!("/{kind}s/{}", segment(name));
+        let found = match client.send(Request::get(&path)).await {
+            Ok(found) => found.text().await?,
+            Err(error) if error.status() == 404 => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let found: Json = serde_json::from_str(&found)
+            .map_err(|why| Failure::new(format!("reading the answer: {why}")))?;
+        let id = found["ID"].as_str().unwrap_or_default();
+        let request = Request::post(format!("/{kind}s/{}/update", segment(id)))
+            .query("version", version(&found))
+            .json(spec.clone());
+        match client.done(request).await {
+            Ok(()) => return Ok(true),
+            Err(error) if is_stale(&error) && attempt < ATTEMPTS => {}
+            Err(error) => return Err(format!("failed to update {kind} {name}: {error}").into()),
+        }
+    }
+}
+
+/// Whether an object was changed by somebody else since it was read. Docker's daemon says it in words only.
+fn is_stale(error: &Error) -> bool {
+    error.to_string().contains("update out of sequence")
 }
 
 /// Creates or updates the services, and gives their ids.
@@ -195,44 +224,79 @@ async fn services(
         references(client, &mut spec).await?;
         let image = spec["Labels"][IMAGE].as_str().unwrap_or_default().to_owned();
         let auth = auth(context, args.on("with-registry-auth"), &image)?;
-        let task = &mut spec["TaskTemplate"];
-        if let Some(id) = known.get(service.as_str()) {
-            let old = json_of(client, Request::get(format!("/services/{}", segment(id)))).await?;
-            sys::line(format_args!("Updating service {service} (id: {id})"));
-            let same = old["Spec"]["Labels"][IMAGE] == image.as_str();
-            keep(task, &old["Spec"]["TaskTemplate"], same && resolve != Resolve::Always);
-            if resolve == Resolve::Always || (resolve == Resolve::Changed && !same) {
-                pin_image(client, task, &auth, true).await?;
-            } else if !same {
-                pin_image(client, task, &auth, false).await?;
-            }
-            tidy(&mut spec);
-            let mut request = Request::post(format!("/services/{}/update", segment(id)))
-                .query("version", version(&old))
-                .header("x-registry-auth", auth.clone());
-            if auth.is_empty() {
-                request = request.query("registryAuthFrom", "spec");
-            }
-            let answer = client.value(request.json(spec)).await;
-            let answer = answer.map_err(|error| {
-                Failure::new(format!("failed to update service {service}: {error}"))
-            })?;
-            warn(&answer);
-            ids.push((*id).to_owned());
-        } else {
-            sys::line(format_args!("Creating service {service}"));
-            pin_image(client, task, &auth, resolve != Resolve::Never).await?;
-            tidy(&mut spec);
-            let request =
-                Request::post("/services/create").header("x-registry-auth", auth).json(spec);
-            let answer = client.value(request).await.map_err(|error| {
-                Failure::new(format!("failed to create service {service}: {error}"))
-            })?;
-            warn(&answer);
-            ids.push(answer.at("ID").text().to_owned());
-        }
+        let wanted = Wanted { service: &service, image: &image, auth: &auth, resolve };
+        let known = known.get(service.as_str()).copied();
+        ids.push(match known {
+            Some(id) => update(client, id, &wanted, &spec).await?,
+            None => create(client, &wanted, &spec).await?,
+        });
     }
     Ok(ids)
+}
+
+/// A service to be made or changed.
+struct Wanted<'a> {
+    service: &'a str,
+    image: &'a str,
+    auth: &'a str,
+    resolve: Resolve,
+}
+
+async fn create(client: &Client, wanted: &Wanted<'_>, spec: &Json) -> Result<String> {
+    let Wanted { service, auth, .. } = wanted;
+    sys::line(format_args!("Creating service {service}"));
+    let mut new = spec.clone();
+    pin_image(client, &mut new["TaskTemplate"], auth, wanted.resolve != Resolve::Never).await?;
+    tidy(&mut new);
+    let request =
+        Request::post("/services/create").header("x-registry-auth", (*auth).to_owned()).json(new);
+    match client.value(request).await {
+        Ok(answer) => {
+            warn(&answer);
+            Ok(answer.at("ID").text().to_owned())
+        }
+        // Somebody else deploys the same stack.
+        Err(error) if error.status() == 409 => update(client, service, wanted, spec).await,
+        Err(error) => Err(format!("failed to create service {service}: {error}").into()),
+    }
+}
+
+/// Changes a service, by its id or name; again when somebody else changed it meanwhile.
+async fn update(client: &Client, id: &str, wanted: &Wanted<'_>, spec: &Json) -> Result<String> {
+    let Wanted { service, image, auth, resolve } = *wanted;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let old = json_of(client, Request::get(format!("/services/{}", segment(id)))).await?;
+        let id = old["ID"].as_str().unwrap_or_default().to_owned();
+        if attempt == 1 {
+            sys::line(format_args!("Updating service {service} (id: {id})"));
+        }
+        let mut new = spec.clone();
+        let task = &mut new["TaskTemplate"];
+        let same = old["Spec"]["Labels"][IMAGE] == image;
+        keep(task, &old["Spec"]["TaskTemplate"], same && resolve != Resolve::Always);
+        if resolve == Resolve::Always || !same {
+            pin_image(client, task, auth, resolve != Resolve::Never).await?;
+        }
+        tidy(&mut new);
+        let mut request = Request::post(format!("/services/{}/update", segment(&id)))
+            .query("version", version(&old))
+            .header("x-registry-auth", auth.to_owned());
+        if auth.is_empty() {
+            request = request.query("registryAuthFrom", "spec");
+        }
+        match client.value(request.json(new)).await {
+            Ok(answer) => {
+                warn(&answer);
+                return Ok(id);
+            }
+            Err(error) if is_stale(&error) && attempt < ATTEMPTS => {}
+            Err(error) => {
+                return Err(format!("failed to update service {service}: {error}").into());
+            }
+        }
+    }
 }
 
 /// Takes over from the running service what the files do not say.

@@ -10,6 +10,7 @@ struct World {
     tasks: BTreeMap<TaskId, Arc<Task>>,
     secrets: BTreeMap<SecretId, Arc<Secret>>,
     stop: BTreeSet<ServiceId>,
+    ingress: Option<Arc<ClusterNetwork>>,
 }
 
 impl Source for World {
@@ -25,8 +26,11 @@ impl Source for World {
     fn config(&self, _: ConfigId) -> Option<Arc<Config>> {
         None
     }
-    fn network(&self, _: ClusterNetworkId) -> Option<Arc<ClusterNetwork>> {
-        None
+    fn network(&self, id: ClusterNetworkId) -> Option<Arc<ClusterNetwork>> {
+        self.ingress.clone().filter(|network| network.id == id)
+    }
+    fn ingress(&self) -> Option<ClusterNetworkId> {
+        self.ingress.as_ref().map(|network| network.id)
     }
     fn on_disconnect(&self, service: ServiceId) -> OnDisconnect {
         match self.stop.contains(&service) {
@@ -276,4 +280,25 @@ proptest! {
             prop_assert_eq!(&set, &expected);
         }
     }
+}
+
+#[test]
+fn every_node_needs_the_network_of_the_routing_mesh() {
+    let ingress = || {
+        let mut network = crate::samples::network(9, "ingress");
+        network.spec.ingress = true;
+        Arc::new(network)
+    };
+    let id = ingress().id;
+    let touched = BTreeSet::from([Touched::Network(id)]);
+    let mut world = World { ingress: Some(ingress()), ..World::default() };
+    let (mut tracker, changes) = Tracker::complete(&world, node(1));
+    assert_eq!(changes, [Change::Network(ingress())]);
+    assert_eq!(tracker.networks().collect::<Vec<_>>(), [id]);
+    assert_eq!(tracker.advance(&world, &touched), [], "it is the same");
+    world.ingress = None;
+    assert_eq!(tracker.advance(&world, &touched), [Change::Remove(Key::Network(id))]);
+    assert_eq!(tracker.networks().next(), None);
+    world.ingress = Some(ingress());
+    assert_eq!(tracker.advance(&world, &touched), [Change::Network(ingress())]);
 }

@@ -5,6 +5,7 @@
 //!
 //! Source: swarmkit `manager/controlapi`, moby `daemon/cluster`.
 
+pub mod attachments;
 mod error;
 pub mod find;
 pub mod lists;

@@ -19,6 +19,9 @@ use crate::store::{State, Txn};
 /// Drivers that come with the engine.
 const DRIVERS: [&str; 7] = ["", "overlay", "bridge", "host", "macvlan", "ipvlan", "null"];
 
+/// Option of networks whose traffic between nodes is encrypted.
+const ENCRYPTED: &str = "encrypted";
+
 /// Creates a network.
 ///
 /// # Errors
@@ -109,6 +112,12 @@ fn validate_spec(spec: &NetworkSpec) -> Result<()> {
     }
     if !matches!(spec.ipam.driver.as_str(), "" | "default") {
         return Err(Error::invalid(format!("plugin {} not supported", spec.ipam.driver)));
+    }
+    if spec.options.contains_key(ENCRYPTED) {
+        return Err(Error::unimplemented(
+            "encrypted overlay networks (--opt encrypted) are not implemented by Shoal yet: the traffic between \
+             nodes would not be encrypted",
+        ));
     }
     spec.ipam.pools.iter().try_for_each(pool)
 }

@@ -52,19 +52,6 @@ pub fn create(txn: &mut Txn, ids: &mut dyn Ids, mut spec: ServiceSpec) -> Result
     Ok(id)
 }
 
-/// Refuses what clusters cannot do yet. Docker's own checks come first in what it allows.
-///
-/// # Errors
-/// When a port is to be published by the routing mesh.
-pub fn check_implemented(spec: &ServiceSpec) -> Result<()> {
-    if super::networks::needs_ingress(spec) {
-        return Err(Error::unimplemented(
-            "publishing in ingress mode is not implemented by Shoal yet: use mode=host",
-        ));
-    }
-    Ok(())
-}
-
 /// Changes the spec of a service, or goes back to the previous one. A spec that is the present one changes
 /// nothing.
 ///

@@ -175,17 +175,6 @@ fn modes_updates_and_endpoints_are_refused_in_dockers_words() {
 }
 
 #[test]
-fn the_routing_mesh_is_refused() {
-    let with = |mode| with_ports("web", vec![port(80, mode)]);
-    assert_eq!(services::check_implemented(&with(PublishMode::Host)), Ok(()));
-    let refused = services::check_implemented(&with(PublishMode::Ingress)).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "publishing in ingress mode is not implemented by Shoal yet: use mode=host"
-    );
-}
-
-#[test]
 fn references_to_secrets_and_configs_are_checked() {
     let secret = |name: &str, file| SecretReference {
         id: SecretId::from_bytes([1; 16]),

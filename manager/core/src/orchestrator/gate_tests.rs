@@ -27,7 +27,7 @@ fn held(condition: Condition, mode: ServiceMode, rows: &[Row]) -> String {
     web.spec.extensions.depends_on =
         vec![Dependency { service: "db".to_owned(), condition, required }];
     let mut changes =
-        vec![Change::PutService(Arc::new(db.clone())), Change::PutService(Arc::new(web.clone()))];
+        vec![Change::PutService(Arc::new(db)), Change::PutService(Arc::new(web.clone()))];
     for (number, (service, slot, observed, desired)) in (10..).zip(rows) {
         let mut task = samples::task(number, *service, *slot);
         (task.status.state, task.desired) = (*observed, *desired);

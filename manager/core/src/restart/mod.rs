@@ -40,13 +40,12 @@ pub fn supervise(board: &mut Board<'_>, place: Place) {
     retire_superfluous(board, place);
     for task in board.wanted_in(place) {
         match cause(board, &task) {
-            None => {}
             Some(Cause::Ended) => follow_end(board, place, &task),
             Some(Cause::Lost) => replace_now(board, place, &task),
             Some(Cause::Unwanted) if moves::may_leave(board, place, &task) => {
                 move_away(board, place, &task);
             }
-            Some(Cause::Unwanted) => {}
+            Some(Cause::Unwanted) | None => {}
         }
     }
     settle(board, place);

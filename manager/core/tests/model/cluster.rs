@@ -59,6 +59,8 @@ pub(crate) struct Model {
     pub(crate) overlapping: BTreeSet<ServiceId>,
     /// Parallelism of updates, as users asked for it.
     pub(crate) lanes: BTreeMap<ServiceId, u64>,
+    /// Tasks that failed while they were wanted.
+    pub(crate) failed: BTreeSet<TaskId>,
     /// Nodes that were taken for down once: what they ran may have run all the time.
     pub(crate) suspect: BTreeSet<NodeId>,
     pub(crate) trace: Vec<String>,
@@ -83,6 +85,7 @@ impl Model {
             services: Vec::new(),
             overlapping: BTreeSet::new(),
             lanes: BTreeMap::new(),
+            failed: BTreeSet::new(),
             suspect: BTreeSet::new(),
             trace: Vec::new(),
             planted,
@@ -182,6 +185,13 @@ impl Model {
             && node.status.state != NodeState::Ready
         {
             self.suspect.insert(node.id);
+        }
+        if let Event::Task(Diff { old: Some(old), new: Some(new) }) = event
+            && matches!(new.status.state, TaskState::Failed | TaskState::Rejected)
+            && !old.status.state.is_terminal()
+            && new.desired <= TaskState::Complete
+        {
+            self.failed.insert(new.id);
         }
         if let Event::Service(Diff { new: Some(service), .. }) = event {
             let configs = [&service.spec.update, &service.spec.rollback];

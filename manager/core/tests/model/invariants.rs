@@ -138,30 +138,20 @@ fn history(diff: &Diff<Task>) -> Verdict {
 fn delay(model: &Model, diff: &Diff<Task>) -> Verdict {
     let Some(new) = &diff.new else { return Ok(()) };
     let before = diff.old.as_ref().is_some_and(|old| old.status.state < TaskState::Starting);
-    if !before || new.status.state < TaskState::Starting || new.status.state > TaskState::Failed {
+    if !before || !matches!(new.status.state, TaskState::Starting | TaskState::Running) {
         return Ok(());
     }
     let Some(failed) = new.history.predecessor.and_then(|id| model.state.task(id)) else {
         return Ok(());
     };
-    let follows = matches!(failed.status.state, TaskState::Failed | TaskState::Rejected)
-        && failed.spec_version == new.spec_version
-        // One that was told to go before it failed is not followed for its failure.
-        && new.history.not_before != failed.history.not_before;
-    let forgotten = new.history.not_before.is_none() && new.history.consecutive == 0;
+    // An update may replace at once what failed.
+    let follows = model.failed.contains(&failed.id) && failed.spec_version == new.spec_version;
     let policy = failed.spec.restart.as_ref();
     let wait = policy.and_then(|policy| policy.delay).unwrap_or(Duration::from_secs(5));
     let ran = model.now.since(failed.status.at);
-    require(!(follows || forgotten && was_followed(failed)) || ran >= wait, "RESTART-1", || {
-        format!("{ran:?} after a failure, {wait:?} were due: {new:?}")
+    require(!follows || ran >= wait, "RESTART-1", || {
+        format!("{ran:?} after a failure, {wait:?} were due: {:?} {:?}", new.id, new.history)
     })
-}
-
-/// Whether a task ended by itself while it was wanted.
-fn was_followed(task: &Task) -> bool {
-    matches!(task.status.state, TaskState::Failed | TaskState::Rejected)
-        && task.history.not_before.is_none()
-        && task.desired == TaskState::Shutdown
 }
 
 /// SPEC-1: only users change specs; the updater may go back to the one before.

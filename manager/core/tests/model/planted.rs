@@ -87,7 +87,7 @@ impl Bug {
         let mut twins = Vec::new();
         let changed = changes.into_iter().filter_map(|change| match (self, author, change) {
             (Self::Usurper, Author::Allocator, Change::EditTask(task)) => {
-                let node = task.node.or(model.workers.keys().next().copied());
+                let node = task.node.or_else(|| model.workers.keys().next().copied());
                 Some(edited(task, |task| {
                     (task.node, task.status.state) = (node, TaskState::Assigned)
                 }))

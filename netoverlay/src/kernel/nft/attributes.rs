@@ -10,9 +10,9 @@ const HEADER_LEN: usize = 4;
 pub(in crate::kernel) struct Writer(Vec<u8>);
 
 impl Writer {
-    /// Behind the family header of nf_tables.
-    pub(in crate::kernel) fn with_header(header: [u8; 4]) -> Self {
-        Self(header.to_vec())
+    /// Behind the header of a family of messages.
+    pub(in crate::kernel) fn with_header(header: impl Into<Vec<u8>>) -> Self {
+        Self(header.into())
     }
 
     pub(in crate::kernel) fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {

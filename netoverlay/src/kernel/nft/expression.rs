@@ -11,7 +11,7 @@ use super::names::{
     },
 };
 use crate::plan::ruleset::{
-    Expression, Family, Field, FieldType, Interface, Is, Rule, Side, interface_key,
+    Direction, Expression, Family, Field, FieldType, Interface, Is, Rule, Side, interface_key,
 };
 use crate::subnet::Subnet;
 
@@ -21,6 +21,7 @@ const META_MARK: u32 = 3;
 const META_FAMILY: u32 = 15;
 const META_OUTPUT_KIND: u32 = 27;
 const META_PROTOCOL: u32 = 16;
+const LINK_HEADER: u32 = 0;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 const EQUAL: u32 = 0;
@@ -29,9 +30,18 @@ const FIB_ADDRESS_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
 const ADDRESS_LOCAL: u32 = 2;
 const CT_STATE: u32 = 0;
+const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
+const CT_MARK: u32 = 3;
+const NEW: u32 = 8;
+const ROUTE_NEXT_HOP4: u32 = 1;
+const ROUTE_NEXT_HOP6: u32 = 2;
+/// Protocol and type of ICMP and of ICMPv6.
+const REDIRECT4: (u8, u8) = (1, 5);
+const REDIRECT6: (u8, u8) = (58, 137);
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const STATUS_DNAT: u32 = 1 << 5;
+const NAT_SOURCE: u32 = 0;
 const NAT_DESTINATION: u32 = 1;
 const NUMBERS_RANDOM: u32 = 1;
 
@@ -84,6 +94,46 @@ fn write_expression(expression: &Expression, out: &mut Writer) {
         Expression::SetMark(bits) => change_mark(!bits, *bits, out),
         Expression::ClearMark(bits) => change_mark(!bits, 0, out),
         Expression::Masquerade => one(out, "masq", |_| ()),
+        Expression::RewriteSource(address) => rewrite_source(*address, out),
+        Expression::New => test_connection(CT_STATE, NEW, out),
+        Expression::Directed(direction) => {
+            connection(CT_DIRECTION, FIRST_REGISTER, out);
+            compare(EQUAL, &[u8::from(*direction == Direction::Reply)], out);
+        }
+        Expression::ConnectionMarked(bits) => test_connection(CT_MARK, *bits, out),
+        Expression::MarkConnectionBySource(map) => {
+            payload(LINK_HEADER, 6, 6, FIRST_REGISTER, out);
+            lookup(map, FIRST_REGISTER, out);
+            one(out, "ct", |data| {
+                data.number(2, CT_MARK).number(4, FIRST_REGISTER);
+            });
+        }
+        Expression::MarkFromConnection(bits) => {
+            connection(CT_MARK, FIRST_REGISTER, out);
+            mask(&bits.to_ne_bytes(), out);
+            one(out, "meta", |data| {
+                data.number(3, FIRST_REGISTER).number(2, META_MARK);
+            });
+        }
+        Expression::Redirect(family) => {
+            let (protocol, kind) = if *family == Family::Ipv4 { REDIRECT4 } else { REDIRECT6 };
+            meta(META_PROTOCOL, FIRST_REGISTER, out);
+            compare(EQUAL, &[protocol], out);
+            payload(TRANSPORT_HEADER, 0, 1, FIRST_REGISTER, out);
+            compare(EQUAL, &[kind], out);
+        }
+        Expression::FrameTo(mac) => {
+            payload(LINK_HEADER, 0, 6, FIRST_REGISTER, out);
+            compare(EQUAL, &mac.0, out);
+        }
+        Expression::RewriteFrame(bits, map) => {
+            meta(META_MARK, FIRST_REGISTER, out);
+            mask(&bits.to_ne_bytes(), out);
+            lookup(map, FIRST_REGISTER, out);
+            one(out, "payload", |data| {
+                data.number(5, FIRST_REGISTER).number(2, LINK_HEADER).number(3, 0).number(4, 6);
+            });
+        }
         Expression::Accept => verdict(ACCEPT, None, out),
         Expression::Drop => verdict(DROP, None, out),
         Expression::Return => verdict(RETURN, None, out),
@@ -168,6 +218,13 @@ fn test_family(family: Family, out: &mut Writer) {
     compare(EQUAL, &[family as u8], out);
 }
 
+fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
 fn test_address(side: Side, subnet: Subnet, out: &mut Writer) {
     test_family(Family::of(subnet.address), out);
     let (offset, length) = match (subnet.is_ipv4(), side) {
@@ -177,10 +234,6 @@ fn test_address(side: Side, subnet: Subnet, out: &mut Writer) {
         (false, Side::Destination) => (24, 16),
     };
     payload(NETWORK_HEADER, offset, length, FIRST_REGISTER, out);
-    let bytes = |address: IpAddr| match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
     if subnet.host_bits() > 0 {
         let ones = u128::MAX.checked_shl(subnet.host_bits().into()).unwrap_or(0);
         let ones = ones.to_be_bytes();
@@ -189,10 +242,14 @@ fn test_address(side: Side, subnet: Subnet, out: &mut Writer) {
     compare(EQUAL, &bytes(subnet.network().address), out);
 }
 
-fn test_connection(key: u32, bits: u32, out: &mut Writer) {
+fn connection(key: u32, register: u32, out: &mut Writer) {
     one(out, "ct", |data| {
-        data.number(1, FIRST_REGISTER).number(2, key);
+        data.number(1, register).number(2, key);
     });
+}
+
+fn test_connection(key: u32, bits: u32, out: &mut Writer) {
+    connection(key, FIRST_REGISTER, out);
     mask(&bits.to_ne_bytes(), out);
     compare(NOT_EQUAL, &[0; 4], out);
 }
@@ -204,6 +261,10 @@ fn load(fields: &[Field], out: &mut Writer) {
             Field::InputName => meta(META_INPUT_NAME, register, out),
             Field::OutputName => meta(META_OUTPUT_NAME, register, out),
             Field::Protocol => meta(META_PROTOCOL, register, out),
+            Field::Ipv4Source => payload(NETWORK_HEADER, 12, 4, register, out),
+            Field::Ipv6Source => payload(NETWORK_HEADER, 8, 16, register, out),
+            Field::Ipv4NextHop => next_hop(ROUTE_NEXT_HOP4, register, out),
+            Field::Ipv6NextHop => next_hop(ROUTE_NEXT_HOP6, register, out),
             Field::Ipv4Destination => payload(NETWORK_HEADER, 16, 4, register, out),
             Field::Ipv6Destination => payload(NETWORK_HEADER, 24, 16, register, out),
             Field::DestinationPort => payload(TRANSPORT_HEADER, 2, 2, register, out),
@@ -213,6 +274,12 @@ fn load(fields: &[Field], out: &mut Writer) {
         }
         register += registers(field.kind());
     }
+}
+
+fn next_hop(key: u32, register: u32, out: &mut Writer) {
+    one(out, "rt", |data| {
+        data.number(1, register).number(2, key);
+    });
 }
 
 fn registers(kind: FieldType) -> u32 {
@@ -234,6 +301,19 @@ fn rewrite_destination(family: Family, port: bool, out: &mut Writer) {
         if port {
             data.number(5, FIRST_REGISTER + registers(address));
         }
+    });
+}
+
+fn rewrite_source(address: IpAddr, out: &mut Writer) {
+    let family = Family::of(address);
+    test_family(family, out);
+    one(out, "immediate", |data| {
+        data.number(1, FIRST_REGISTER).nested(2, |wrapped| {
+            wrapped.bytes(DATA_VALUE, &bytes(address));
+        });
+    });
+    one(out, "nat", |data| {
+        data.number(1, NAT_SOURCE).number(2, u32::from(family as u8)).number(3, FIRST_REGISTER);
     });
 }
 

@@ -36,7 +36,7 @@ impl Table {
             let table = read::text(bytes, attribute::CHAIN_TABLE);
             let name = read::text(bytes, attribute::CHAIN_NAME);
             let (Some(family), Some(table), Some(name)) = (family, table, name) else { continue };
-            if family == TableFamily::Inet && table == self.name {
+            if family == TableFamily::Inet && table == self.place.name {
                 continue;
             }
             let hook = read::find(bytes, attribute::CHAIN_HOOK);

@@ -1,4 +1,4 @@
-//! nf_tables over netlink: transactions on one table of family `inet`, and reading it back.
+//! nf_tables over netlink: transactions on one table, and reading it back.
 //!
 //! Only the table that was named is ever touched, but for one tagged rule in tables of others ([`foreign`]). Every call is one transaction of the kernel: it takes
 //! place as a whole or not at all.
@@ -25,9 +25,9 @@ pub enum Error {
     #[error("failed to open a netlink socket for nftables")]
     Open(#[source] io::Error),
     /// A transaction.
-    #[error("failed to change the nftables table `inet {table}`{}", refused(.change.as_deref()))]
+    #[error("failed to change the nftables table `{table}`{}", refused(.change.as_deref()))]
     Commit {
-        /// The table.
+        /// Family and name.
         table: String,
         /// The change that was refused.
         change: Option<Box<Change>>,
@@ -45,9 +45,9 @@ pub enum Error {
         source: socket::Error,
     },
     /// A dump.
-    #[error("failed to read the nftables table `inet {table}`")]
+    #[error("failed to read the nftables table `{table}`")]
     Read {
-        /// The table.
+        /// Family and name.
         table: String,
         /// Why.
         #[source]
@@ -74,7 +74,7 @@ impl Error {
 /// One table.
 #[derive(Debug)]
 pub struct Table {
-    name: String,
+    place: encode::Place,
     socket: Socket,
 }
 
@@ -84,8 +84,20 @@ impl Table {
     /// # Errors
     /// The operating system's.
     pub fn open(name: impl Into<String>) -> Result<Self, Error> {
+        Self::at(encode::Place { name: name.into(), link: None })
+    }
+
+    /// The same for a table of family `netdev`, whose chains are about frames that leave by a link.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn of_frames(name: impl Into<String>, link: impl Into<String>) -> Result<Self, Error> {
+        Self::at(encode::Place { name: name.into(), link: Some(link.into()) })
+    }
+
+    fn at(place: encode::Place) -> Result<Self, Error> {
         let socket = Socket::open(Protocol::Netfilter).map_err(Error::Open)?;
-        Ok(Self { name: name.into(), socket })
+        Ok(Self { place, socket })
     }
 
     /// Names the socket that makes this table's changes, as [`super::watch`] sees it.
@@ -96,6 +108,11 @@ impl Table {
         self.socket.port().map_err(Error::Open)
     }
 
+    /// The socket, for other questions to netfilter in the same namespace.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
     /// Makes all changes in one transaction, or none.
     ///
     /// # Errors
@@ -104,7 +121,7 @@ impl Table {
         if changes.is_empty() {
             return Ok(());
         }
-        let messages = encode::transaction(&self.name, changes);
+        let messages = encode::transaction(&self.place, changes);
         let last = messages.len() - 2;
         self.socket.transact(&messages, Acknowledge::At(last)).map_err(|source| {
             let change = source.index().and_then(|index| {
@@ -112,7 +129,7 @@ impl Table {
                 let exact = messages.len() == changes.len() + 2;
                 exact.then(|| changes.get(index.checked_sub(1)?).cloned().map(Box::new)).flatten()
             });
-            Error::Commit { table: self.name.clone(), change, source }
+            Error::Commit { table: self.place.to_string(), change, source }
         })
     }
 
@@ -121,12 +138,12 @@ impl Table {
     /// # Errors
     /// The kernel's refusal.
     pub fn read(&mut self) -> Result<Option<Current>, Error> {
-        self.dump_all().map_err(|source| Error::Read { table: self.name.clone(), source })
+        self.dump_all().map_err(|source| Error::Read { table: self.place.to_string(), source })
     }
 
     fn dump_all(&mut self) -> Result<Option<Current>, socket::Error> {
         let tables = self.dump(message::GET_TABLE, None)?;
-        let table = self.name.clone();
+        let table = self.place.name.clone();
         let named =
             |reply: &Reply| read::text(body(reply), attribute::TABLE_NAME).as_ref() == Some(&table);
         if !tables.iter().any(named) {
@@ -154,8 +171,8 @@ impl Table {
     }
 
     fn dump(&mut self, kind: u16, filter: Option<u16>) -> Result<Vec<Reply>, socket::Error> {
-        let name = self.name.clone();
-        let request = encode::request(kind, 0, |writer| {
+        let name = self.place.name.clone();
+        let request = self.place.list(kind, |writer| {
             if let Some(attribute) = filter {
                 writer.text(attribute, &name);
             }
@@ -168,11 +185,17 @@ impl Table {
         let is_verdict = read::number(bytes, attribute::SET_DATA_TYPE) == Some(names::VERDICT_DATA);
         let mut map = CurrentMap {
             key_len: length(attribute::SET_KEY_LEN).next_multiple_of(4),
-            data_len: if is_verdict { 0 } else { length(attribute::SET_DATA_LEN) },
+            data_len: if is_verdict {
+                0
+            } else {
+                length(attribute::SET_DATA_LEN).next_multiple_of(4)
+            },
             elements: BTreeMap::new(),
         };
-        let request = encode::request(message::GET_ELEMENT, 0, |writer| {
-            writer.text(attribute::ELEMENTS_TABLE, &self.name).text(attribute::ELEMENTS_SET, name);
+        let request = self.place.list(message::GET_ELEMENT, |writer| {
+            writer
+                .text(attribute::ELEMENTS_TABLE, &self.place.name)
+                .text(attribute::ELEMENTS_SET, name);
         });
         for reply in self.socket.dump(&request)? {
             let list = read::find(body(&reply), attribute::ELEMENTS_LIST).unwrap_or_default();
@@ -195,13 +218,13 @@ pub enum Touched {
     Own,
 }
 
-/// Whether a notification is about an object of `table`, or about rules of others.
-pub(super) fn touched(reply: &Reply, table: &str) -> Option<Touched> {
+/// Whether a notification is about an object of one of `tables`, or about rules of others.
+pub(super) fn touched(reply: &Reply, tables: &[String]) -> Option<Touched> {
     if reply.kind >> 8 != names::SUBSYSTEM {
         return None;
     }
     // The first attribute of all objects is the name of their table.
-    if read::text(body(reply), attribute::TABLE_NAME).as_deref() == Some(table) {
+    if read::text(body(reply), attribute::TABLE_NAME).is_some_and(|name| tables.contains(&name)) {
         return Some(Touched::Own);
     }
     (reply.kind & 0xff <= message::DEL_RULE).then_some(Touched::Foreign)

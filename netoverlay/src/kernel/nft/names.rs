@@ -7,6 +7,7 @@ pub(super) const SUBSYSTEM: u16 = 10;
 pub(super) const BATCH_BEGIN: u16 = 0x10;
 pub(super) const BATCH_END: u16 = 0x11;
 pub(super) const FAMILY_INET: u8 = 1;
+pub(super) const FAMILY_NETDEV: u8 = 5;
 
 pub(super) mod message {
     pub(in super::super) const NEW_TABLE: u16 = 0;
@@ -36,6 +37,7 @@ pub(super) mod attribute {
     pub(in super::super) const CHAIN_TYPE: u16 = 7;
     pub(in super::super) const HOOK_NUMBER: u16 = 1;
     pub(in super::super) const HOOK_PRIORITY: u16 = 2;
+    pub(in super::super) const HOOK_LINK: u16 = 3;
     pub(in super::super) const RULE_TABLE: u16 = 1;
     pub(in super::super) const RULE_CHAIN: u16 = 2;
     pub(in super::super) const RULE_HANDLE: u16 = 3;
