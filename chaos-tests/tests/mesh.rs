@@ -83,7 +83,7 @@ fn a_service_publishes_a_port_on_every_host() {
     })
     .unwrap();
     assert!(ask(&lab, 1, "127.0.0.1:8080").is_err());
-    lab.docker(&["network", "rm", "ingress"]).unwrap();
+    remove_ingress(&lab).unwrap();
     let create = ["service", "create", "-d", "--name", "other", "--publish", "81:80", "busybox"];
     let refused = lab.refused(&create).unwrap();
     assert!(refused.contains("service needs ingress network, but no ingress network is present"));
@@ -102,6 +102,12 @@ fn a_service_publishes_a_port_on_every_host() {
     assert_eq!(seen(&lab, 1, &format!("[fd00:99::2]:{port}")).1.len(), 1);
 }
 
+/// Docker's client asks before it removes the mesh.
+fn remove_ingress(lab: &ServiceLab) -> anyhow::Result<String> {
+    let mut shell = lab.lab.client(1, std::path::Path::new("sh"));
+    stdout(shell.args(["-c", "echo y | docker network rm ingress"]))
+}
+
 fn conflicts(lab: &ServiceLab) {
     let id = lab.docker(&["service", "inspect", "-f", "{{.ID}}", "web"]).unwrap();
     let create = ["service", "create", "-d", "--name", "other", "--publish", "8080:81", "busybox"];
@@ -112,7 +118,7 @@ fn conflicts(lab: &ServiceLab) {
     let output = run(lab.lab.docker(1).args(["run", "--rm", "-p", "8080:80", "busybox", "true"]));
     let refused = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
     assert!(refused.to_lowercase().contains("address already in use"), "{refused}");
-    let refused = lab.refused(&["network", "rm", "ingress"]).unwrap();
+    let refused = remove_ingress(lab).unwrap_err().to_string();
     assert!(refused.contains(&format!("because service {id} depends on it")), "{refused}");
 }
 
