@@ -1,9 +1,5 @@
 //! Members that come back with an old copy of their disk: they have forgotten what they acknowledged.
 
-use std::time::Duration;
-
-use shoal_base::{Clock, SystemClock};
-
 use crate::support::{Lab, Node, leader_of, within};
 
 async fn write_many(node: &Node, what: &str, count: u32) -> u64 {
@@ -61,43 +57,6 @@ async fn a_leader_with_an_old_disk_does_not_lead_from_it() {
     }
     for node in nodes {
         node.stop().await;
-    }
-}
-
-/// An entry is on members 1 and 2; 2 forgets it, 3 never had it, and 1 and 3 do not see each other. If 2 voted for 3,
-/// or 3 for 2, the entry would be gone.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_vote_of_an_old_disk_does_not_lose_what_was_acknowledged() {
-    for _ in 0..4 {
-        let mut lab = Lab::in_memory(3).await;
-        let nodes = lab.cluster().await;
-        let index = write_many(&nodes[0], "old", 3).await;
-        for node in &nodes {
-            within(node.raft.wait_applied(index)).await.unwrap();
-        }
-        let old = lab.disks[&2].copied();
-        lab.isolate(3);
-        nodes[0].write("acknowledged").await;
-        for node in nodes {
-            node.stop().await;
-        }
-        lab.disks.insert(2, old);
-        lab.heal();
-        lab.cut(1, 3);
-        // 2 and 3 are there first: they are a majority.
-        let two = lab.start(2).await;
-        let three = lab.start(3).await;
-        SystemClock.sleep(Duration::from_millis(100)).await;
-        let one = lab.start(1).await;
-        let leader = leader_of(&[&one, &two]).await;
-        assert_eq!(leader, 0, "only it has everything");
-        lab.heal();
-        let index = one.write("after").await;
-        for node in [one, two, three] {
-            within(node.raft.wait_applied(index)).await.unwrap();
-            assert_eq!(node.entries(), ["old0", "old1", "old2", "acknowledged", "after"]);
-            node.stop().await;
-        }
     }
 }
 
