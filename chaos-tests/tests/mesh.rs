@@ -84,7 +84,7 @@ fn a_service_publishes_a_port_on_every_host() {
     .unwrap();
     assert!(ask(&lab, 1, "127.0.0.1:8080").is_err());
     lab.docker(&["network", "rm", "ingress"]).unwrap();
-    let create = ["service", "create", "-d", "--publish", "81:80", "busybox"];
+    let create = ["service", "create", "-d", "--name", "other", "--publish", "81:80", "busybox"];
     let refused = lab.refused(&create).unwrap();
     assert!(refused.contains("service needs ingress network, but no ingress network is present"));
     let create =
@@ -104,7 +104,7 @@ fn a_service_publishes_a_port_on_every_host() {
 
 fn conflicts(lab: &ServiceLab) {
     let id = lab.docker(&["service", "inspect", "-f", "{{.ID}}", "web"]).unwrap();
-    let create = ["service", "create", "-d", "--publish", "8080:81", "busybox"];
+    let create = ["service", "create", "-d", "--name", "other", "--publish", "8080:81", "busybox"];
     let expected =
         format!("port '8080' is already in use by service 'web' ({id}) as an ingress port");
     let refused = lab.refused(&create).unwrap();
