@@ -147,7 +147,7 @@ mod tests {
             ("Tmpfs", r#"{"/run":"size=1m"}"#),
             (
                 "Devices",
-                r#"[{"PathOnHost":"/dev/fuse","PathInContainer":"/dev/fuse","CgroupPermissions":"rwm"}]"#,
+                r#"[{"CgroupPermissions":"rwm","PathInContainer":"/dev/fuse","PathOnHost":"/dev/fuse"}]"#,
             ),
         ]);
         let mut rest = given.clone();

@@ -78,7 +78,7 @@ mod tests {
         expect_test::expect![[r#"
             REVISION   SINCE                IMAGE     REPLICAS   COMMAND
             3 *        30 seconds ago       x:2       2          sleep 9
-            2          About a minute ago   x:1       global     
+            2          about a minute ago   x:1       global     
         "#]]
         .assert_eq(&LISTING.render("", false, rows(true)).unwrap());
         assert_eq!(LISTING.render("{{.Revision}}", false, rows(false)).unwrap(), "3\n2\n");
