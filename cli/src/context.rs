@@ -115,7 +115,10 @@ impl Context {
         let named = self.context_name();
         if named != "default" {
             let host = contexts::host_of(&self.directory, &named)?;
-            let tls = self.tls.clone().or(contexts::tls_of(&self.directory, &named)?);
+            let tls = match &self.tls {
+                Some(given) => Some(given.clone()),
+                None => contexts::tls_of(&self.directory, &named)?,
+            };
             return Host::parse(&host, tls).map_err(Failure::from);
         }
         match sys::env("DOCKER_HOST") {

@@ -20,7 +20,7 @@ pub(super) async fn inspect(ctx: Context) -> Answer {
 
 pub(super) async fn update(mut ctx: Context) -> Answer {
     let body: wire::NodeSpec = ctx.json().await?;
-    port(&ctx)?.update_node(ctx.name(), version(&ctx)?, node::spec(body)?).await?;
+    port(&ctx)?.update_node(ctx.name(), version(&ctx, "node")?, node::spec(body)?).await?;
     empty(StatusCode::OK)
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn inspect(ctx: Context) -> Answer {
 pub(super) async fn update(mut ctx: Context) -> Answer {
     let body: wire::SecretSpec = ctx.json().await?;
     let spec = secret::secret_spec(body)?;
-    port(&ctx)?.update_secret(ctx.name(), version(&ctx)?, spec).await?;
+    port(&ctx)?.update_secret(ctx.name(), version(&ctx, "secret")?, spec).await?;
     empty(StatusCode::OK)
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn inspect_config(ctx: Context) -> Answer {
 pub(super) async fn update_config(mut ctx: Context) -> Answer {
     let body: wire::ConfigSpec = ctx.json().await?;
     let spec = secret::config_spec(body)?;
-    port(&ctx)?.update_config(ctx.name(), version(&ctx)?, spec).await?;
+    port(&ctx)?.update_config(ctx.name(), version(&ctx, "config")?, spec).await?;
     empty(StatusCode::OK)
 }
 

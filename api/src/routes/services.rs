@@ -67,7 +67,8 @@ pub(super) async fn update(mut ctx: Context) -> Answer {
     let spec = if rollback { Default::default() } else { service::spec(body, &auth)? };
     let auth_from = auth.is_empty().then_some(from);
     let update = ServiceUpdate { spec, rollback, revision: None, auth_from };
-    let warnings = port(&ctx)?.update_service(ctx.name(), version(&ctx)?, update).await?;
+    let warnings =
+        port(&ctx)?.update_service(ctx.name(), version(&ctx, "service")?, update).await?;
     ok(&wire::UpdateResponse { warnings: (!warnings.is_empty()).then_some(warnings) })
 }
 

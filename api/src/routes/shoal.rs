@@ -75,7 +75,8 @@ pub(super) async fn rollback(ctx: Context) -> Answer {
         auth_from: Some(AuthFrom::Spec),
         ..ServiceUpdate::default()
     };
-    let warnings = port(&ctx)?.update_service(ctx.name(), version(&ctx)?, update).await?;
+    let warnings =
+        port(&ctx)?.update_service(ctx.name(), version(&ctx, "service")?, update).await?;
     ok(&serde_json::json!({ "Warnings": warnings }))
 }
 

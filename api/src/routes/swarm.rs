@@ -22,13 +22,20 @@ pub(super) fn membership(ctx: &Context) -> Result<Arc<dyn Cluster>, ApiError> {
     ctx.ports.cluster.clone().ok_or_else(missing)
 }
 
-/// The `version` parameter, which updates must have.
-pub(super) fn version(ctx: &Context) -> Result<Version, ApiError> {
+/// The `version` parameter, which updates of `what` must have.
+///
+/// Source of the texts: moby `daemon/server/router/swarm/cluster_routes.go`.
+pub(super) fn version(ctx: &Context, what: &str) -> Result<Version, ApiError> {
     let text = ctx.query.text("version");
     text.parse().map(Version).map_err(|_| {
-        ApiError::bad_request(format!(
-            "invalid version '{text}': it must be the object's Version.Index"
-        ))
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        ApiError::bad_request(match what {
+            "secret" | "config" => format!("invalid {what} version"),
+            _ => format!(
+                "invalid {what} version '{text}': strconv.ParseUint: parsing {text:?}: {why}"
+            ),
+        })
     })
 }
 
@@ -60,7 +67,7 @@ pub(super) async fn update(mut ctx: Context) -> Answer {
         manager_token: ctx.query.flag("rotateManagerToken"),
         unlock_key: ctx.query.flag("rotateManagerUnlockKey"),
     };
-    port(&ctx)?.update(version(&ctx)?, convert::spec(body)?, rotate).await?;
+    port(&ctx)?.update(version(&ctx, "swarm")?, convert::spec(body)?, rotate).await?;
     empty(StatusCode::OK)
 }
 

@@ -74,6 +74,10 @@ fn attach(lab: &ServiceLab) {
     assert!(sent.status.success());
     assert_eq!(output.next().unwrap().unwrap(), "bye");
     assert_eq!(client.0.wait().unwrap().code(), Some(5));
+    lab.until("the end to be told", || {
+        Ok(lab.ps("talks", "{{.CurrentState}}")?[0].starts_with("Failed"))
+    })
+    .unwrap();
     let refused = refusal(lab, &["attach", &task]);
     assert_eq!(refused, "cannot attach to a task that is failed");
     lab.remove(&["talks"]).unwrap();

@@ -196,6 +196,7 @@ async fn update(context: &mut Context, args: &Args) -> Result {
     let (mut given, kept) = copy(directory, name)?;
     if let Some(text) = args.get("docker") {
         given = endpoint(text)?;
+        contexts::remove_tls(directory, name)?;
     }
     contexts::write_tls(directory, name, &given.files)?;
     let text = args.get("description").unwrap_or(&kept);

@@ -29,7 +29,8 @@ pub(super) fn profiles(content: &mut Json, active: &BTreeSet<String>) -> Done {
     let Json::Object(all) = &mut content["services"] else { return Ok(()) };
     all.retain(|name, _| !off.contains(name));
     for (name, service) in all {
-        let Some(wanted) = service["depends_on"].as_object_mut() else { continue };
+        let wanted = service.get_mut("depends_on").and_then(Json::as_object_mut);
+        let Some(wanted) = wanted else { continue };
         let missing =
             wanted.iter().find(|(key, how)| off.contains(*key) && how["required"] != false);
         if let Some((key, _)) = missing {

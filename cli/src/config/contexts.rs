@@ -139,11 +139,18 @@ pub(crate) fn write_meta(directory: &Path, name: &str, content: &Json) -> Result
 /// Removes a context.
 pub(crate) fn remove(directory: &Path, name: &str) -> Result {
     read(directory, name)?;
-    let kept = tls(directory, name);
-    if kept.exists() {
-        std::fs::remove_dir_all(kept).map_err(io(format!("removing context {name:?}")))?;
-    }
+    remove_tls(directory, name)?;
     std::fs::remove_dir_all(meta(directory, name)).map_err(io(format!("removing context {name:?}")))
+}
+
+/// Removes the certificates of a context.
+pub(crate) fn remove_tls(directory: &Path, name: &str) -> Result {
+    match std::fs::remove_dir_all(tls(directory, name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io(format!("removing certificates of context {name:?}"))(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Names may hold letters, digits and `_.+-`, and begin with a letter or digit.

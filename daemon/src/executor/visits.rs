@@ -15,7 +15,8 @@ use shoal_engine::container::session as engine;
 use shoal_model::cluster::TaskId;
 use shoal_model::container::visit::{Visit, Visited};
 use shoal_model::container::{
-    ArchivePutOptions, AttachOptions, Input, Output, OutputKind, PathStat, WaitOutcome,
+    ArchivePutOptions, AttachOptions, ContainerDetails, Input, Output, OutputKind, PathStat,
+    WaitOutcome,
 };
 use shoal_model::error::{ErrorKind, Failure};
 use shoal_netoverlay::kernel::namespace::Namespace;
@@ -58,18 +59,15 @@ impl Visits for HostExecutor {
     }
 
     async fn attach(&self, task: TaskId, options: AttachOptions) -> Result<Session, Failure> {
-        let id = self.required(task).await?.id;
+        // Otherwise the client would wait for a start that never comes: a task runs once.
+        let id = self.running(task).await?.id;
         let session = self.engine.attach(id.as_str(), options).await?;
         let engine::Session { output, input, tty } = session;
         Ok(Session { output, input, tty })
     }
 
     async fn forward(&self, task: TaskId, port: u16) -> Result<Session, Failure> {
-        let details = self.required(task).await?;
-        if !details.state.phase.is_live() {
-            let message = format!("the container of task `{task}` does not run");
-            return Err(Failure::new(ErrorKind::Conflict, message));
-        }
+        let details = self.running(task).await?;
         let namespace = PathBuf::from(format!("/proc/{}/ns/net", details.state.pid));
         let connected =
             blocking::run("connect within a container", move || connect_within(&namespace, port));
@@ -105,6 +103,17 @@ impl Visits for HostExecutor {
     ) -> Result<(), Failure> {
         let id = self.required(task).await?.id;
         Ok(self.engine.unarchive(id.as_str(), path, options, archive).await?)
+    }
+}
+
+impl HostExecutor {
+    async fn running(&self, task: TaskId) -> Result<ContainerDetails, Failure> {
+        let details = self.required(task).await?;
+        if details.state.phase.is_live() {
+            return Ok(details);
+        }
+        let message = format!("the container of task `{task}` does not run");
+        Err(Failure::new(ErrorKind::Conflict, message))
     }
 }
 

@@ -79,9 +79,12 @@ fn container_parts(wire: wire::ContainerSpec) -> Result<TaskSpec> {
         init: wire.init,
         // What is shown for "not said" must mean the same when it is sent back.
         isolation: Some(wire.isolation).filter(|text| text != "default").unwrap_or_default(),
-        oom_score_adj: i32::try_from(wire.oom_score_adj).map_err(|_| {
-            Failure::invalid("Invalid value for OomScoreAdj: range is [-1000, 1000]")
-        })?,
+        oom_score_adj: i32::try_from(wire.oom_score_adj)
+            .ok()
+            .filter(|score| (-1000..=1000).contains(score))
+            .ok_or_else(|| {
+                Failure::invalid("Invalid value for OomScoreAdj: range is [-1000, 1000]")
+            })?,
         resources: HostResources {
             ulimits: wire
                 .ulimits

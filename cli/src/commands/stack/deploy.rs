@@ -248,7 +248,8 @@ async fn create(client: &Client, wanted: &Wanted<'_>, spec: &Json) -> Result<Str
     let mut new = spec.clone();
     pin_image(client, &mut new["TaskTemplate"], auth, wanted.resolve != Resolve::Never).await?;
     tidy(&mut new);
-    let request = Request::post("/services/create").header("x-registry-auth", (*auth).to_owned()).json(new);
+    let request =
+        Request::post("/services/create").header("x-registry-auth", (*auth).to_owned()).json(new);
     match client.value(request).await {
         Ok(answer) => {
             warn(&answer);
@@ -261,12 +262,7 @@ async fn create(client: &Client, wanted: &Wanted<'_>, spec: &Json) -> Result<Str
 }
 
 /// Changes a service, by its id or name; again when somebody else changed it meanwhile.
-async fn update(
-    client: &Client,
-    id: &str,
-    wanted: &Wanted<'_>,
-    spec: &Json,
-) -> Result<String> {
+async fn update(client: &Client, id: &str, wanted: &Wanted<'_>, spec: &Json) -> Result<String> {
     let Wanted { service, image, auth, resolve } = *wanted;
     let mut attempt = 0;
     loop {

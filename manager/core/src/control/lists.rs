@@ -16,6 +16,7 @@ use shoal_model::filters::all_labels;
 
 use super::{Result, find};
 use crate::store::State;
+use crate::update;
 
 fn any_prefix(prefixes: &[String], of: &str) -> bool {
     prefixes.is_empty() || prefixes.iter().any(|prefix| of.starts_with(prefix.as_str()))
@@ -150,5 +151,6 @@ fn is_up_to_date(state: &State, task: &Task) -> bool {
     if task.job_iteration != service.job.map(|job| job.iteration) {
         return false;
     }
-    task.spec_version == service.spec_version || task.spec == service.spec.task
+    let node = task.node.and_then(|node| state.node(node));
+    !update::differs(service, task, node.map(AsRef::as_ref))
 }
