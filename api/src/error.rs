@@ -5,6 +5,8 @@
 //! Source: moby `daemon/errors.go`, `daemon/delete.go`, `volume/service/errors.go`,
 //! `daemon/server/httpstatus/status.go`; pinned by the tests below.
 
+mod network;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -169,6 +171,10 @@ fn words(fact: &Fact, verb: Verb<'_>) -> String {
             "error while removing network: network {network} has active endpoints ({})",
             endpoints.join(", ")
         ),
+        Fact::Network(refusal) => network::words(refusal),
+        Fact::SetUpNetworking { container, cause } => {
+            network::set_up(container, cause, &words(cause, verb))
+        }
         Fact::PullDenied { .. }
         | Fact::ManifestUnknown { .. }
         | Fact::RepositoryUnknown { .. }

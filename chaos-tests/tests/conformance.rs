@@ -114,6 +114,11 @@ fn docker_py() {
 }
 
 #[test]
+fn bad_networks() {
+    docker_py_plays("test_bad_networks.py");
+}
+
+#[test]
 fn docker_py_of_a_cluster() {
     docker_py_plays("test_docker_py_swarm.py");
 }

@@ -50,7 +50,7 @@ fn a_service_publishes_a_port_on_every_host() {
     let hosts: Vec<String> =
         [2, 3].map(|host| lab.run(host, &["info", "-f", "{{.Name}}"]).unwrap()).into();
     let hosts: BTreeSet<String> = hosts.into_iter().collect();
-    let mut flags = vec!["--replicas", "2", "--publish", "8080:80", "--replicas-max-per-node", "1"];
+    let mut flags = vec!["--replicas", "2", "--publish", "8080:80", "--replicas-max-per-node", "2"];
     flags.extend(PLACE.iter().chain(&HEALTH));
     flags.extend(["--update-order", "start-first", "--update-monitor", "500ms"]);
     lab.create("web", &flags, &["sh", "-c", SERVER]).unwrap();
@@ -83,8 +83,8 @@ fn a_service_publishes_a_port_on_every_host() {
     })
     .unwrap();
     assert!(ask(&lab, 1, "127.0.0.1:8080").is_err());
-    lab.docker(&["network", "rm", "ingress"]).unwrap();
-    let create = ["service", "create", "-d", "--publish", "81:80", "busybox"];
+    remove_ingress(&lab).unwrap();
+    let create = ["service", "create", "-d", "--name", "other", "--publish", "81:80", "busybox"];
     let refused = lab.refused(&create).unwrap();
     assert!(refused.contains("service needs ingress network, but no ingress network is present"));
     let create =
@@ -102,9 +102,15 @@ fn a_service_publishes_a_port_on_every_host() {
     assert_eq!(seen(&lab, 1, &format!("[fd00:99::2]:{port}")).1.len(), 1);
 }
 
+/// Docker's client asks before it removes the mesh.
+fn remove_ingress(lab: &ServiceLab) -> anyhow::Result<String> {
+    let mut shell = lab.lab.client(1, std::path::Path::new("sh"));
+    stdout(shell.args(["-c", "echo y | docker network rm ingress"]))
+}
+
 fn conflicts(lab: &ServiceLab) {
     let id = lab.docker(&["service", "inspect", "-f", "{{.ID}}", "web"]).unwrap();
-    let create = ["service", "create", "-d", "--publish", "8080:81", "busybox"];
+    let create = ["service", "create", "-d", "--name", "other", "--publish", "8080:81", "busybox"];
     let expected =
         format!("port '8080' is already in use by service 'web' ({id}) as an ingress port");
     let refused = lab.refused(&create).unwrap();
@@ -112,7 +118,7 @@ fn conflicts(lab: &ServiceLab) {
     let output = run(lab.lab.docker(1).args(["run", "--rm", "-p", "8080:80", "busybox", "true"]));
     let refused = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
     assert!(refused.to_lowercase().contains("address already in use"), "{refused}");
-    let refused = lab.refused(&["network", "rm", "ingress"]).unwrap();
+    let refused = remove_ingress(lab).unwrap_err().to_string();
     assert!(refused.contains(&format!("because service {id} depends on it")), "{refused}");
 }
 
@@ -132,11 +138,9 @@ fn update_under_load(lab: &ServiceLab) {
             }
             failures
         });
-        let update = ["service", "update", "-q", "--replicas-max-per-node", "2", "web"];
-        let updated = lab.docker(&update);
         let update =
             ["service", "update", "-q", "--image", "busybox:two", "--no-resolve-image", "web"];
-        let updated = updated.and_then(|_| lab.docker(&update));
+        let updated = lab.docker(&update);
         over.store(true, Ordering::SeqCst);
         updated.unwrap();
         client.join().unwrap()

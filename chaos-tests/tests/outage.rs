@@ -148,3 +148,37 @@ fn names_and_published_ports_outlive_a_kill_and_what_is_asked_meanwhile_is_answe
     host.docker(&["run", "--rm", "-p", "8080:80", "busybox", "true"]).unwrap();
     host.finish().unwrap();
 }
+
+/// How often a path is in the table of mounts.
+fn mounted(path: &str) -> usize {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().filter(|line| line.split(' ').nth(4) == Some(path)).count()
+}
+
+#[test]
+fn a_shared_volume_outlives_a_kill_and_is_unmounted_with_its_last_user() {
+    let mut host = host();
+    let options = ["--opt", "type=tmpfs", "--opt", "device=tmpfs"];
+    host.docker(&[&["volume", "create"][..], &options, &["ram"]].concat()).unwrap();
+    let data = host.docker(&["volume", "inspect", "-f", "{{.Mountpoint}}", "ram"]).unwrap();
+    run(&host, &["--name", "one", "-v", "ram:/r"], "echo kept > /r/x; sleep 1000");
+    run(&host, &["--name", "two", "-v", "ram:/r"], "sleep 1000");
+    let kept = |host: &Host| host.docker(&["exec", "two", "cat", "/r/x"]);
+    eventually("what the other one wrote", Duration::from_secs(10), || kept(&host).is_ok())
+        .unwrap();
+
+    host.kill().unwrap();
+    host.launch().unwrap();
+    host.docker(&["rm", "-f", "one"]).unwrap();
+    assert_eq!((kept(&host).unwrap().as_str(), mounted(&data)), ("kept", 1), "{}", host.log());
+    let again = host.docker(&["run", "--rm", "-v", "ram:/r", "busybox", "cat", "/r/x"]).unwrap();
+    assert_eq!(again, "kept");
+
+    // Its last user ends while no daemon runs: the next one unmounts.
+    let pid = host.docker(&["inspect", "-f", "{{.State.Pid}}", "two"]).unwrap();
+    host.kill().unwrap();
+    run_program(command("kill").args(["-9", &pid])).unwrap();
+    host.launch().unwrap();
+    eventually("the end of the mount", Duration::from_secs(10), || mounted(&data) == 0).unwrap();
+    host.finish().unwrap();
+}

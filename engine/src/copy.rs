@@ -1,11 +1,11 @@
 //! Files in and out of containers: stat, archive, unarchive, export.
 //!
 //! A live container is entered through its init process's root, so that volumes and tmpfs are seen; one
-//! that does not run through a read-only view of its layers. Differs: unpacking into a container that does
-//! not run is refused.
+//! that does not run through a view of its layers, with its volumes mounted where only this job sees them.
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,16 +13,19 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use shoal_base::tasks::TaskKind;
 use shoal_model::container::{ArchivePutOptions, PathStat};
-use shoal_model::{ErrorKind, Failure};
+use shoal_model::{ContainerId, ErrorKind, Failure};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::archive::{self, ImportOptions, Overwrite, Owner, RootAccess};
+use crate::assembled;
 use crate::beneath;
 use crate::container::{self, Container};
 use crate::core::Core;
 use crate::error::Error;
 use crate::image_source::RootView;
+use crate::mounts::{Resolved, own_filesystem};
+use crate::volumes::Local;
 
 /// Bytes of an archive.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Failure>>;
@@ -39,38 +42,77 @@ enum Access {
     Write,
 }
 
-/// A container's root directory, for work at `path`.
-async fn root(
-    core: &Core,
-    container: &Container,
-    path: &str,
-    access: Access,
-) -> Result<Box<RootView>, Error> {
+/// A container's files.
+struct Files {
+    root: Box<RootView>,
+    /// What is still to be mounted into them, and where nobody minds.
+    mounts: Vec<Resolved>,
+    scratch: PathBuf,
+    volumes: Arc<Local>,
+    /// Who holds the volumes' own file systems meanwhile. A start of the container holds them in its own name.
+    holder: ContainerId,
+}
+
+impl Files {
+    /// Runs `job` on the root. Blocks.
+    fn with<T, E>(
+        self,
+        job: impl FnOnce(BorrowedFd<'_>) -> Result<T, E> + Send,
+    ) -> Result<T, Failure>
+    where
+        T: Send,
+        E: Into<Failure> + Send,
+    {
+        if self.mounts.is_empty() {
+            return job(self.root.as_fd()).map_err(Into::into);
+        }
+        let made = self.with_mounts(job);
+        if let Err(error) = self.volumes.let_go(&self.holder) {
+            tracing::warn!(error = %shoal_model::error::Chain(&error), "a volume stays mounted");
+        }
+        made
+    }
+
+    fn with_mounts<T, E>(
+        &self,
+        job: impl FnOnce(BorrowedFd<'_>) -> Result<T, E> + Send,
+    ) -> Result<T, Failure>
+    where
+        T: Send,
+        E: Into<Failure> + Send,
+    {
+        for name in self.mounts.iter().filter_map(own_filesystem) {
+            self.volumes.hold(name, &self.holder)?;
+        }
+        let done = assembled::with_mounts(self.root.as_ref(), &self.mounts, &self.scratch, job);
+        done.map_err(Error::file("mount what is in", &self.scratch))?.map_err(Into::into)
+    }
+}
+
+/// A container's files, for work that may block.
+async fn files(core: &Core, container: &Container, access: Access) -> Result<Files, Error> {
     let view = container.view();
+    let files = |root: Box<RootView>, mounts: Vec<Resolved>| Files {
+        root,
+        mounts,
+        scratch: container.paths.directory.clone(),
+        volumes: Arc::clone(&core.volumes),
+        holder: ContainerId::from_bytes(shoal_base::random::bytes32(core.random.as_ref())),
+    };
     if view.state.phase.is_live() {
         let path = format!("/proc/{}/root", view.state.pid);
         let root = beneath::root(path.as_ref()).map_err(Error::file("open", path))?;
-        return Ok(Box::new(root));
+        return Ok(files(Box::new(root), Vec::new()));
     }
-    let inside = format!("/{}", path.trim_matches('/'));
-    let hidden = |mount: &&crate::mounts::Resolved| {
-        inside
-            .strip_prefix(mount.target.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if let Some(mount) = view.record.mounts.iter().find(hidden) {
-        return Err(Error::NotImplemented(format!(
-            "cannot copy `{path}` while container `{}` does not run: it lies on the mount `{}`; start the \
-             container first",
-            view.name(),
-            mount.target
-        )));
-    }
+    // The mount points of a container that never ran may have to be made.
+    let mounts = view.record.mounts.clone();
+    let fresh = !view.record.started_before && !mounts.is_empty();
     let opened = match access {
-        Access::Read => core.images.view(&container.id).await,
-        Access::Write => core.images.open(&container.id).await,
+        Access::Read if !fresh => core.images.view(&container.id).await,
+        Access::Read | Access::Write => core.images.open(&container.id).await,
     };
-    opened.map_err(Error::part("open the files of", view.name()))
+    let root = opened.map_err(Error::part("open the files of", view.name()))?;
+    Ok(files(root, mounts))
 }
 
 /// Looks at a path.
@@ -79,16 +121,16 @@ pub(crate) async fn stat(
     container: &Arc<Container>,
     path: &str,
 ) -> Result<PathStat, Error> {
-    let root = root(core, container, path, Access::Read).await?;
-    let path = path.to_owned();
-    let found =
-        shoal_base::blocking::run("look at a path", move || archive::stat(root.as_fd(), &path))
-            .await?;
-    found.map_err(|error| match error {
-        archive::Error::NotFound { path } => {
-            Error::NoSuchPath { path, container: container.view().name().to_owned() }
-        }
-        other => Error::part("look into", container.view().name())(other),
+    let files = files(core, container, Access::Read).await?;
+    let wanted = path.to_owned();
+    let look = move || files.with(|root| archive::stat(root, &wanted));
+    let found = shoal_base::blocking::run("look at a path", look).await?;
+    found.map_err(|failure| match failure.kind() {
+        ErrorKind::NotFound => Error::NoSuchPath {
+            path: path.to_owned(),
+            container: container.view().name().to_owned(),
+        },
+        _ => Error::part("look into", container.view().name())(failure),
     })
 }
 
@@ -99,9 +141,10 @@ pub(crate) async fn archive(
     path: &str,
 ) -> Result<(PathStat, ByteStream), Error> {
     let stat = stat(core, container, path).await?;
-    let root = root(core, container, path, Access::Read).await?;
+    let files = files(core, container, Access::Read).await?;
     let from = path.to_owned();
-    let stream = produce(core, move |out| archive::export(root.as_fd(), &from, out).map(drop));
+    let stream =
+        produce(core, move |out| files.with(|root| archive::export(root, &from, out).map(drop)));
     publish(core, container, "archive-path", &[("path", path.to_owned())]);
     Ok((stat, stream))
 }
@@ -125,7 +168,7 @@ pub(crate) async fn unarchive(
     archive: ByteStream,
 ) -> Result<(), Error> {
     let view = container.view();
-    let root = root(core, container, path, Access::Write).await?;
+    let files = files(core, container, Access::Write).await?;
     let host = &view.record.spec.host;
     let options = ImportOptions {
         overwrite: if options.no_overwrite_dir_non_dir {
@@ -133,13 +176,13 @@ pub(crate) async fn unarchive(
         } else {
             Overwrite::Anything
         },
-        owner: owner(&root, &view, options)?,
+        owner: owner(files.root.as_ref(), &view, options)?,
         root: if host.readonly_rootfs { RootAccess::ReadOnly } else { RootAccess::Writable },
     };
     let into = path.to_owned();
     let source = consume(core, archive);
     let unpacked = shoal_base::blocking::run("unpack into a container", move || {
-        archive::import(root.as_fd(), &into, source, options)
+        files.with(|root| archive::import(root, &into, source, options))
     })
     .await?;
     unpacked.map_err(Error::part("unpack into", view.name()))?;

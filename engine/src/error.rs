@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use shoal_base::blocking;
 use shoal_base::tasks::GivenUp;
 use shoal_model::container::Phase;
-use shoal_model::{Classified, ContainerId, ErrorKind, Fact, Failure, ObjectKind};
+use shoal_model::{Classified, ContainerId, ErrorKind, Fact, Failure, NetworkRefusal, ObjectKind};
 
 use crate::{names, shim_client};
 
@@ -166,6 +166,23 @@ pub enum Error {
         #[source]
         source: Part,
     },
+    /// The network of a container could not be made.
+    #[error("failed to set up container networking")]
+    Networking {
+        /// The container's name.
+        container: String,
+        /// The network side's failure.
+        #[source]
+        source: Part,
+    },
+    /// The networks of a container do not allow what was asked.
+    #[error("networks of container `{container}`: {refusal}")]
+    Refused {
+        /// The container's name.
+        container: String,
+        /// Why.
+        refusal: NetworkRefusal,
+    },
     /// A blocking job was lost.
     #[error(transparent)]
     Lost(#[from] blocking::Lost),
@@ -208,7 +225,10 @@ impl Classified for Error {
             Self::Shim { source, .. } => source.kind(),
             Self::StartFailed { exit_code: 126 | 127, .. } => ErrorKind::InvalidArgument,
             Self::StartFailed { .. } => ErrorKind::Internal,
-            Self::Part { source, .. } | Self::Input(source) => source.0.kind(),
+            Self::Part { source, .. } | Self::Input(source) | Self::Networking { source, .. } => {
+                source.0.kind()
+            }
+            Self::Refused { refusal, .. } => refusal.kind(),
         }
     }
 
@@ -232,6 +252,11 @@ impl Classified for Error {
                 Some(Fact::StartFailed { exit_code: *exit_code, reason: reason.clone() })
             }
             Self::Part { source, .. } | Self::Input(source) => source.0.fact().cloned(),
+            Self::Refused { refusal, .. } => Some(Fact::Network(refusal.clone())),
+            Self::Networking { container, source } => Some(Fact::SetUpNetworking {
+                container: container.clone(),
+                cause: Box::new(source.0.fact()?.clone()),
+            }),
             _ => None,
         }
     }

@@ -24,6 +24,7 @@ pub mod sys;
 pub mod top;
 pub mod volumes;
 
+mod assembled;
 mod attach_ahead;
 mod copy;
 mod core;

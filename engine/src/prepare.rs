@@ -15,6 +15,7 @@ use shoal_shim_protocol::config::{
 
 use crate::config::OWN_RUNTIME;
 use crate::container::Container;
+use crate::container::networks::donor;
 use crate::container::record::Record;
 use crate::container::view::View;
 use crate::core::Core;
@@ -54,9 +55,10 @@ pub(crate) fn settle(
     if spec.hostname.is_empty() {
         spec.hostname = match &spec.host.network_mode {
             // Who shares a stack shares its name: it is what the shared /etc/hosts knows.
-            NetworkMode::Container(other) => {
-                crate::resolve::container(core, other)?.view().record.spec.hostname.clone()
-            }
+            // Whether that one exists is asked at the start.
+            NetworkMode::Container(other) => resolve::container(core, other)
+                .map(|other| other.view().record.spec.hostname.clone())
+                .unwrap_or_default(),
             mode => runtime_spec::default_hostname(id, mode, &core.config.hostname),
         };
     }
@@ -182,6 +184,7 @@ pub(crate) async fn prepare(
     let namespaces = namespaces(core, view, network)?;
     let shared_memory = shared_memory(core, container, view).await?;
     etc_files::write(core, container, view, network)?;
+    hold_volumes(core, view).await?;
     build(core, container, view, &namespaces, shared_memory.as_deref(), rootfs)
 }
 
@@ -316,7 +319,7 @@ fn namespaces(
         ..NamespacePaths::default()
     };
     if let NetworkMode::Container(other) = &host.network_mode {
-        let other = running(core, view, other)?;
+        let other = donor(core, view, other)?;
         paths.network = Some(match other.network.as_ref().and_then(|n| n.sandbox.clone()) {
             Some(sandbox) => sandbox,
             None => namespace_of(&other, "net"),
@@ -422,6 +425,20 @@ pub(crate) async fn volumes(core: &Arc<Core>, mut record: Record) -> Result<Reco
     fill_volumes(core, record).await
 }
 
+/// Mounts the file systems that volumes of a container have of their own. The end of the run, or of its failed
+/// start, lets go of them.
+async fn hold_volumes(core: &Core, view: &View) -> Result<(), Error> {
+    let held = view.record.mounts.iter().filter_map(mounts::own_filesystem);
+    let held: Vec<String> = held.map(str::to_owned).collect();
+    if held.is_empty() {
+        return Ok(());
+    }
+    let (volumes, id) = (Arc::clone(&core.volumes), view.record.id.clone());
+    let mount = move || held.iter().try_for_each(|name| volumes.hold(name, &id));
+    let mounted = shoal_base::blocking::run("mount a container's volumes", mount).await?;
+    mounted.map_err(Error::part("start", view.name()))
+}
+
 /// Copies what the image has at the mount points of empty volumes into them.
 async fn fill_volumes(core: &Arc<Core>, record: Record) -> Result<Record, Error> {
     let is_volume =
@@ -430,11 +447,18 @@ async fn fill_volumes(core: &Arc<Core>, record: Record) -> Result<Record, Error>
         return Ok(record);
     }
     let root = core.images.view(&record.id).await.map_err(Error::part("create", &record.name))?;
+    let volumes = Arc::clone(&core.volumes);
     shoal_base::blocking::run("fill a container's volumes", move || {
-        for mount in &record.mounts {
+        let filled = record.mounts.iter().try_for_each(|mount| {
+            if let Some(name) = mounts::own_filesystem(mount).filter(|_| mount.copy_up) {
+                let held = volumes.hold(name, &record.id);
+                held.map_err(Error::part("populate a volume of", &record.name))?;
+            }
             mounts::copy_up::copy_up(root.as_fd(), mount)
-                .map_err(Error::part("create", &record.name))?;
-        }
+                .map_err(Error::part("create", &record.name))
+        });
+        let let_go = volumes.let_go(&record.id).map_err(Error::part("create", &record.name));
+        filled.and(let_go)?;
         Ok(record)
     })
     .await?

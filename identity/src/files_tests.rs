@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use shoal_base::disk::DiskFile;
 use shoal_base::random::SystemRandom;
 use shoal_base::{Disk, SystemDisk};
 use shoal_model::cluster::node::NodeRole;
@@ -126,6 +127,28 @@ impl Disk for Dying {
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         SystemDisk.sync_directory(directory)
+    }
+
+    fn create_directory(&self, directory: &Path) -> io::Result<()> {
+        SystemDisk.create_directory(directory)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        SystemDisk.list(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.alive()?;
+        SystemDisk.rename(from, to)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.alive()?;
+        SystemDisk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        SystemDisk.open(path)
     }
 }
 

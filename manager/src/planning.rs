@@ -80,7 +80,8 @@ impl From<Lagged> for Stopped {
 }
 
 /// The first event after a quiet time is planned for at once. While events keep coming, the loop rests as long
-/// after a plan as it took, [`DEBOUNCE`] at most, so that bursts become few large plans.
+/// after a plan as it took, [`DEBOUNCE`] at most, so that bursts become few large plans. A plan that had to leave something
+/// over was as large as plans may be: the next follows at once.
 async fn follow<P: Planner>(
     store: &Store,
     clock: &SharedClock,
@@ -96,13 +97,16 @@ async fn follow<P: Planner>(
         let state = store.view();
         let now = clock.now();
         let plan = planner.plan(&state, now);
+        let is_full = planner.is_due();
         if let Err(error) = commit::<P>(store, term, &state, now, planner, &plan).await {
             return Stopped::Failed(error);
         }
         let cost = clock.monotonic().saturating_sub(began);
         // Others on this executor go first, even when there is no cost to speak of.
         tokio::task::yield_now().await;
-        clock.sleep(cost.min(DEBOUNCE)).await;
+        if !is_full {
+            clock.sleep(cost.min(DEBOUNCE)).await;
+        }
     }
 }
 

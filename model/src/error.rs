@@ -8,6 +8,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::refusal::NetworkRefusal;
+
 /// What sort of failure an error is. Decides HTTP status and gRPC code, each in one place only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -154,6 +156,10 @@ pub enum Fact {
     VolumeInUse { volume: String, containers: Vec<String> },
     /// A network has endpoints.
     NetworkInUse { network: String, endpoints: Vec<String> },
+    /// The network side refuses.
+    Network(NetworkRefusal),
+    /// A container could not be started because of its network. `container` is its name.
+    SetUpNetworking { container: String, cause: Box<Fact> },
     /// A registry does not let the caller read a repository, if it exists. `cause` is its `code: message`.
     PullDenied { repository: String, cause: String },
     /// A registry has no such tag or manifest.
@@ -197,7 +203,8 @@ pub trait Classified: Error + Send + Sync + 'static {
 /// An error as it crosses a port: kind, fact and the original with its causes.
 pub struct Failure {
     kind: ErrorKind,
-    fact: Option<Fact>,
+    /// Boxed, because errors hold failures and are returned by value.
+    fact: Option<Box<Fact>>,
     source: Box<dyn Error + Send + Sync>,
 }
 
@@ -210,7 +217,7 @@ impl Failure {
     /// A failure whose words are decided by `fact`.
     pub fn of(kind: ErrorKind, fact: Fact) -> Self {
         let source = format!("{fact:?}").into();
-        Self { kind, fact: Some(fact), source }
+        Self { kind, fact: Some(Box::new(fact)), source }
     }
 
     /// `InvalidArgument` with a message that names the field.
@@ -230,7 +237,7 @@ impl Failure {
 
     /// The fact, if any.
     pub fn fact(&self) -> Option<&Fact> {
-        self.fact.as_ref()
+        self.fact.as_deref()
     }
 
     /// The message and its causes joined by `: `, without repeating a cause that the message contains.
@@ -241,7 +248,7 @@ impl Failure {
 
 impl<E: Classified> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { kind: error.kind(), fact: error.fact(), source: Box::new(error) }
+        Self { kind: error.kind(), fact: error.fact().map(Box::new), source: Box::new(error) }
     }
 }
 

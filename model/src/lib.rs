@@ -3,6 +3,7 @@
 //! Plain types. No I/O, no clock, no wire format of any API: conversions live at the edges. The spec
 //! types derive `serde` because the engine writes them to its own records (ADR 0002).
 
+pub mod boolean;
 pub mod cluster;
 pub mod container;
 pub mod digest;
@@ -15,6 +16,8 @@ pub mod image;
 pub mod network;
 pub mod progress;
 pub mod reference;
+pub mod refusal;
+pub mod subnet;
 pub mod system;
 pub mod timestamp;
 pub mod volume;
@@ -25,4 +28,6 @@ pub use event::{Event, EventKind, EventQuery, EventScope};
 pub use ids::{ContainerId, ExecId, NetworkId};
 pub use progress::{LayerStep, Progress};
 pub use reference::Reference;
+pub use refusal::NetworkRefusal;
+pub use subnet::Subnet;
 pub use timestamp::Timestamp;

@@ -63,6 +63,9 @@ pub struct IpamPool {
     pub gateway: Option<IpAddr>,
     /// Addresses that are not given out, by name.
     pub auxiliary: BTreeMap<String, String>,
+    /// The subnet was not asked for but chosen from the daemon's pools. Written by the daemon only.
+    #[serde(skip)]
+    pub chosen: bool,
 }
 
 /// A network as it exists.

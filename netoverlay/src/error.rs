@@ -1,10 +1,10 @@
 //! What can go wrong with networks, for callers outside.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use shoal_model::{Classified, ErrorKind, Fact, ObjectKind};
+use shoal_model::{Classified, ErrorKind, Fact, NetworkId, NetworkRefusal, ObjectKind};
 
 use crate::kernel::{namespace, nft, socket};
 use crate::plan::ports::Protocol;
@@ -24,10 +24,12 @@ pub enum Error {
     NetworkExists { name: String },
     #[error("network `{network}` is in use by {} endpoints", endpoints.len())]
     NetworkInUse { network: String, endpoints: Vec<String> },
-    #[error("network `{name}` is pre-defined and cannot be changed")]
+    #[error("network `{name}` is pre-defined and cannot be removed")]
     Predefined { name: String },
-    #[error("invalid network name `{name}`: expected letters, digits, `_`, `.` and `-`")]
-    InvalidName { name: String },
+    #[error("network `{name}` is pre-defined and cannot be created")]
+    ReservedName { name: String },
+    #[error("a network needs a name")]
+    NoName,
     #[error("invalid sandbox id `{id}`: expected letters, digits and `-`, at most 64")]
     InvalidSandbox { id: String },
     #[error(transparent)]
@@ -36,6 +38,16 @@ pub enum Error {
     InvalidSubnet { network: String, subnet: Subnet, why: &'static str },
     #[error("subnet `{subnet}` of network `{network}` overlaps {with}")]
     Overlap { network: String, subnet: Subnet, with: String },
+    #[error("bridge network `{network}` has several subnets of one family")]
+    SeveralSubnets { network: String },
+    #[error("network `{network}` has neither IPv4 nor IPv6")]
+    NoFamily { network: String },
+    #[error("gateway `{gateway}` of network `{network}` is no free host address of its subnet")]
+    GatewayTaken { network: String, gateway: IpAddr },
+    #[error(
+        "auxiliary address `{address}` of network `{network}` is no free host address of its subnet"
+    )]
+    AuxiliaryTaken { network: String, name: String, address: IpAddr },
     #[error("bridge `{bridge}` is used by network `{by}`")]
     BridgeTaken { bridge: String, by: String },
     #[error("could not find an available subnet for network `{network}`")]
@@ -48,6 +60,7 @@ pub enum Error {
     Address {
         sandbox: SandboxId,
         network: String,
+        id: NetworkId,
         #[source]
         source: ipam::Error,
     },
@@ -73,7 +86,7 @@ pub enum Error {
     #[error(
         "cannot publish port {container_port} at `{host}`: the container has no address of the same family"
     )]
-    NoTarget { host: std::net::IpAddr, container_port: u16 },
+    NoTarget { host: IpAddr, container_port: u16 },
     #[error(
         "cannot publish port {protocol} `{address}`: the kernel of this host has no {protocol}"
     )]
@@ -84,7 +97,7 @@ pub enum Error {
         source: io::Error,
     },
     #[error("no free port {protocol} in {first} to {last} at `{host}`")]
-    NoFreePort { protocol: Protocol, host: std::net::IpAddr, first: u16, last: u16 },
+    NoFreePort { protocol: Protocol, host: IpAddr, first: u16, last: u16 },
     #[error("failed to work on the namespace of sandbox `{sandbox}`")]
     Namespace {
         sandbox: SandboxId,
@@ -218,12 +231,14 @@ impl Error {
 
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
+        if let Some(refusal) = self.refusal() {
+            return refusal.kind();
+        }
         match self {
             Self::NoSuchNetwork { .. } | Self::NoSuchSandbox { .. } | Self::NotJoined { .. } => {
                 ErrorKind::NotFound
             }
             Self::AmbiguousNetwork { .. }
-            | Self::InvalidName { .. }
             | Self::InvalidSandbox { .. }
             | Self::Option(_)
             | Self::InvalidSubnet { .. }
@@ -231,31 +246,35 @@ impl Classified for Error {
             | Self::NoParent { .. }
             | Self::NoMac { .. }
             | Self::NoTarget { .. } => ErrorKind::InvalidArgument,
-            Self::Address { source, .. } => match source {
-                ipam::Error::Outside { .. } => ErrorKind::InvalidArgument,
-                ipam::Error::Taken { .. } => ErrorKind::Conflict,
-                ipam::Error::Exhausted { .. } => ErrorKind::Unavailable,
-            },
-            Self::NetworkExists { .. }
-            | Self::SandboxExists { .. }
-            | Self::AlreadyJoined { .. }
+            Self::SandboxExists { .. }
             | Self::BridgeTaken { .. }
             | Self::VxlanPort { .. }
             | Self::MarksTaken { .. }
             | Self::NotABridge { .. } => ErrorKind::Conflict,
-            Self::ParentTaken { .. }
-            | Self::NetworkInUse { .. }
-            | Self::Predefined { .. }
-            | Self::Overlap { .. } => ErrorKind::Forbidden,
+            Self::ParentTaken { .. } | Self::NetworkInUse { .. } | Self::AlreadyJoined { .. } => {
+                ErrorKind::Forbidden
+            }
             Self::GivenUp { .. } => ErrorKind::Cancelled,
-            Self::Pools { .. } => ErrorKind::Unavailable,
             Self::UnknownDriver { .. }
             | Self::NoProtocol { .. }
             | Self::NoGivenAddress { .. }
             | Self::NoLinkKind { .. } => ErrorKind::NotImplemented,
             Self::Damaged { .. } | Self::Newer { .. } => ErrorKind::DataLoss,
             Self::Several(errors) => errors.first().map_or(ErrorKind::Internal, Self::kind),
-            Self::Port { .. }
+            // Of those only one has no words of docker.
+            Self::Address { .. } => ErrorKind::InvalidArgument,
+            // Their kinds are those of their refusals.
+            Self::NoName
+            | Self::NoFamily { .. }
+            | Self::Pools { .. }
+            | Self::NetworkExists { .. }
+            | Self::Predefined { .. }
+            | Self::ReservedName { .. }
+            | Self::SeveralSubnets { .. }
+            | Self::Overlap { .. }
+            | Self::GatewayTaken { .. }
+            | Self::AuxiliaryTaken { .. }
+            | Self::Port { .. }
             | Self::NoFreePort { .. }
             | Self::Namespace { .. }
             | Self::NamespaceLost { .. }
@@ -287,7 +306,46 @@ impl Classified for Error {
             Self::NetworkInUse { network, endpoints } => {
                 Some(Fact::NetworkInUse { network: network.clone(), endpoints: endpoints.clone() })
             }
-            _ => None,
+            _ => self.refusal().map(Fact::Network),
         }
+    }
+}
+
+impl Error {
+    /// What clients know docker's words for.
+    fn refusal(&self) -> Option<NetworkRefusal> {
+        Some(match self {
+            Self::ReservedName { name } => NetworkRefusal::ReservedName { name: name.clone() },
+            Self::Predefined { name } => NetworkRefusal::Predefined { name: name.clone() },
+            Self::NoName => NetworkRefusal::NoName,
+            Self::NetworkExists { name } => NetworkRefusal::NameTaken { name: name.clone() },
+            Self::Overlap { .. } => NetworkRefusal::Overlap { detail: self.to_string() },
+            Self::SeveralSubnets { .. } => NetworkRefusal::SeveralSubnets,
+            Self::NoFamily { .. } => NetworkRefusal::NoFamily,
+            Self::Pools { .. } => NetworkRefusal::PoolsExhausted,
+            Self::GatewayTaken { gateway, .. } => {
+                NetworkRefusal::GatewayTaken { gateway: *gateway }
+            }
+            Self::AuxiliaryTaken { name, address, .. } => {
+                NetworkRefusal::AuxiliaryTaken { name: name.clone(), address: *address }
+            }
+            Self::Address { source: ipam::Error::Taken { address }, .. } => {
+                NetworkRefusal::AddressTaken { address: *address }
+            }
+            Self::Address { source: ipam::Error::Exhausted { range }, network, id, .. } => {
+                NetworkRefusal::AddressesExhausted {
+                    network: network.clone(),
+                    id: id.to_string(),
+                    ipv6: !range.is_ipv4(),
+                }
+            }
+            Self::Port { address, source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                NetworkRefusal::PortTaken { address: *address }
+            }
+            Self::NoFreePort { host, first, last, .. } => {
+                NetworkRefusal::PortsTaken { host: *host, first: *first, last: *last }
+            }
+            _ => return None,
+        })
     }
 }

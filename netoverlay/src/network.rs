@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
-use shoal_model::{NetworkId, Timestamp};
+use shoal_model::{NetworkId, Timestamp, boolean};
 
 use crate::parent::ParentOptions;
 use crate::plan::networks::BridgeView;
@@ -220,6 +220,8 @@ const MTU: &str = "com.docker.network.driver.mtu";
 pub(crate) const PREFIX: &str = "com.docker.network.container_iface_prefix";
 /// Accepted, because clients send it: it marks docker's default bridge, which Shoal names by setting.
 const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
+/// The families of the network: whoever reads the spec knows them; they are checked here.
+const FAMILIES: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
 /// Longest name of a link.
 const INTERFACE_LEN_MAX: usize = 15;
 /// Smallest packet that IPv4 allows.
@@ -246,11 +248,7 @@ impl BridgeOptions {
         for (option, value) in options {
             let invalid =
                 |expected| InvalidOption { option: option.clone(), value: value.clone(), expected };
-            let flag = || match value.as_str() {
-                "true" | "1" | "True" | "TRUE" | "t" | "T" => Ok(true),
-                "false" | "0" | "False" | "FALSE" | "f" | "F" => Ok(false),
-                _ => Err(invalid("true or false")),
-            };
+            let flag = || boolean::parse(value).ok_or_else(|| invalid("true or false"));
             match option.as_str() {
                 NAME if is_interface_name(value) => parsed.name.clone_from(value),
                 NAME => return Err(invalid("the name of a link, at most 15 characters")),
@@ -269,6 +267,9 @@ impl BridgeOptions {
                 }
                 PREFIX => return Err(invalid("the beginning of the name of a link")),
                 DEFAULT_BRIDGE => {
+                    flag()?;
+                }
+                family if FAMILIES.contains(&family) => {
                     flag()?;
                 }
                 _ => return Err(invalid("an option that the bridge driver of Shoal knows")),

@@ -138,12 +138,18 @@ fn beside_a_rewriting_by_hand() {
     let networks = hosts.host(2).networks();
     let sandbox = hosts.host(2).run(async move { networks.attach(request).await }).unwrap();
     echo(&sandbox.path, "10.250.0.12:80");
-    let hand = "nft add table ip hand && \\
-        nft add chain ip hand pre { type nat hook prerouting priority -101 \\\\; } && \\
-        nft add rule ip hand pre tcp dport 9090 dnat to 10.250.0.12:80 && \\
-        nft add chain ip hand post { type nat hook postrouting priority 90 \\\\; } && \\
-        nft add rule ip hand post ct original proto-dst 9090 masquerade";
-    inside(&hosts.host(1).path, &hand.replace("\\\n", " "));
+    let chain = |name: &str, hook: &str| {
+        format!("nft add chain ip hand {name} \"{{ type nat hook {hook} ; }}\"")
+    };
+    for line in [
+        "nft add table ip hand",
+        &chain("pre", "prerouting priority -101"),
+        "nft add rule ip hand pre tcp dport 9090 dnat to 10.250.0.12:80",
+        &chain("post", "postrouting priority 90"),
+        "nft add rule ip hand post ct original proto-dst 9090 masquerade",
+    ] {
+        inside(&hosts.host(1).path, line);
+    }
     let client = hosts.client();
     let mut ratios = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for (nodes, place) in [(2, 0), (1_002, 2)] {

@@ -198,13 +198,23 @@ fn bad_networks_are_refused() {
         };
         let cases = [
             (with_subnet("one", "10.99.0.0/24"), "network with name `one` already exists"),
-            (
-                with_subnet("b d", "10.99.0.0/24"),
-                "invalid network name `b d`: expected letters, digits, `_`, `.` and `-`",
-            ),
+            (with_subnet(" ", "10.99.0.0/24"), "a network needs a name"),
             (
                 with_subnet("host", "10.99.0.0/24"),
-                "network `host` is pre-defined and cannot be changed",
+                "network `host` is pre-defined and cannot be created",
+            ),
+            (
+                NetworkSpec { ipv4: false, ..NetworkSpec::bridge("bad") },
+                "network `bad` has neither IPv4 nor IPv6",
+            ),
+            (
+                NetworkSpec {
+                    pools: [with_subnet("", "10.98.0.0/24"), with_subnet("", "10.99.0.0/24")]
+                        .map(|spec| spec.pools[0].clone())
+                        .into(),
+                    ..NetworkSpec::bridge("bad")
+                },
+                "bridge network `bad` has several subnets of one family",
             ),
             (
                 with_subnet("bad", "10.77.0.128/25"),
@@ -224,7 +234,18 @@ fn bad_networks_are_refused() {
             ),
             (
                 pool(|pool| pool.gateway = Some([10, 81, 0, 1].into())),
-                "invalid subnet `10.80.0.0/24` of network `bad`: the gateway or an auxiliary address is no host address of it",
+                "invalid subnet `10.80.0.0/24` of network `bad`: the gateway or an auxiliary address lies outside of it",
+            ),
+            (
+                pool(|pool| pool.gateway = Some([10, 80, 0, 0].into())),
+                "gateway `10.80.0.0` of network `bad` is no free host address of its subnet",
+            ),
+            (
+                pool(|pool| {
+                    pool.gateway = Some([10, 80, 0, 7].into());
+                    pool.auxiliary = [("spare".to_owned(), [10, 80, 0, 7].into())].into();
+                }),
+                "auxiliary address `10.80.0.7` of network `bad` is no free host address of its subnet",
             ),
             (
                 pool(|pool| pool.range = "10.0.0.0/8".parse().ok()),

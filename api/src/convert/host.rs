@@ -119,7 +119,9 @@ pub(crate) fn network_mode(text: &str) -> Result<NetworkMode> {
         "none" => NetworkMode::None,
         _ => match text.strip_prefix("container:") {
             Some("") => {
-                return Err(Failure::invalid("invalid container format container:<name|id>"));
+                return Err(Failure::invalid(
+                    "Invalid network mode: invalid container format container:<name|id>",
+                ));
             }
             Some(container) => NetworkMode::Container(container.to_owned()),
             None => NetworkMode::Named(text.to_owned()),

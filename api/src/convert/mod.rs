@@ -1,5 +1,6 @@
 //! Conversions wire ↔ model. Pure.
 
+pub(crate) mod addresses;
 pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod filters;

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use shoal_api_wire::network as wire;
-use shoal_model::Failure;
 use shoal_model::container::EndpointSpec;
 use shoal_model::network::{
     Endpoint, Ipam, IpamPool, Network, NetworkDetails, NetworkMember, NetworkSpec,
 };
+use shoal_model::{ErrorKind, Fact, Failure, NetworkRefusal, boolean};
 
-use super::time;
+use super::{addresses, time};
+
+/// The driver option that means the same as `EnableIPv6`.
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -39,7 +42,7 @@ pub(crate) fn endpoint_spec(wire: wire::EndpointSettings) -> Result<EndpointSpec
     })
 }
 
-fn is_mac(text: &str) -> bool {
+pub(super) fn is_mac(text: &str) -> bool {
     let parts: Vec<&str> = text.split([':', '-']).collect();
     parts.len() == 6 && parts.iter().all(|p| p.len() == 2 && u8::from_str_radix(p, 16).is_ok())
 }
@@ -82,15 +85,19 @@ pub(crate) fn endpoint(endpoint: &Endpoint) -> wire::EndpointSettings {
 
 pub(crate) fn spec(wire: wire::CreateBody) -> Result<NetworkSpec> {
     if wire.name.trim().is_empty() {
-        return Err(Failure::invalid("invalid network name: name is empty"));
+        return Err(Failure::of(ErrorKind::InvalidArgument, Fact::Network(NetworkRefusal::NoName)));
     }
     let ipam = wire.ipam.unwrap_or_default();
+    let option = wire.options.as_ref().and_then(|options| options.get(ENABLE_IPV6));
+    let ipv6 = wire.enable_ipv6.or_else(|| boolean::parse(option?));
+    addresses::ipam(&ipam, ipv6.unwrap_or(false))?;
     let pool = |config: wire::IpamConfig| {
         Ok(IpamPool {
             subnet: config.subnet,
             ip_range: config.ip_range,
             gateway: parse("gateway", &config.gateway)?,
             auxiliary: config.auxiliary_addresses.unwrap_or_default(),
+            chosen: false,
         })
     };
     Ok(NetworkSpec {

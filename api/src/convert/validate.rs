@@ -181,11 +181,13 @@ pub(crate) fn port(text: &str) -> Result<String> {
 
 /// A port of the host: empty, a number, or a range.
 pub(crate) fn host_port(text: &str) -> Result<()> {
-    let valid = |port: &str| port.parse::<u16>().is_ok();
+    let number = |port: &str| port.parse::<u16>().ok();
     let fits = match text.split_once('-') {
         _ if text.is_empty() => true,
-        Some((first, last)) => valid(first) && valid(last),
-        None => valid(text),
+        Some((first, last)) => {
+            number(first).zip(number(last)).is_some_and(|(first, last)| first <= last)
+        }
+        None => number(text).is_some(),
     };
     refuse(!fits, &format!("invalid port specification: \"{text}\""))
 }

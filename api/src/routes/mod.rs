@@ -66,7 +66,7 @@ table! {
     POST "/containers/{name}/pause" containers::pause;
     POST "/containers/{name}/unpause" containers::unpause;
     POST "/containers/{name}/attach" attach::attach;
-    GET "/containers/{name}/attach/ws" refused::websocket;
+    GET "/containers/{name}/attach/ws" attach::websocket;
     POST "/containers/{name}/wait" containers::wait;
     DELETE "/containers/{name}" containers::remove;
     HEAD "/containers/{name}/archive" archive::stat;
@@ -105,10 +105,10 @@ table! {
     GET "/networks/" networks::list;
     POST "/networks/create" networks::create;
     POST "/networks/prune" networks::prune;
-    GET "/networks/{name}" networks::inspect;
-    DELETE "/networks/{name}" networks::remove;
-    POST "/networks/{name}/connect" networks::connect;
-    POST "/networks/{name}/disconnect" networks::disconnect;
+    GET "/networks/{name:.*}" networks::inspect;
+    DELETE "/networks/{name:.*}" networks::remove;
+    POST "/networks/{name:.*}/connect" networks::connect;
+    POST "/networks/{name:.*}/disconnect" networks::disconnect;
 
     POST "/build" refused::build;
     POST "/build/prune" refused::build_prune;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use http::StatusCode;
 use shoal_api_wire::network as wire;
 use shoal_model::cluster::ClusterNetwork;
-use shoal_model::{ErrorKind, Fact, Failure, ObjectKind};
+use shoal_model::{ErrorKind, Fact, Failure, NetworkRefusal, ObjectKind};
 
 use crate::convert::cluster::network as cluster;
-use crate::convert::{filters, network};
+use crate::convert::{addresses, filters, network};
+use crate::error::ApiError;
 use crate::ports::Cluster;
 use crate::request::{Answer, Context, empty, json_answer, ok};
 
@@ -65,8 +66,8 @@ pub(super) async fn create(mut ctx: Context) -> Answer {
     let spec = network::spec(body)?;
     let of_cluster = of_cluster(ctx.ports.cluster.as_ref()).await;
     if of_cluster.iter().any(|network| network.spec.name == spec.name) {
-        let message = format!("network with name {} already exists", spec.name);
-        return Err(Failure::new(ErrorKind::Conflict, message).into());
+        let refusal = NetworkRefusal::NameTaken { name: spec.name };
+        return Err(Failure::of(ErrorKind::Conflict, Fact::Network(refusal)).into());
     }
     let is_for_cluster = spec.scope == "swarm"
         || spec.driver == "overlay"
@@ -122,7 +123,15 @@ pub(super) async fn remove(ctx: Context) -> Answer {
 
 pub(super) async fn connect(mut ctx: Context) -> Answer {
     let body: wire::ConnectBody = ctx.json().await?;
-    let endpoint = network::endpoint_spec(body.endpoint_config.unwrap_or_default())?;
+    let wish = body.endpoint_config.unwrap_or_default();
+    if addresses::is_particular(&wish)
+        && let Ok(details) = ctx.ports.networks.inspect(ctx.name()).await
+    {
+        let network = &details.network;
+        addresses::endpoint(&network.spec.name, Some(network), &wish)
+            .map_err(ApiError::bad_request)?;
+    }
+    let endpoint = network::endpoint_spec(wish)?;
     ctx.ports.networks.connect(ctx.name(), &body.container, endpoint).await?;
     empty(StatusCode::OK)
 }

@@ -19,10 +19,6 @@ fn no(what: &str) -> Answer {
     Err(ApiError::not_implemented(format!("{what} is not implemented by Shoal")))
 }
 
-pub(super) async fn websocket(_: Context) -> Answer {
-    no("attaching over a websocket")
-}
-
 pub(super) async fn checkpoints(_: Context) -> Answer {
     no("checkpointing of containers")
 }

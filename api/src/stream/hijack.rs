@@ -194,7 +194,7 @@ async fn receive<R: AsyncRead + Unpin>(
 }
 
 /// Input for a process that takes none any more is dropped, as a closed pipe would.
-async fn deliver(input: &mut Option<mpsc::Sender<Input>>, item: Input) {
+pub(super) async fn deliver(input: &mut Option<mpsc::Sender<Input>>, item: Input) {
     if let Some(sender) = input
         && sender.send(item).await.is_err()
     {

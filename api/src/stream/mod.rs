@@ -4,3 +4,4 @@ pub(crate) mod detach;
 pub(crate) mod frame;
 pub(crate) mod hijack;
 pub(crate) mod sequence;
+pub(crate) mod websocket;

@@ -37,8 +37,8 @@ impl Args {
     }
 
     /// Was this flag given and no other?
-    pub(crate) fn only(&self, name: &str) -> bool {
-        self.values.iter().all(|(long, _)| *long == name)
+    pub(crate) fn only(&self, names: &[&str]) -> bool {
+        self.values.iter().all(|(long, _)| names.contains(long))
     }
 
     /// The value of a flag, or its default; `None` when neither is there.

@@ -189,7 +189,13 @@ async fn create(context: &mut Context, args: &Args, kept: Kept) -> Result {
                 .map_err(io("error reading from STDIN"))?;
             data
         }
-        Some(path) => std::fs::read(path).map_err(io(format!("open {path}")))?,
+        Some(path) => {
+            let what = match kept {
+                Kept::Secret => format!("error reading from {path}: open {path}"),
+                Kept::Config => format!("open {path}"),
+            };
+            std::fs::read(path).map_err(io(what))?
+        }
     };
     let mut body = json!({"Name": args.arg(0), "Labels": map(args.all("label"))});
     put(&mut body, "Data", STANDARD.encode(data));
@@ -255,11 +261,12 @@ async fn inspect(context: &mut Context, args: &Args, kept: Kept) -> Result {
 /// The description of a secret or config. Pure.
 fn pretty(object: &Value, kept: Kept) -> String {
     let spec = object.at("Spec");
-    let mut out = format!(
-        "ID:              {}\nName:              {}\n",
-        object.at("ID").text(),
-        spec.at("Name").text()
-    );
+    // docker aligns the two kinds differently.
+    let (id, name, time) = match kept {
+        Kept::Secret => ("ID:              ", "Name:              ", ":        "),
+        Kept::Config => ("ID:\t\t\t", "Name:\t\t\t", ":            \t"),
+    };
+    let mut out = format!("{id}{}\n{name}{}\n", object.at("ID").text(), spec.at("Name").text());
     let mut all: Vec<(&str, &str)> = spec
         .at("Labels")
         .fields()
@@ -278,7 +285,7 @@ fn pretty(object: &Value, kept: Kept) -> String {
         out.push_str(&format!("Driver:            {}\n", spec.path("Driver.Name").text()));
     }
     for (name, key) in [("Created at", "CreatedAt"), ("Updated at", "UpdatedAt")] {
-        out.push_str(&format!("{name}:        {}\n", cluster::moment(object.at(key).text())));
+        out.push_str(&format!("{name}{time}{}\n", cluster::moment(object.at(key).text())));
     }
     if kept == Kept::Config {
         let data = STANDARD.decode(spec.at("Data").text()).unwrap_or_default();
@@ -324,8 +331,8 @@ mod tests {
         let objects = objects();
         assert_eq!(
             pretty(&objects.list()[1], Kept::Config),
-            "ID:              a\nName:              s9\nCreated at:        1970-01-01 00:00:00 +0000 utc\n\
-             Updated at:        1970-01-01 00:00:10 +0000 utc\nData:\nhi\n"
+            "ID:\t\t\ta\nName:\t\t\ts9\nCreated at:            \t1970-01-01 00:00:00 +0000 utc\n\
+             Updated at:            \t1970-01-01 00:00:10 +0000 utc\nData:\nhi\n"
         );
         assert!(
             pretty(&objects.list()[0], Kept::Secret)

@@ -250,13 +250,11 @@ impl Host {
     ) -> Result<Arc<Member>, Failure> {
         let around = self.around.clone();
         let api = node_api::listen(&mut record, &around.directory).await?;
-        let data_path = record.data_path.parse().ok();
-        let advertised = record.advertise.parse::<std::net::SocketAddr>().ok();
-        let underlay = data_path.or_else(|| advertised.map(|address| address.ip()));
+        let underlay = record.data_path.unwrap_or_else(|| record.advertise.ip());
         let reach = Reach {
             api: api.as_ref().map(|api| api.advertise),
-            data_path,
-            underlay_mtu: underlay.map_or(0, addresses::mtu_of),
+            data_path: record.data_path,
+            underlay_mtu: addresses::mtu_of(underlay),
         };
         let runner = (self.make_runner)(keeper.credentials().identity().node, reach);
         Member::start(keeper, record, manager, runner, api, around).await
@@ -302,7 +300,7 @@ impl Host {
         control::check_pools(&request)?;
         let raft_id = RaftId::random(&*self.around.random);
         let mut record = Record::new(Phase::Initializing, listen, advertise, raft_id.0);
-        record.data_path = data_path.map(|address| address.to_string()).unwrap_or_default();
+        record.data_path = data_path;
         record.raft = request.spec.raft.clone();
         self.set(Current::Pending);
         match self.begin(&request, record, advertise, data_path).await {
@@ -392,7 +390,7 @@ impl Host {
         let data_path = addresses::data_path(&request.data_path, &host)?;
         let raft_id = RaftId::random(&*self.around.random);
         let mut record = Record::new(Phase::Joining, listen, advertise, raft_id.0);
-        record.data_path = data_path.map(|address| address.to_string()).unwrap_or_default();
+        record.data_path = data_path;
         let remotes = request.remotes.iter().map(|remote| addresses::remote(remote));
         record.remotes = remotes.collect::<Result<_, _>>()?;
         record.token = request.token;

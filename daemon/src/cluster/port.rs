@@ -85,7 +85,7 @@ impl Cluster for HostCluster {
 
     async fn init(&self, request: Init) -> Result<NodeId> {
         let host = Arc::clone(&self.0);
-        self.change(async move { host.init(request).await }).await
+        self.change(Box::pin(async move { host.init(request).await })).await
     }
 
     async fn join(&self, request: Join) -> Result<()> {

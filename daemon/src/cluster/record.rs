@@ -1,6 +1,6 @@
 //! What this host remembers of its membership: `swarm/state.json`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,9 @@ pub(super) struct Record {
     pub(super) listen: SocketAddr,
     /// Told to others.
     pub(super) advertise: SocketAddr,
-    /// Address for VXLAN; empty: that of `advertise`.
-    pub(super) data_path: String,
+    /// Address for VXLAN; `None`: that of `advertise`.
+    #[serde(default)]
+    pub(super) data_path: Option<IpAddr>,
     /// Number of the raft log on this disk.
     pub(super) raft_id: u64,
     /// Timing of consensus as last known.
@@ -67,7 +68,7 @@ impl Record {
             phase,
             listen,
             advertise,
-            data_path: String::new(),
+            data_path: None,
             raft_id,
             raft: RaftConfig::default(),
             remotes: Vec::new(),

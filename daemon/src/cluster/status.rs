@@ -48,7 +48,12 @@ impl Host {
             return Err(Failure::new(ErrorKind::Unavailable, "this manager has no cluster yet"));
         };
         let asked = manager.raft.member().node;
-        Ok(overview::compose(&state, cluster, &consensus, asked, self.around.clock.now()))
+        let now = self.around.clock.now();
+        let mut overview = overview::compose(&state, cluster, &consensus, asked, now);
+        if let Some(reason) = manager.raft.status().disk_full {
+            overview.warnings.push(format!("this manager cannot write: {reason}"));
+        }
+        Ok(overview)
     }
 
     /// All objects of the cluster, sealed with a passphrase.

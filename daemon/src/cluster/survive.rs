@@ -85,7 +85,7 @@ impl Host {
         record.listen = listen;
         record.advertise = advertise;
         if let Some(data_path) = data_path {
-            record.data_path = data_path.to_string();
+            record.data_path = Some(data_path);
         }
         record.remotes = Vec::new();
         record.alone = true;
@@ -136,7 +136,7 @@ impl Host {
         let state = self.open_backup(request.passphrase, backup).await?;
         let raft_id = RaftId::random(&*self.around.random);
         let mut record = Record::new(Phase::Initializing, listen, advertise, raft_id.0);
-        record.data_path = data_path.map(|address| address.to_string()).unwrap_or_default();
+        record.data_path = data_path;
         record.alone = true;
         self.set(Current::Pending);
         match self.begin_restored(state, record, advertise, data_path).await {

@@ -25,7 +25,6 @@ fn lost(error: shoal_base::blocking::Lost) -> shoal_model::Failure {
 }
 
 /// Work that the daemon's end cut off, as it crosses a port.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn given_up(error: shoal_base::tasks::GivenUp) -> shoal_model::Failure {
     shoal_model::Failure::new(shoal_model::ErrorKind::Unavailable, error.to_string())
 }

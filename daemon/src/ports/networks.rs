@@ -9,12 +9,16 @@ use shoal_model::container::{EndpointSpec, Pruned};
 use shoal_model::error::Fact;
 use shoal_model::filters::{NetworkFilters, PruneFilters, all_labels};
 use shoal_model::network::{Ipam, IpamPool, Network, NetworkDetails, NetworkMember, NetworkSpec};
-use shoal_model::{EventKind, Failure, NetworkId};
+use shoal_model::{ErrorKind, EventKind, Failure, NetworkId, ObjectKind, boolean};
 use shoal_netoverlay::network::{self, Driver, PoolSpec};
 use shoal_netoverlay::subnet::Subnet;
 
 /// Networks that always exist.
 const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
+
+/// Driver options that say what `EnableIPv4` and `EnableIPv6` of the request do.
+const ENABLE_IPV4: &str = "com.docker.network.enable_ipv4";
+const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 
 /// Networks of this host.
 #[derive(Debug)]
@@ -177,7 +181,11 @@ fn fits(filters: &NetworkFilters, network: &network::Network) -> bool {
 
 fn to_model(network: &network::Network) -> Network {
     let spec = &network.spec;
+    let asked = |pool: &network::Pool| {
+        spec.pools.iter().any(|wanted| wanted.subnet.is_some_and(|s| s.network() == pool.subnet))
+    };
     let pools = network.pools.iter().map(|pool| IpamPool {
+        chosen: !asked(pool),
         subnet: pool.subnet.to_string(),
         ip_range: pool.range.map(|range| range.to_string()).unwrap_or_default(),
         gateway: Some(pool.gateway),
@@ -216,35 +224,54 @@ fn from_model(spec: NetworkSpec) -> Result<network::NetworkSpec, Failure> {
         "" | "bridge" => Driver::Bridge,
         "macvlan" => Driver::Macvlan,
         "ipvlan" => Driver::Ipvlan,
-        other => {
-            let error = shoal_netoverlay::Error::UnknownDriver { driver: other.to_owned() };
-            return Err(error.into());
-        }
+        other => return Err(no_plugin(other)),
     };
     if spec.ingress || spec.config_only || !spec.config_from.is_empty() {
         return Err(Failure::new(
-            shoal_model::ErrorKind::NotImplemented,
+            ErrorKind::NotImplemented,
             "networks for the routing mesh and configuration-only networks are not implemented",
         ));
     }
     if !matches!(spec.ipam.driver.as_str(), "" | "default") {
-        return Err(Failure::invalid(format!(
-            "invalid IPAM driver `{}`: only `default` exists",
-            spec.ipam.driver
-        )));
+        return Err(no_plugin(&spec.ipam.driver));
     }
+    let mut options = spec.options;
+    let ipv4 = family(spec.enable_ipv4, &mut options, ENABLE_IPV4)?.unwrap_or(true);
+    let ipv6 = family(spec.enable_ipv6, &mut options, ENABLE_IPV6)?.unwrap_or(false);
     Ok(network::NetworkSpec {
         name: spec.name,
         driver,
-        ipv4: spec.enable_ipv4.unwrap_or(true),
-        ipv6: spec.enable_ipv6.unwrap_or(false),
+        ipv4,
+        ipv6,
         internal: spec.internal,
         attachable: spec.attachable,
         labels: spec.labels,
-        options: spec.options,
+        options,
         ipam_options: spec.ipam.options.unwrap_or_default(),
         pools: spec.ipam.pools.into_iter().map(pool).collect::<Result<_, _>>()?,
     })
+}
+
+/// A driver that is none of ours could only be a plugin.
+fn no_plugin(name: &str) -> Failure {
+    let object = ObjectKind::Plugin;
+    Failure::of(ErrorKind::NotFound, Fact::NoSuch { object, name: name.to_owned() })
+}
+
+/// Whether a network has a family: what the field says, else the driver option. An option that the field
+/// overrules is not kept.
+fn family(
+    field: Option<bool>,
+    options: &mut BTreeMap<String, String>,
+    option: &str,
+) -> Result<Option<bool>, Failure> {
+    if field.is_some() {
+        options.remove(option);
+        return Ok(field);
+    }
+    let Some(value) = options.get(option) else { return Ok(None) };
+    let wrong = || Failure::invalid(format!("driver-opt \"{option}\" is not a valid bool"));
+    boolean::parse(value).map(Some).ok_or_else(wrong)
 }
 
 fn pool(pool: IpamPool) -> Result<PoolSpec, Failure> {

@@ -161,6 +161,9 @@ pub struct LogFile {
     /// Number of files kept, the current one included; at least 1. Zero counts as 1.
     #[serde(default = "one")]
     pub max_files: u32,
+    /// Rotated files are compressed, to `<path>.1.gz` …
+    #[serde(default)]
+    pub compress: bool,
 }
 
 fn one() -> u32 {

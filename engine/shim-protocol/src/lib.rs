@@ -53,6 +53,7 @@ pub mod config;
 pub mod frame;
 pub mod local_log;
 pub mod message;
+pub mod mount_options;
 pub mod spec;
 pub mod state;
 pub mod stdcopy;

@@ -1,5 +1,6 @@
 //! The end of a run: report first, clean up, then restart or remove.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_model::Timestamp;
@@ -10,6 +11,7 @@ use shoal_shim_protocol::state::{Exit, Outcome, OutcomeFile};
 use super::owner::{Owner, Run};
 use super::restart_policy::{self, Decision};
 use super::shim;
+use crate::mounts::own_filesystem;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,11 +186,31 @@ impl Owner {
         if let Err(error) = crate::mounts::shared_memory::detach(&paths.shared_memory()) {
             tracing::warn!(container = %id, error = %Causes(&error), "shared memory stays mounted");
         }
+        self.let_go_of_volumes().await;
         if let Err(failure) = self.core.networking.detach(&id).await {
             tracing::warn!(container = %id, error = %failure, "a sandbox stays");
         }
         // Reaped here, or by tokio's orphan queue when it takes longer to die.
         drop(run);
+    }
+
+    /// Nobody but running containers needs the file systems of volumes.
+    async fn let_go_of_volumes(&self) {
+        let view = self.view();
+        if !view.record.mounts.iter().any(|mount| own_filesystem(mount).is_some()) {
+            return;
+        }
+        let (volumes, id) = (Arc::clone(&self.core.volumes), view.record.id.clone());
+        let unmount = move || volumes.let_go(&id);
+        match shoal_base::blocking::run("unmount a container's volumes", unmount).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(container = %view.record.id, error = %Causes(&error), "a volume stays mounted");
+            }
+            Err(error) => {
+                tracing::warn!(container = %view.record.id, %error, "volumes may stay mounted");
+            }
+        }
     }
 
     /// Starts again because the policy says so.

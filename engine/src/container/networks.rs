@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shoal_model::EventKind;
 use shoal_model::container::{EndpointSpec, NetworkMode, Phase};
 use shoal_model::network::Endpoint;
+use shoal_model::{EventKind, NetworkRefusal};
 
 use super::Container;
 use super::owner::Owner;
+use super::view::View;
 use crate::core::Core;
 use crate::error::Error;
 use crate::etc_files;
 use crate::networking::{Attached, EndpointRequest, NetworkReference, NetworkSettings};
+use crate::resolve;
 
 /// Joins a container to a network.
 ///
@@ -24,7 +26,7 @@ pub(crate) async fn connect(
     network: &str,
     spec: EndpointSpec,
 ) -> Result<(), Error> {
-    let found = resolve(core, container, network).await?;
+    let found = find(core, container, network).await?;
     container.ask(move |owner| Box::pin(owner.connect(found, spec))).await?
 }
 
@@ -37,11 +39,63 @@ pub(crate) async fn disconnect(
     container: &Arc<Container>,
     network: &str,
 ) -> Result<(), Error> {
-    let found = resolve(core, container, network).await?;
+    let found = find(core, container, network).await?;
     container.ask(move |owner| Box::pin(owner.disconnect(found))).await?
 }
 
-async fn resolve(
+/// The container whose stack another one joins.
+///
+/// # Errors
+/// When there is none, or it does not run, or it is the same.
+pub(crate) fn donor(core: &Core, joiner: &View, name: &str) -> Result<View, Error> {
+    let refuse = |refusal| Error::Refused { container: joiner.name().to_owned(), refusal };
+    let missing = || refuse(NetworkRefusal::JoinMissing { name: name.to_owned() });
+    let donor = resolve::container(core, name).map_err(|error| match error {
+        Error::NoSuchContainer { .. } => missing(),
+        other => other,
+    })?;
+    if donor.id == joiner.record.id {
+        return Err(refuse(NetworkRefusal::JoinSelf));
+    }
+    let view = donor.view();
+    if !view.state.phase.is_live() {
+        return Err(refuse(NetworkRefusal::JoinStopped {
+            container: view.name().to_owned(),
+            state: view.state.phase.as_str().to_owned(),
+        }));
+    }
+    Ok(view)
+}
+
+/// Docker's name of the driver of the host's own stack.
+const HOST: &str = "host";
+/// Docker's name of the driver of network `none`.
+const NULL: &str = "null";
+
+/// Why a container cannot join a network, if so. Pure.
+fn refusal_to_join(view: &View, network: &NetworkReference) -> Option<NetworkRefusal> {
+    let record = &view.record;
+    if matches!(view.state.phase, Phase::Removing | Phase::Dead) {
+        return Some(NetworkRefusal::BeingRemoved { container: record.id.to_string() });
+    }
+    match record.spec.host.network_mode {
+        NetworkMode::Container(_) => return Some(NetworkRefusal::SharedStack),
+        NetworkMode::Host if network.driver != HOST => return Some(NetworkRefusal::SharedStack),
+        NetworkMode::Host => {}
+        _ if network.driver == HOST => return Some(NetworkRefusal::JoinHost),
+        _ => {}
+    }
+    if record.endpoints.contains_key(&network.name) {
+        return Some(NetworkRefusal::Joined {
+            container: view.name().to_owned(),
+            network: network.name.clone(),
+        });
+    }
+    let alone = network.driver == NULL || record.endpoints.contains_key("none");
+    alone.then_some(NetworkRefusal::NoneMode)
+}
+
+async fn find(
     core: &Core,
     container: &Container,
     network: &str,
@@ -51,9 +105,9 @@ async fn resolve(
 }
 
 impl Owner {
-    fn conflict(&self, reason: impl Into<String>) -> Error {
+    fn refuse(&self, refusal: NetworkRefusal) -> Error {
         let container = self.container.view.borrow().name().to_owned();
-        Error::Conflict { container, reason: reason.into() }
+        Error::Refused { container, refusal }
     }
 
     async fn connect(
@@ -62,26 +116,12 @@ impl Owner {
         spec: EndpointSpec,
     ) -> Result<(), Error> {
         let view = self.view();
-        if matches!(view.state.phase, Phase::Removing | Phase::Dead) {
-            return Err(self.conflict("container is marked for removal and cannot be connected or disconnected to the network"));
+        if view.record.endpoints.contains_key(&network.name) && self.client().is_none() {
+            // As with docker: the wish of its creation stays.
+            return Ok(());
         }
-        match view.record.spec.host.network_mode {
-            NetworkMode::Container(_) => {
-                return Err(self.conflict("container sharing network namespace with another container or host cannot be connected to any other network"));
-            }
-            NetworkMode::Host => {
-                return Err(self.conflict(
-                    "container cannot be connected to host network and another network",
-                ));
-            }
-            _ => {}
-        }
-        if view.record.endpoints.contains_key(&network.name) {
-            return Err(self.conflict(format!(
-                "endpoint with name {} already exists in network {}",
-                view.name(),
-                network.name
-            )));
+        if let Some(refusal) = refusal_to_join(&view, &network) {
+            return Err(self.refuse(refusal));
         }
         let mut endpoint = Endpoint { spec: spec.clone(), ..Endpoint::default() };
         endpoint.network_id = network.id.to_string();
@@ -104,14 +144,15 @@ impl Owner {
 
     async fn disconnect(&mut self, network: NetworkReference) -> Result<(), Error> {
         let view = self.view();
-        if view.record.spec.host.network_mode == NetworkMode::Host {
-            return Err(self.conflict("container cannot be disconnected from host network"));
+        if view.record.spec.host.network_mode == NetworkMode::Host && network.driver == HOST {
+            return Err(self.refuse(NetworkRefusal::LeaveHost));
         }
         if !view.record.endpoints.contains_key(&network.name) {
-            return Err(self.conflict(format!(
-                "container {} is not connected to network {}",
-                view.record.id, network.name
-            )));
+            return Err(self.refuse(NetworkRefusal::NotJoined {
+                container: view.record.id.to_string(),
+                network: network.name,
+                running: self.client().is_some(),
+            }));
         }
         if let Some(client) = self.client() {
             let left = self.core.networking.disconnect(&self.container.id, &network.id).await;

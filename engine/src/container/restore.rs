@@ -5,7 +5,8 @@
 //!    container is taken over as it is; one that ended meanwhile is reported with its code; a shim that is
 //!    gone is cleaned up after.
 //! 3. The network side takes over the live sandboxes and removes all others.
-//! 4. Leftovers without a record (shims, layers) are removed.
+//! 4. Leftovers without a record (shims, layers) are removed; file systems of volumes that nobody needs are
+//!    unmounted.
 //! 5. Restart policies and automatic removal are applied, each by the container's own owner.
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use super::view::View;
 use super::{Container, Owner, health, shim};
 use crate::core::Core;
 use crate::error::Error;
+use crate::mounts::own_filesystem;
 use crate::networking::{KeptDescriptor, NetworkSettings, RestoreSandbox};
 use crate::shim_client::{Client, Connection};
 use crate::{exec, list, prepare};
@@ -39,6 +41,7 @@ pub(crate) async fn restore(core: &Arc<Core>) -> Result<(), Error> {
     let mut settings = restore_networks(core, &found).await?;
     let known: BTreeSet<ContainerId> = found.iter().map(|one| one.record.id.clone()).collect();
     remove_leftovers(core, &known).await;
+    restore_volumes(core, &found).await?;
     for mut one in found {
         one.network = settings.remove(&one.record.id);
         adopt(core, one);
@@ -281,14 +284,32 @@ async fn remove_leftovers(core: &Arc<Core>, known: &BTreeSet<ContainerId>) {
     }
 }
 
+/// Tells the volumes who uses them, and which of their file systems living containers need; the others are
+/// unmounted.
+async fn restore_volumes(core: &Arc<Core>, found: &[Left]) -> Result<(), Error> {
+    for Left { record, life, .. } in found {
+        let names = record.mounts.iter().filter_map(list::volume_name).map(str::to_owned);
+        core.volumes.restore(&record.id, names.collect::<Vec<_>>());
+        if matches!(life, Life::Live { .. }) {
+            let held = record.mounts.iter().filter_map(own_filesystem);
+            held.for_each(|name| core.volumes.adopt(name, &record.id));
+        }
+    }
+    let volumes = Arc::clone(&core.volumes);
+    let settled =
+        shoal_base::blocking::run("unmount leftover volumes", move || volumes.settle()).await?;
+    if let Err(error) = settled {
+        tracing::error!(error = %Causes(&error), "a volume stays mounted");
+    }
+    Ok(())
+}
+
 /// Gives a container its owner, in the state it was found in, and lets the owner do what is due.
 fn adopt(core: &Arc<Core>, one: Left) {
     let Left { record, paths, life, network } = one;
     if let Err(error) = core.names.reserve(&record.name, &record.id) {
         tracing::error!(container = %record.id, %error, "two containers have one name");
     }
-    let volumes = record.mounts.iter().filter_map(list::volume_name).map(str::to_owned);
-    core.volumes.restore(&record.id, volumes.collect::<Vec<_>>());
     let mut view = view_of(&record, idle_state(&record));
     if let Life::Live { state, .. } = &life {
         view.state = live_state(&record, state);

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_model::Timestamp;
-use shoal_model::container::{ExitStatus, Phase};
+use shoal_model::container::{ExitStatus, NetworkMode, Phase};
 use shoal_shim_protocol::message::{FailureKind, Request, Streams};
 use tokio_util::sync::CancellationToken;
 
 use super::lifecycle::Verb;
+use super::networks::donor;
 use super::owner::{Owner, Run};
 use super::restart_policy::Chain;
 use super::session::PendingAttach;
 use super::{Container, health, permit, shim};
-use crate::error::Error;
+use crate::error::{Error, Part};
 use crate::networking::{Attached, NetworkSettings};
 use crate::shim_client::{self, Client};
 use crate::{attach_ahead, prepare};
@@ -70,6 +71,7 @@ impl Owner {
 
     async fn launch(&mut self, pending: Vec<PendingAttach>) -> Result<Launched, Error> {
         attach_ahead::expect(&self.core);
+        self.take_hostname()?;
         let view = self.view();
         let name = view.name().to_owned();
         let paths = self.container.paths.clone();
@@ -85,19 +87,33 @@ impl Owner {
         std::fs::create_dir_all(&paths.run).map_err(Error::file("create", &paths.run))?;
         let attached = match prepare::attach_request(&view)? {
             None => None,
-            Some(request) => Some(
-                self.core
-                    .networking
-                    .attach(request)
-                    .await
-                    .map_err(Error::part("set up networking of", &name))?,
-            ),
+            Some(request) => {
+                let made = self.core.networking.attach(request).await;
+                Some(made.map_err(|failure| Error::Networking {
+                    container: name,
+                    source: Part(failure),
+                })?)
+            }
         };
         let settings = attached.as_ref().map(|attached| &attached.settings);
         let prepared = prepare::prepare(&self.core, &self.container, &view, settings).await?;
         let (client, child) =
             shim::spawn(&self.core.config.shim, &paths, &prepared.shim, &prepared.spec)?;
         self.run_shim(client, child, attached, pending).await
+    }
+
+    /// Who shares a stack shares its name: that of a container which did not exist before is taken now.
+    fn take_hostname(&mut self) -> Result<(), Error> {
+        let view = self.view();
+        let NetworkMode::Container(other) = &view.record.spec.host.network_mode else {
+            return Ok(());
+        };
+        let donor = donor(&self.core, &view, other)?;
+        if view.record.spec.hostname.is_empty() {
+            let hostname = donor.record.spec.hostname.clone();
+            self.change(|view| Arc::make_mut(&mut view.record).spec.hostname = hostname);
+        }
+        Ok(())
     }
 
     async fn run_shim(

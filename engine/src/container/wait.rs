@@ -26,7 +26,8 @@ pub fn over(condition: WaitCondition, since: Registered, view: &View) -> Option<
     let idle = !view.counts_as_running() && view.state.phase != Phase::Removing;
     let over = match condition {
         WaitCondition::NotRunning => idle || ended || view.removed,
-        WaitCondition::NextExit => ended || view.removed,
+        // What never began has no exit: as with docker, whoever started it knows of the failure already.
+        WaitCondition::NextExit => view.exits > since.exits || view.removed,
         WaitCondition::Removed => view.removed || view.state.phase == Phase::Dead,
     };
     // A removal is no failure, whatever the last start said: docker's client shows the error of a wait.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use shoal_model::boolean;
 use shoal_model::container::ContainerSpec;
 
 use crate::error::Error;
@@ -68,18 +69,14 @@ pub(crate) fn check_mode(options: &BTreeMap<String, String>) -> Result<(), Error
     }
 }
 
-/// Checks the `compress` option: rotated files stay as they are.
+/// Reads the `compress` option.
 ///
 /// # Errors
-/// When it is malformed, or asks for compression.
-pub(crate) fn check_compress(options: &BTreeMap<String, String>) -> Result<(), Error> {
-    match options.get("compress").map(String::as_str) {
-        None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(()),
-        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {
-            Err(Error::NotImplemented("log option compress=true is not supported".to_owned()))
-        }
-        Some(text) => Err(invalid(format!("invalid value for compress: '{text}'"))),
-    }
+/// When it is no truth value.
+pub(crate) fn compress(options: &BTreeMap<String, String>, default: bool) -> Result<bool, Error> {
+    let Some(text) = options.get("compress") else { return Ok(default) };
+    let wrong = || invalid(format!("strconv.ParseBool: parsing {text:?}: invalid syntax"));
+    boolean::parse(text).ok_or_else(wrong)
 }
 
 /// Values of the `labels`, `labels-regex`, `env`, `env-regex` and `tag` options.
@@ -204,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_refused() {
+    fn what_makes_no_sense_or_is_not_done_is_refused() {
         let mode = |pairs| check_mode(&options(pairs)).map_err(|error| error.to_string());
         assert_eq!(mode(&[]), Ok(()));
         assert_eq!(mode(&[("mode", "blocking")]), Ok(()));
@@ -222,11 +219,12 @@ mod tests {
         ] {
             assert_eq!(mode(pairs), Err(message.to_owned()));
         }
-        let compress = |text| {
-            check_compress(&options(&[("compress", text)])).map_err(|error| error.to_string())
-        };
-        assert_eq!(compress("false"), Ok(()));
-        assert_eq!(compress("true"), Err("log option compress=true is not supported".to_owned()));
-        assert_eq!(compress("x"), Err("invalid value for compress: 'x'".to_owned()));
+        let compress =
+            |text| compress(&options(&[("compress", text)]), true).map_err(|e| e.to_string());
+        assert!(super::compress(&options(&[]), true).unwrap());
+        assert_eq!(compress("false"), Ok(false));
+        assert_eq!(compress("1"), Ok(true));
+        let malformed = "strconv.ParseBool: parsing \"x\": invalid syntax".to_owned();
+        assert_eq!(compress("x"), Err(malformed));
     }
 }

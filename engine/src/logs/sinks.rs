@@ -16,9 +16,7 @@ use shoal_shim_protocol::config::{LogFile, LogSink, SyslogAddress, SyslogFormat}
 
 use super::Place;
 use super::format::Format;
-use super::options::{
-    TagFacts, attributes, bytes, check_compress, check_mode, invalid, only_known, tag,
-};
+use super::options::{TagFacts, attributes, bytes, check_mode, compress, invalid, only_known, tag};
 use crate::error::Error;
 
 /// Sizes of the `local` driver and of the cache.
@@ -109,22 +107,28 @@ pub(crate) fn sinks(
     match driver.as_str() {
         "json-file" | "" => {
             check("json-file", &options, &[&ATTRIBUTES, &FILES])?;
-            check_compress(&options)?;
-            let file = file(&options, json_path(directory), (None, 1), ["max-size", "max-file"])?;
+            let mut file =
+                file(&options, json_path(directory), (None, 1), ["max-size", "max-file"])?;
+            file.compress = compress(&options, false)?;
+            if file.compress && (file.max_files < 2 || file.max_bytes.is_none()) {
+                return Err(invalid(
+                    "compress cannot be true when max-file is less than 2 or max-size is not set"
+                        .to_owned(),
+                ));
+            }
             Ok(vec![LogSink::JsonFile { file, attributes: attributes(&options, spec, tagged)? }])
         }
         "local" => {
             check(&driver, &options, &[&ATTRIBUTES, &FILES])?;
-            check_compress(&options)?;
             if let Some(name) = ATTRIBUTES.iter().find(|name| options.contains_key(**name)) {
                 let what = format!("log option {name} of log driver local is not supported");
                 return Err(Error::NotImplemented(what));
             }
             let defaults = (Some(LOCAL_BYTES), LOCAL_FILES);
             let names = ["max-size", "max-file"];
-            Ok(vec![LogSink::Local {
-                file: file(&options, local_path(directory), defaults, names)?,
-            }])
+            let mut file = file(&options, local_path(directory), defaults, names)?;
+            file.compress = compress(&options, true)?;
+            Ok(vec![LogSink::Local { file }])
         }
         "syslog" => {
             let tag = tagged.unwrap_or_else(|| who.id.short().to_owned());
@@ -184,7 +188,7 @@ fn file(
     if max_bytes.is_none() && max_files > 1 {
         return Err(invalid("max-file cannot be used without max-size".to_owned()));
     }
-    Ok(LogFile { path, max_bytes, max_files })
+    Ok(LogFile { path, max_bytes, max_files, compress: false })
 }
 
 fn syslog(

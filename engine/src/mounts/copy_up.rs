@@ -28,12 +28,13 @@ const DEPTH_MAX: usize = 256;
 const LINKS_MAX: usize = 256;
 const MARKER: &str = "copying";
 
-/// Fills the volume of `mount` from `root`, the image's files, if it wants that and is empty. Blocks.
+/// Fills the volume of `mount` from `root`, the image's files, if it wants that and is empty. Its file system, if
+/// it has one of its own, is mounted. Blocks.
 ///
 /// # Errors
 /// When the image has a file at the mount point, or copying fails.
 pub fn copy_up(root: BorrowedFd<'_>, mount: &Resolved) -> Result<(), Error> {
-    let Source::Volume { name, data, filesystem: None, subpath, .. } = &mount.source else {
+    let Source::Volume { name, data, subpath, .. } = &mount.source else {
         return Ok(());
     };
     let failed =

@@ -24,6 +24,7 @@ pub use error::Error;
 pub(crate) use parse::volume_name_is_valid;
 pub use plan::{Inherited, Planned, PlannedSource, plan};
 pub use prepare::prepare;
+pub(crate) use prepare::unescape;
 pub use resolve::{VolumeGrant, VolumeRequest, Volumes, resolve};
 
 /// A mount of a container, with everything decided. Kept in the container's record.
@@ -66,6 +67,17 @@ impl Resolved {
     }
 }
 
+/// The name of the volume that is mounted, if that has a file system of its own.
+pub(crate) fn own_filesystem(mount: &Resolved) -> Option<&str> {
+    match &mount.source {
+        Source::Volume { name, filesystem: Some(_), .. } => Some(name),
+        Source::Volume { filesystem: None, .. }
+        | Source::Bind { .. }
+        | Source::Tmpfs { .. }
+        | Source::Image { .. } => None,
+    }
+}
+
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
@@ -86,7 +98,7 @@ pub enum Source {
         data: PathBuf,
         /// Path inside it, without a leading slash; empty: all of it.
         subpath: String,
-        /// A file system to mount instead of the directory, for volumes with `type` and `device`.
+        /// A file system to mount at the data directory, for volumes with `type` and `device`.
         filesystem: Option<FilesystemSource>,
     },
     /// A new tmpfs.
@@ -103,7 +115,7 @@ pub enum Source {
     },
 }
 
-/// A file system that is mounted inside the container only, so that nothing of it remains on the host.
+/// A file system that containers share: it is mounted at the volume's data while one of them uses it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilesystemSource {
     /// e.g. `nfs`, `tmpfs`, `ext4`.

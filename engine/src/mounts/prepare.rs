@@ -10,8 +10,8 @@ use shoal_model::container::Propagation;
 
 use super::{Error, Resolved, Source, resolve};
 
-/// Makes missing sources of `-v`, checks the others, finds paths inside volumes and the addresses of
-/// file servers. The result goes into the runtime spec.
+/// Makes missing sources of `-v`, checks the others, and finds paths inside volumes, whose file systems are
+/// mounted. The result goes into the runtime spec.
 ///
 /// A path inside a volume is given without symbolic links. Another container can still exchange it
 /// for one before the mount: whoever mounts it must open it without following links.
@@ -35,13 +35,9 @@ fn prepare_one(mount: &mut Resolved) -> Result<(), Error> {
             ensure_source(path, *create)?;
             check_propagation(path, mount.propagation)?;
         }
-        Source::Volume { name, data, subpath, filesystem, .. } => {
-            if let Some(filesystem) = filesystem {
-                if filesystem.kind == "bind" {
-                    ensure_source(Path::new(&filesystem.device), false)?;
-                }
-                crate::volumes::options::resolve_address(filesystem)?;
-            } else if !subpath.is_empty() {
+        // A file system of its own is mounted at the volume's data before.
+        Source::Volume { name, data, subpath, .. } => {
+            if !subpath.is_empty() {
                 let found = crate::beneath::real_path(data, subpath);
                 let real = found.map_err(|source| Error::Subpath {
                     volume: name.clone(),
@@ -116,8 +112,8 @@ fn mounted_on(table: &str, path: &Path) -> Option<MountedOn> {
     mounts.max_by_key(|mount| mount.point.len())
 }
 
-/// The kernel writes blanks as octal numbers.
-fn unescape(text: &str) -> String {
+/// A path of the table of mounts: the kernel writes blanks as octal numbers.
+pub(crate) fn unescape(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 

@@ -29,7 +29,7 @@ pub struct VolumeGrant {
     pub driver: String,
     /// Its data.
     pub data: PathBuf,
-    /// A file system instead of the data directory.
+    /// A file system to mount at the data directory.
     pub filesystem: Option<FilesystemSource>,
 }
 
@@ -81,7 +81,6 @@ fn one(
             Source::Bind { path: path.into(), create }
         }
         PlannedSource::Volume { name, options } => {
-            // What is mounted inside the container only cannot be filled from here.
             let grant = volumes.acquire(
                 container,
                 VolumeRequest {
@@ -91,7 +90,7 @@ fn one(
                     labels: options.labels,
                 },
             )?;
-            copy_up = !options.no_copy && grant.filesystem.is_none();
+            copy_up = !options.no_copy;
             Source::Volume {
                 name: grant.name,
                 driver: grant.driver,

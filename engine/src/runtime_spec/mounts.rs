@@ -117,19 +117,7 @@ fn user_mount(mount: &Resolved, recursive_read_only: bool) -> Result<Mount, Erro
     };
     match &mount.source {
         Source::Bind { path, .. } => bind(path),
-        Source::Volume { data, subpath, filesystem: None, .. } => bind(&data.join(subpath)),
-        Source::Volume { filesystem: Some(filesystem), .. } => {
-            let mut options = filesystem.options.clone();
-            if !mount.writable && !options.iter().any(|option| option == "ro") {
-                options.push("ro".to_owned());
-            }
-            Ok(Mount {
-                destination: mount.target.clone(),
-                kind: filesystem.kind.clone(),
-                source: filesystem.device.clone(),
-                options,
-            })
-        }
+        Source::Volume { data, subpath, .. } => bind(&data.join(subpath)),
         Source::Tmpfs { options } => Ok(Mount {
             destination: mount.target.clone(),
             kind: "tmpfs".to_owned(),

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use shoal_model::boolean;
+
 use super::Error;
 
 /// What `--security-opt` says.
@@ -70,24 +72,15 @@ fn parse_pair(option: &str, security: &mut Security) -> Result<(), Error> {
             }
         }
         "no-new-privileges" => {
-            security.no_new_privileges = Some(parse_bool(value).ok_or_else(malformed)?);
+            security.no_new_privileges = Some(boolean::parse(value).ok_or_else(malformed)?);
         }
         "writable-cgroups" => {
-            security.writable_cgroups = parse_bool(value).ok_or_else(malformed)?;
+            security.writable_cgroups = boolean::parse(value).ok_or_else(malformed)?;
         }
         "systempaths" if value == "unconfined" => security.system_paths_unconfined = true,
         _ => return Err(malformed()),
     }
     Ok(())
-}
-
-/// Go's `strconv.ParseBool`.
-fn parse_bool(word: &str) -> Option<bool> {
-    match word {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// Which namespaces a container does not share with the host.

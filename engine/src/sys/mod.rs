@@ -1,14 +1,18 @@
 //! What the kernel tells only through calls that have no safe wrapper. Effects.
 #![allow(
     unsafe_code,
-    reason = "an ioctl's number and type belong together; the allocator's switches have no safe API"
+    reason = "an ioctl's number and type belong together; the allocator's switches and unshare have no safe API"
 )]
+
+mod own_mounts;
 
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::ioctl::{Getter, Opcode};
+
+pub use own_mounts::with_own_mounts;
 
 /// `SIOCOUTQ`, which terminals call `TIOCOUTQ`: the same number on every architecture we build for.
 const OUTPUT_QUEUED: Opcode = 0x5411;

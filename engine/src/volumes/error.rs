@@ -32,6 +32,19 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "error while mounting volume '{}': failed to mount local volume: mount {device}:{}{}",
+        .data.display(),
+        .data.display(),
+        mount_data(.options)
+    )]
+    Mount {
+        device: String,
+        data: PathBuf,
+        options: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("failed to {doing} `{path}`")]
     Disk {
         doing: &'static str,
@@ -49,6 +62,11 @@ pub enum Error {
     NewerFormat { path: PathBuf, format: u32, known: u32 },
 }
 
+/// The options as docker shows them behind what was mounted.
+fn mount_data(options: &str) -> String {
+    if options.is_empty() { String::new() } else { format!(", data: {options}") }
+}
+
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -60,7 +78,9 @@ impl Classified for Error {
             }
             Self::Quota => ErrorKind::NotImplemented,
             Self::Address { .. } => ErrorKind::Unavailable,
-            Self::Disk { .. } | Self::NewerFormat { .. } => ErrorKind::Internal,
+            Self::Mount { .. } | Self::Disk { .. } | Self::NewerFormat { .. } => {
+                ErrorKind::Internal
+            }
             Self::Damaged { .. } => ErrorKind::DataLoss,
         }
     }

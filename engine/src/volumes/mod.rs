@@ -4,14 +4,16 @@
 //! record does: the record is written last and removed first, so that a crash leaves directories
 //! without record, which [`Local::open`] removes.
 //!
-//! Volumes with `type` and `device` are mounted inside each container only, never on the host: nothing
-//! of them can leak. Differs: their content is therefore not copied up from the image, nor counted.
+//! Volumes with `type` and `device` have a file system of their own, which is mounted at `_data` while a running
+//! container uses it; see [`mounted`].
 //!
 //! Which container uses a volume is not kept here: the engine tells it from its containers' records.
 
 mod error;
 mod filter;
-pub(crate) mod options;
+mod mounted;
+mod options;
+mod share;
 mod store;
 mod usage;
 

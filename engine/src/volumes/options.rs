@@ -40,7 +40,7 @@ pub(super) fn parse(options: &BTreeMap<String, String>) -> Result<Option<Filesys
 ///
 /// # Errors
 /// When there is no such server.
-pub(crate) fn resolve_address(filesystem: &mut FilesystemSource) -> Result<(), Error> {
+pub(super) fn resolve_address(filesystem: &mut FilesystemSource) -> Result<(), Error> {
     if !filesystem.kind.starts_with("nfs") {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use shoal_base::random::{SharedRandom, bytes32};
@@ -12,7 +12,7 @@ use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::ContainerId;
 use shoal_model::volume::{Volume, VolumeSpec, VolumeUsage};
 
-use super::{Error, Filter, options, usage};
+use super::{Error, Filter, mounted, options, usage};
 use crate::mounts::{VolumeGrant, VolumeRequest, Volumes};
 
 /// Newest format of `volume.json`.
@@ -33,10 +33,27 @@ struct Record {
 }
 
 #[derive(Debug)]
-struct Entry {
-    volume: Volume,
+pub(super) struct Entry {
+    pub(super) volume: Volume,
     users: BTreeSet<ContainerId>,
     made_for: Option<ContainerId>,
+    pub(super) holders: Arc<Holders>,
+}
+
+/// Who needs a volume's own file system now. Its lock is held while that is mounted or unmounted.
+#[derive(Debug, Default)]
+pub(super) struct Holders(Mutex<BTreeSet<ContainerId>>);
+
+impl Holders {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeSet<ContainerId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn new(volume: Volume, made_for: Option<ContainerId>) -> Self {
+        Self { volume, users: BTreeSet::new(), made_for, holders: Arc::default() }
+    }
 }
 
 /// What happens to the anonymous volumes of a removed container.
@@ -69,7 +86,7 @@ pub struct Pruned {
 /// The volumes of one daemon.
 #[derive(Debug)]
 pub struct Local {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     disk: SharedDisk,
     clock: SharedClock,
     random: SharedRandom,
@@ -96,12 +113,12 @@ impl Local {
             }
             let record = directory.join(RECORD);
             let Some(bytes) = disk.read(&record).map_err(disk_error("read", &record))? else {
-                fs::remove_dir_all(&directory).map_err(disk_error("remove", &directory))?;
+                erase(&directory)?;
                 continue;
             };
             match parse(&record, &bytes) {
                 Ok(Record { volume, made_for, .. }) => {
-                    let entry = Entry { volume, users: BTreeSet::new(), made_for };
+                    let entry = Entry::new(volume, made_for);
                     entries.insert(entry.volume.name.clone(), entry);
                 }
                 // One damaged record must not hold up the others. Its data stays, and creating the
@@ -116,7 +133,7 @@ impl Local {
         Ok(Self { root, disk, clock, random, entries: Mutex::new(entries) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -166,8 +183,7 @@ impl Local {
             let _ = fs::remove_dir_all(&directory);
             return Err(error);
         }
-        let entry = Entry { volume: volume.clone(), users: BTreeSet::new(), made_for };
-        entries.insert(volume.name.clone(), entry);
+        entries.insert(volume.name.clone(), Entry::new(volume.clone(), made_for));
         Ok(volume)
     }
 
@@ -223,7 +239,7 @@ impl Local {
             Err(Error::NotFound { .. }) if removal == Removal::Force => return Ok(()),
             other => other?,
         };
-        fs::remove_dir_all(&doomed).map_err(disk_error("remove", &doomed))
+        erase(&doomed)
     }
 
     /// Ends a volume's existence; its directory gets another name and may then be removed at leisure.
@@ -364,7 +380,14 @@ impl Volumes for Local {
     }
 }
 
-fn not_found(name: &str) -> Error {
+/// Removes a volume's directory, and nothing of what a failure or a crash may have left mounted there: that is
+/// somebody's data.
+fn erase(directory: &Path) -> Result<(), Error> {
+    mounted::detach(&directory.join(DATA))?;
+    fs::remove_dir_all(directory).map_err(disk_error("remove", directory))
+}
+
+pub(super) fn not_found(name: &str) -> Error {
     Error::NotFound { name: name.to_owned() }
 }
 
@@ -393,4 +416,4 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,7 +8,7 @@ use shoal_base::{SystemClock, SystemDisk};
 use super::super::LabelFilter;
 use super::*;
 
-fn open(root: &Path) -> Local {
+pub(in crate::volumes) fn open(root: &Path) -> Local {
     try_open(root).unwrap()
 }
 

@@ -55,8 +55,8 @@ pub async fn begin_with(fresh: Fresh) -> Result<(), StartError> {
     };
     let written = shoal_base::blocking::run("begin raft log", move || {
         crate::log::claim(&directory, member.id, disk.as_ref())?;
-        let log = LogStore::open(&directory.join("log"), sealer.clone(), disk)?;
-        let snapshots = SnapshotStore::open(&directory.join("snapshots"), sealer, None)?;
+        let log = LogStore::open(&directory.join("log"), sealer.clone(), disk.clone())?;
+        let snapshots = SnapshotStore::open(&directory.join("snapshots"), sealer, disk, None)?;
         snapshots.write(&meta, state.as_ref())?;
         Ok::<_, StartError>(log)
     });

@@ -80,6 +80,9 @@ pub enum ProposeError {
     Unknown { leader: Option<Member> },
     #[error("entry of {size} bytes is larger than {limit} bytes")]
     TooLarge { size: usize, limit: usize },
+    /// Nothing was proposed.
+    #[error("this manager cannot write its log: {reason}")]
+    DiskFull { reason: String },
     #[error("consensus has stopped: {reason}")]
     Stopped { reason: String },
 }
@@ -91,6 +94,7 @@ impl ProposeError {
             Self::NotLeader { .. }
             | Self::Unavailable
             | Self::Unknown { .. }
+            | Self::DiskFull { .. }
             | Self::Stopped { .. } => ErrorKind::Unavailable,
             Self::TooLarge { .. } => ErrorKind::InvalidArgument,
         }
@@ -98,7 +102,13 @@ impl ProposeError {
 
     /// Whether the same entry may be proposed again without being applied twice.
     pub fn certainly_not_committed(&self) -> bool {
-        matches!(self, Self::NotLeader { .. } | Self::Unavailable | Self::TooLarge { .. })
+        matches!(
+            self,
+            Self::NotLeader { .. }
+                | Self::Unavailable
+                | Self::TooLarge { .. }
+                | Self::DiskFull { .. }
+        )
     }
 }
 

@@ -15,9 +15,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::compact::Policy;
 use crate::error::{BootstrapError, ProposeError, ReadError, StartError, TransferError};
+use crate::log::health::Health;
 use crate::log::store::LogStore;
 use crate::net::client::{AddressBook, Peers};
 use crate::net::server::Service;
+use crate::probation::Probation;
 use crate::settings::{self, limits};
 use crate::snapshot::machine::Machine;
 use crate::snapshot::store::SnapshotStore;
@@ -96,12 +98,15 @@ pub(crate) struct Inner {
     pub(crate) core: Core,
     pub(crate) clock: SharedClock,
     pub(crate) status: watch::Receiver<Status>,
+    /// Of log and snapshots.
+    disk: [Health; 2],
     applied: watch::Receiver<Option<u64>>,
     /// One membership change at a time: openraft#1544.
     pub(crate) change: Semaphore,
     policy: watch::Sender<Policy>,
     log: LogStore,
     snapshots: SnapshotStore,
+    probation: Probation,
     /// Taken by shutdown.
     runtime: Mutex<Option<Runtime>>,
 }
@@ -183,6 +188,9 @@ impl Raft {
         if size > limit {
             return Err(ProposeError::TooLarge { size, limit });
         }
+        if let Some(reason) = self.inner.log.health().full() {
+            return Err(ProposeError::DiskFull { reason });
+        }
         match self.inner.core.client_write(Command(entry)).await {
             Ok(written) => Ok(Proposed { index: written.log_id.index(), response: written.data }),
             Err(RaftError::APIError(error)) => Err(self.propose_error(error)),
@@ -261,10 +269,10 @@ impl Raft {
 
     /// State of consensus as this member sees it.
     pub fn status(&self) -> Status {
-        status::compute(
-            &self.inner.core.metrics().borrow_watched(),
-            self.inner.policy.borrow().election_timeout,
-        )
+        let timeout = self.inner.policy.borrow().election_timeout;
+        let mut status = status::compute(&self.inner.core.metrics().borrow_watched(), timeout);
+        status.disk_full = self.inner.disk.iter().find_map(Health::full);
+        status
     }
 
     /// [`Raft::status`] whenever role, leader, term, members or indexes change. Values may be skipped.
@@ -356,6 +364,7 @@ impl Raft {
             self.inner.core.clone(),
             self.inner.member.id,
             self.inner.snapshots.clone(),
+            self.inner.probation.clone(),
         )
     }
 
@@ -390,10 +399,12 @@ struct Parts {
     core: Core,
     clock: SharedClock,
     status: watch::Receiver<Status>,
+    disk: [Health; 2],
     applied: watch::Receiver<Option<u64>>,
     policy: watch::Sender<Policy>,
     log: LogStore,
     snapshots: SnapshotStore,
+    probation: Probation,
 }
 
 impl Parts {
@@ -403,11 +414,13 @@ impl Parts {
             core: self.core,
             clock: self.clock,
             status: self.status,
+            disk: self.disk,
             applied: self.applied,
             change: Semaphore::new(1),
             policy: self.policy,
             log: self.log,
             snapshots: self.snapshots,
+            probation: self.probation,
             runtime: Mutex::new(Some(runtime)),
         }
     }
@@ -429,9 +442,10 @@ async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, Start
         let (directory, id) = (directory.clone(), member.id);
         shoal_base::blocking::run("open raft log", move || {
             crate::log::claim(&directory, id, disk.as_ref())?;
-            let log = LogStore::open(&directory.join("log"), sealer.clone(), disk)?;
+            let log = LogStore::open(&directory.join("log"), sealer.clone(), disk.clone())?;
             let keep_from = log.purged_index();
-            let snapshots = SnapshotStore::open(&directory.join("snapshots"), sealer, keep_from)?;
+            let directory = directory.join("snapshots");
+            let snapshots = SnapshotStore::open(&directory, sealer, disk, keep_from)?;
             Ok::<_, StartError>((log, snapshots))
         })
     };
@@ -443,16 +457,22 @@ async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, Start
     let policy = Policy::new(&cluster);
     snapshots.keep_old(policy.keep_old);
     let (applied_sender, applied) = watch::channel(None);
-    let machine = Machine::new(machine, snapshots.clone(), applied_sender);
+    let disk = [log.health().clone(), Health::new()];
+    let health = disk[1].clone();
+    let machine = Machine::new(machine, snapshots.clone(), applied_sender, clock.clone(), health);
     let book = AddressBook::default();
     let peers = Peers::new(connector, book.clone(), snapshots.clone());
-    let core = Core::new(member.id.0, config, peers, log.clone(), machine)
+    let core = Core::new(member.id.0, config, peers.clone(), log.clone(), machine)
         .await
         .map_err(|fatal| StartError::Consensus { reason: stopped(&fatal) })?;
     book.follow(&core);
+    let probation = Probation::begin(&core, member.id.0, peers, clock.clone());
     let election_timeout = policy.election_timeout;
     let (policy, policy_receiver) = watch::channel(policy);
     crate::compact::spawn(&core, snapshots.clone(), applied.clone(), policy_receiver);
-    let status = status::spawn(&core, election_timeout, clock.clone());
-    Ok(Parts { member, core, clock, status, applied, policy, log, snapshots })
+    let status = status::spawn(&core, election_timeout, disk.clone(), clock.clone());
+    crate::full::spawn(&core, &disk[0], status.clone(), clock.clone());
+    let parts =
+        Parts { member, core, clock, status, disk, applied, policy, log, snapshots, probation };
+    Ok(parts)
 }

@@ -218,7 +218,7 @@ fn voters(status: &Status) -> BTreeSet<RaftId> {
 }
 
 /// The voter to hand over to: reachable, furthest, lowest id.
-fn successor(status: &Status) -> Option<RaftId> {
+pub(crate) fn successor(status: &Status) -> Option<RaftId> {
     let voters = voters(status);
     let candidates =
         status.followers.iter().filter(|(id, follower)| follower.reachable && voters.contains(id));
@@ -293,6 +293,7 @@ mod tests {
                 })
                 .collect(),
             quorum_margin: None,
+            disk_full: None,
             failure: None,
         }
     }

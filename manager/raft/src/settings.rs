@@ -27,6 +27,9 @@ pub mod limits {
     pub const RECORD_BYTES: usize = 32 << 20;
     /// Content of one block of a snapshot file, and of one part on the wire.
     pub const SNAPSHOT_BLOCK_BYTES: usize = 256 << 10;
+    /// Bytes of a snapshot that are brought to the disk at once: the log shares disk and journal with it, and its next
+    /// sync would wait for all of them.
+    pub const SNAPSHOT_SYNC_BYTES: usize = 1 << 20;
     /// Requests waiting for the log writer.
     pub const LOG_QUEUE: usize = 4096;
     /// Time a snapshot may take to be sent and installed.
@@ -63,6 +66,8 @@ pub(crate) fn openraft_config(cluster: &RaftConfig) -> Result<Config, StartError
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
+        // A member whose disk is an old copy is sent what it lost; it does not vote meanwhile (`probation`).
+        allow_log_reversion: Some(true),
         // A leader that restarts asks for votes: it lost nothing, but others may have moved on.
         enable_leader_restore: Some(false),
         backoff: "50ms 100ms 200ms ...1s".to_owned(),

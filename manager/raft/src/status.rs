@@ -9,6 +9,7 @@ use shoal_base::SharedClock;
 use tokio::sync::watch;
 
 use crate::handle::Core;
+use crate::log::health::Health;
 use crate::types::Types;
 use crate::{Member, RaftId, quorum, settings};
 
@@ -70,6 +71,8 @@ pub struct Status {
     /// On the leader: how many more voters may fail before writes stop. Negative: that many must
     /// come back. `None` elsewhere.
     pub quorum_margin: Option<i64>,
+    /// Why nothing, or no snapshot, is written at the moment: no room on the disk.
+    pub disk_full: Option<String>,
     /// Why it stopped.
     pub failure: Option<String>,
 }
@@ -88,21 +91,30 @@ const PERIOD: Duration = Duration::from_millis(50);
 pub(crate) fn spawn(
     core: &Core,
     election_timeout: Duration,
+    disk: [Health; 2],
     clock: SharedClock,
 ) -> watch::Receiver<Status> {
     let (mut metrics, mut server) = (core.metrics(), core.server_metrics());
     let first = compute(&metrics.borrow_watched(), election_timeout);
     let (sender, receiver) = watch::channel(first);
+    let [mut log_disk, mut snapshot_disk] = disk.each_ref().map(Health::watch);
     settings::spawn(async move {
         loop {
+            let indexes = async {
+                clock.sleep(PERIOD).await;
+                metrics.changed().await.is_ok()
+            };
             let changed = tokio::select! {
                 changed = server.changed() => changed.is_ok(),
-                () = clock.sleep(PERIOD) => metrics.changed().await.is_ok(),
+                changed = log_disk.changed() => changed.is_ok(),
+                changed = snapshot_disk.changed() => changed.is_ok(),
+                changed = indexes => changed,
             };
             if !changed {
                 break;
             }
-            let status = compute(&metrics.borrow_watched(), election_timeout);
+            let mut status = compute(&metrics.borrow_watched(), election_timeout);
+            status.disk_full = disk.iter().find_map(Health::full);
             sender.send_if_modified(|old| {
                 let changed = *old != status;
                 *old = status;
@@ -145,6 +157,7 @@ pub(crate) fn compute(metrics: &RaftMetrics<Types>, election_timeout: Duration) 
         members,
         followers,
         quorum_margin,
+        disk_full: None,
         failure: metrics.running_state.as_ref().err().map(ToString::to_string),
     }
 }

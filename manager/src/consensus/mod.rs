@@ -57,6 +57,9 @@ pub enum Error {
     Unknown,
     #[error("entry of {size} bytes is larger than {limit} bytes")]
     TooLarge { size: usize, limit: usize },
+    /// Nothing was proposed.
+    #[error("the manager that leads cannot write its log: {reason}")]
+    DiskFull { reason: String },
     #[error("consensus has stopped: {reason}")]
     Stopped { reason: String },
 }

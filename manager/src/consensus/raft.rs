@@ -98,6 +98,7 @@ impl From<raft::ProposeError> for Error {
             raft::ProposeError::Unavailable => Self::NoQuorum,
             raft::ProposeError::Unknown { .. } => Self::Unknown,
             raft::ProposeError::TooLarge { size, limit } => Self::TooLarge { size, limit },
+            raft::ProposeError::DiskFull { reason } => Self::DiskFull { reason },
             raft::ProposeError::Stopped { reason } => Self::Stopped { reason },
         }
     }

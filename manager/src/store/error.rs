@@ -23,6 +23,8 @@ pub enum Error {
     Behind { index: u64 },
     #[error("transaction of {size} bytes is larger than {limit} bytes")]
     TooLarge { size: usize, limit: usize },
+    #[error("the manager that leads cannot write its log: {reason}")]
+    DiskFull { reason: String },
     #[error("consensus has stopped: {reason}")]
     Stopped { reason: String },
     #[error(transparent)]
@@ -40,7 +42,10 @@ pub enum Error {
 impl Error {
     /// Whether nothing was committed and it may pass by itself.
     pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::NoLeader | Self::NoQuorum | Self::Unreachable { .. })
+        matches!(
+            self,
+            Self::NoLeader | Self::NoQuorum | Self::DiskFull { .. } | Self::Unreachable { .. }
+        )
     }
 }
 
@@ -51,6 +56,7 @@ impl Classified for Error {
             | Self::NoQuorum
             | Self::Unknown
             | Self::Behind { .. }
+            | Self::DiskFull { .. }
             | Self::Stopped { .. }
             | Self::Unreachable { .. } => ErrorKind::Unavailable,
             Self::TooLarge { .. } => ErrorKind::InvalidArgument,
@@ -67,6 +73,7 @@ impl From<consensus::Error> for Error {
             consensus::Error::NoQuorum => Self::NoQuorum,
             consensus::Error::Unknown => Self::Unknown,
             consensus::Error::TooLarge { size, limit } => Self::TooLarge { size, limit },
+            consensus::Error::DiskFull { reason } => Self::DiskFull { reason },
             consensus::Error::Stopped { reason } => Self::Stopped { reason },
         }
     }
@@ -80,6 +87,7 @@ impl From<ForwardError> for Error {
             ForwardError::NotLeader { .. } => Self::NoLeader,
             ForwardError::NoQuorum => Self::NoQuorum,
             ForwardError::Refused { size, limit } => Self::TooLarge { size, limit },
+            ForwardError::DiskFull { reason } => Self::DiskFull { reason },
             ForwardError::Stopped { reason } => Self::Stopped { reason },
         }
     }

@@ -43,6 +43,9 @@ pub enum ForwardError {
     Unknown,
     #[error("entry of {size} bytes is larger than {limit} bytes")]
     Refused { size: usize, limit: usize },
+    /// Nothing was proposed.
+    #[error("the leader cannot write its log: {reason}")]
+    DiskFull { reason: String },
     #[error("consensus of the leader has stopped: {reason}")]
     Stopped { reason: String },
 }
@@ -122,6 +125,7 @@ fn failed(leader: &Leader, status: Status) -> ForwardError {
     match reason {
         Some("not-leader") => ForwardError::NotLeader { address },
         Some("no-quorum") => ForwardError::NoQuorum,
+        Some("disk-full") => ForwardError::DiskFull { reason: status.message().to_owned() },
         Some("stopped") => ForwardError::Stopped { reason: status.message().to_owned() },
         Some("too-large") => {
             ForwardError::Refused { size: number("shoal-size"), limit: number("shoal-limit") }
@@ -204,9 +208,14 @@ fn status(error: &consensus::Error) -> Status {
         consensus::Error::NoQuorum => (Code::Unavailable, "no-quorum"),
         consensus::Error::Unknown => (Code::Aborted, "unknown"),
         consensus::Error::TooLarge { .. } => (Code::InvalidArgument, "too-large"),
+        consensus::Error::DiskFull { .. } => (Code::Unavailable, "disk-full"),
         consensus::Error::Stopped { .. } => (Code::Unavailable, "stopped"),
     };
-    let mut status = Status::new(code, error.to_string());
+    let message = match error {
+        consensus::Error::DiskFull { reason } => reason.clone(),
+        error => error.to_string(),
+    };
+    let mut status = Status::new(code, message);
     let metadata = status.metadata_mut();
     metadata.insert(REASON, tonic::metadata::MetadataValue::from_static(reason));
     match error {

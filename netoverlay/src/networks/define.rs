@@ -10,7 +10,7 @@ use shoal_model::NetworkId;
 use super::Inner;
 use super::host::set_sysctl;
 use crate::error::Error;
-use crate::ipam::{Pool as Supply, choose};
+use crate::ipam::{self, Pool as Supply, choose};
 use crate::network::{BridgeOptions, Driver, Network, NetworkSpec, Pool, PoolSpec};
 use crate::parent::ParentOptions;
 use crate::sandbox::SandboxId;
@@ -289,10 +289,21 @@ impl Inner {
 
     fn complete_pools(&self, spec: &NetworkSpec) -> Result<Vec<Pool>, Error> {
         let name = &spec.name;
+        if !spec.ipv4 && !spec.ipv6 {
+            return Err(Error::NoFamily { network: name.clone() });
+        }
         let used = self.host.used_subnets(None)?;
-        let mut pools = Vec::new();
+        let mut pools: Vec<Pool> = Vec::new();
         for wanted in &spec.pools {
             let Some(subnet) = wanted.subnet else { continue };
+            // A subnet of a family that the network does not have is not looked at, as with docker.
+            if !(if subnet.is_ipv4() { spec.ipv4 } else { spec.ipv6 }) {
+                continue;
+            }
+            let again = pools.iter().any(|pool| pool.subnet.is_ipv4() == subnet.is_ipv4());
+            if spec.driver == Driver::Bridge && again {
+                return Err(Error::SeveralSubnets { network: name.clone() });
+            }
             if subnet.network() != subnet {
                 let why = "host bits are set";
                 return Err(Error::InvalidSubnet { network: name.clone(), subnet, why });
@@ -367,17 +378,12 @@ fn product<'a, T>(one: &'a [T], two: &'a [T]) -> impl Iterator<Item = (&'a T, &'
     one.iter().flat_map(move |first| two.iter().map(move |second| (first, second)))
 }
 
+/// Any name that is not blank, as with docker.
 fn check_name(name: &str) -> Result<(), Error> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    let begins = name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
     if PREDEFINED.iter().any(|(predefined, _)| name == *predefined) {
-        return Err(Error::Predefined { name: name.to_owned() });
+        return Err(Error::ReservedName { name: name.to_owned() });
     }
-    if begins && name.bytes().all(plain) {
-        Ok(())
-    } else {
-        Err(Error::InvalidName { name: name.to_owned() })
-    }
+    if name.trim().is_empty() { Err(Error::NoName) } else { Ok(()) }
 }
 
 /// Checks a pool against its subnet and gives it a gateway.
@@ -392,13 +398,24 @@ fn complete_pool(network: &str, subnet: Subnet, wanted: &PoolSpec) -> Result<Poo
     {
         return Err(invalid("the IP range lies outside of it"));
     }
-    let fixed = wanted.gateway.into_iter().chain(wanted.auxiliary.values().copied());
-    for address in fixed {
-        let is_host = subnet.offset(address).is_some_and(|offset| offset != 0)
-            && Some(address) != subnet.broadcast();
-        if !is_host {
-            return Err(invalid("the gateway or an auxiliary address is no host address of it"));
+    let mut free = ipam::Addresses::new(subnet, wanted.range, []);
+    let mut take = |address| match free.take(address) {
+        Err(ipam::Error::Outside { .. }) if !subnet.contains(address) => {
+            Err(Some(invalid("the gateway or an auxiliary address lies outside of it")))
         }
+        taken => taken.map(drop).map_err(|_| None),
+    };
+    if let Some(gateway) = wanted.gateway {
+        let taken = || Error::GatewayTaken { network: network.to_owned(), gateway };
+        take(gateway).map_err(|error| error.unwrap_or_else(taken))?;
+    }
+    for (name, address) in &wanted.auxiliary {
+        let taken = || Error::AuxiliaryTaken {
+            network: network.to_owned(),
+            name: name.clone(),
+            address: *address,
+        };
+        take(*address).map_err(|error| error.unwrap_or_else(taken))?;
     }
     let gateway = wanted.gateway.or_else(|| first_free(subnet, wanted));
     let gateway = gateway.ok_or_else(|| invalid("no address is left for the gateway"))?;
@@ -408,7 +425,7 @@ fn complete_pool(network: &str, subnet: Subnet, wanted: &PoolSpec) -> Result<Poo
 /// The first address of the range, or of the subnet, that is not reserved.
 fn first_free(subnet: Subnet, wanted: &PoolSpec) -> Option<IpAddr> {
     let reserved = wanted.auxiliary.values().copied();
-    crate::ipam::Addresses::new(subnet, wanted.range, reserved)
+    ipam::Addresses::new(subnet, wanted.range, reserved)
         .take_next()
         .ok()
         .map(|address| address.address)

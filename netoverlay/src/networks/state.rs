@@ -160,8 +160,12 @@ impl State {
                 Ok(address) => *place = Some(address),
                 Err(source) => {
                     entry.release(leased.into_iter().flatten().map(|lease| lease.address));
-                    let network = network.spec.name.clone();
-                    return Err(Error::Address { sandbox: sandbox.clone(), network, source });
+                    return Err(Error::Address {
+                        sandbox: sandbox.clone(),
+                        network: network.spec.name.clone(),
+                        id: network.id.clone(),
+                        source,
+                    });
                 }
             }
         }
@@ -215,6 +219,7 @@ impl State {
             leases.take(address.address).map_err(|source| Error::Address {
                 sandbox: sandbox.clone(),
                 network: endpoint.network_name.clone(),
+                id: endpoint.network.clone(),
                 source,
             })?;
         }

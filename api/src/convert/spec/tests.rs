@@ -50,7 +50,10 @@ fn refuses_in_dockers_words() {
             host(r#""Ulimits":[{"Name":"nofile","Soft":5,"Hard":4}]"#),
             "ulimit soft limit must be less than or equal to hard limit: 5 > 4",
         ),
-        (host(r#""NetworkMode":"container:""#), "invalid container format container:<name|id>"),
+        (
+            host(r#""NetworkMode":"container:""#),
+            "Invalid network mode: invalid container format container:<name|id>",
+        ),
         (host(r#""PidMode":"foo""#), "invalid PID mode: foo"),
         (
             r#"{"Hostname":"h","HostConfig":{"NetworkMode":"container:a"}}"#.into(),

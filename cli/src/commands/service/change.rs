@@ -78,7 +78,7 @@ pub(super) async fn update(context: &mut Context, args: &Args) -> Result {
     let mut request = Request::post(format!("{}/update", at(service_id(&service))))
         .query("version", version(&service));
     if args.on("rollback") {
-        if args.only("rollback") {
+        if args.only(&["rollback", "detach", "quiet"]) {
             request = request.query("registryAuthFrom", "spec").query("rollback", "previous");
             return send(context, args, name, request.json(spec)).await;
         }

@@ -50,7 +50,7 @@ fn replicas(args: &Args, mode: &mut Json) -> Parsed<()> {
         } else if mode["ReplicatedJob"].is_object() {
             mode["ReplicatedJob"]["TotalCompletions"] = replicas.into();
         } else {
-            return Err("replicas can only be used with replicated or replicated-job mode".into());
+            return Err("replicas can only be used with replicated mode".into());
         }
     }
     if let Some(concurrent) = policy::number(args, "max-concurrent") {

@@ -4,7 +4,6 @@
 pub(crate) mod caps;
 pub(crate) mod devices;
 pub(crate) mod fsroot;
-pub(crate) mod mount_options;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod program;

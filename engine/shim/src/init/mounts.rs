@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, OFlags};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags};
 use shoal_shim_protocol::message::FailureKind;
+use shoal_shim_protocol::mount_options::{self, Options, RDONLY};
 use shoal_shim_protocol::spec::Mount;
 
 use super::fsroot::{FsRoot, Kind, proc_path};
-use super::mount_options::{self, Options, RDONLY};
 use crate::cgroup::Cgroups;
 use crate::failure::{Context, Result, failure};
 use crate::sys::{self, Recursive};
@@ -26,7 +26,7 @@ pub(crate) fn make(
         let message = format!("mount `{}`: id mappings are not served", mount.destination);
         return Err(failure(FailureKind::NotImplemented, message));
     }
-    let options = mount_options::parse(&mount.options)?;
+    let options = parse(&mount.options)?;
     match mount.kind.as_deref() {
         _ if options.bind => bind(root, bundle, mount, &options),
         Some("bind") => bind(root, bundle, mount, &options),
@@ -37,6 +37,11 @@ pub(crate) fn make(
         }
         Some(kind) => filesystem(root, mount, kind, &options),
     }
+}
+
+fn parse(words: &[String]) -> Result<Options> {
+    mount_options::parse(words)
+        .map_err(|error| failure(FailureKind::NotImplemented, error.to_string()))
 }
 
 /// Whether a mount is made read-only only after the devices were made in it.
@@ -138,11 +143,11 @@ fn cgroup(
     let one = |destination: String, directory: &PathBuf, kind: &str, more: &str| {
         if own_cgroup {
             let mount = made(destination, kind, "cgroup", words(&[more]));
-            filesystem(root, &mount, kind, &mount_options::parse(&mount.options)?)
+            filesystem(root, &mount, kind, &parse(&mount.options)?)
         } else {
             let source = directory.to_string_lossy().into_owned();
             let mount = made(destination, "bind", &source, words(&["bind"]));
-            bind(root, Path::new("/"), &mount, &mount_options::parse(&mount.options)?)
+            bind(root, Path::new("/"), &mount, &parse(&mount.options)?)
         }
     };
     let Some(hierarchies) = cgroups.hierarchies() else {
@@ -156,7 +161,7 @@ fn cgroup(
     let writable: Vec<_> =
         ["nosuid", "noexec", "nodev", "mode=755"].iter().map(|word| (*word).to_owned()).collect();
     let tmpfs = made(base.to_owned(), "tmpfs", "tmpfs", writable);
-    filesystem(root, &tmpfs, "tmpfs", &mount_options::parse(&tmpfs.options)?)?;
+    filesystem(root, &tmpfs, "tmpfs", &parse(&tmpfs.options)?)?;
     for (name, directory) in &hierarchies {
         let controllers = cgroups.mount_options(directory);
         one(format!("{base}/{name}"), directory, "cgroup", &controllers)?;

@@ -14,8 +14,8 @@ use rustix::mount::{
 };
 use shoal_shim_protocol::config::Rootfs;
 use shoal_shim_protocol::message::FailureKind;
+use shoal_shim_protocol::mount_options;
 
-use super::mount_options;
 use crate::failure::{Context, Result, failure};
 
 /// Cuts this mount namespace off the host's and mounts the root file system at `target`.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use shoal_shim_protocol::config::LogFile;
 use shoal_shim_protocol::message::FailureKind;
 
+use super::compress::{Compression, SUFFIX, with_suffix};
 use crate::failure::{Context, Result};
 
 /// An open log file.
@@ -21,6 +22,9 @@ pub(crate) struct RotatedFile {
     header: &'static [u8],
     /// Part of a record is in the file, because the disk was full.
     torn: bool,
+    /// Rotated files are compressed.
+    compress: bool,
+    compressing: Option<Compression>,
 }
 
 /// Whether a record must go to a new file. A file has at least one record.
@@ -46,6 +50,8 @@ impl RotatedFile {
             files_max: file.max_files.max(1),
             header,
             torn: false,
+            compress: file.compress,
+            compressing: None,
         };
         if bytes == 0 {
             log.write(header).failing(FailureKind::LogDriver, failed)?;
@@ -83,23 +89,40 @@ impl RotatedFile {
         if self.files_max == 1 {
             self.file.set_len(0)?;
         } else {
-            let numbered = |number: u32, end: &str| {
-                let mut name = self.path.clone().into_os_string();
-                name.push(format!(".{number}{end}"));
-                PathBuf::from(name)
-            };
-            // The engine may have compressed older ones; both kinds move.
-            for number in (1..self.files_max - 1).rev() {
-                for end in ["", ".gz"] {
+            self.settle();
+            let numbered =
+                |number: u32, end: &str| with_suffix(&self.path, &format!(".{number}{end}"));
+            // Each file has one of both names, or both when somebody was killed: both move.
+            for end in ["", SUFFIX] {
+                let _absent = std::fs::remove_file(numbered(self.files_max - 1, end));
+                for number in (1..self.files_max - 1).rev() {
                     let _absent = std::fs::rename(numbered(number, end), numbered(number + 1, end));
                 }
             }
             std::fs::rename(&self.path, numbered(1, ""))?;
             self.file = open(&self.path)?;
+            if self.compress {
+                // Without it the file stays as it is, and can be read.
+                self.compressing = Compression::begin(&numbered(1, "")).ok();
+            }
         }
         self.bytes = 0;
         let header = self.header;
         self.write(header)
+    }
+
+    /// Waits for the compression that goes on.
+    fn settle(&mut self) {
+        if let Some(compressing) = self.compressing.take() {
+            compressing.wait();
+        }
+    }
+}
+
+/// Nothing works on the files of a container that has ended: they may be removed.
+impl Drop for RotatedFile {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -116,10 +139,28 @@ mod tests {
     }
 
     #[test]
+    fn compressed_files_move_and_go_as_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let file = LogFile { path, max_bytes: Some(4), max_files: 3, compress: true };
+        let mut log = RotatedFile::open(&file, b"").unwrap();
+        for record in ["aaaa", "bbbb", "cccc", "dd"] {
+            log.append(record.as_bytes()).unwrap();
+        }
+        drop(log);
+        let mut names: Vec<_> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["log", "log.1.gz", "log.2.gz"]);
+    }
+
+    #[test]
     fn keeps_the_newest_files() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let file = LogFile { path, max_bytes: Some(4), max_files: 3 };
+        let file = LogFile { path, max_bytes: Some(4), max_files: 3, compress: false };
         let mut log = RotatedFile::open(&file, b"").unwrap();
         for record in ["aaaa", "bbbb", "cccc", "dd"] {
             log.append(record.as_bytes()).unwrap();

@@ -1,6 +1,7 @@
 //! Where output is recorded. A full disk never stops a container: records are dropped and counted.
 //! Effects; `lines`, `json_file::line` and `rotation` decisions are pure.
 
+pub(crate) mod compress;
 pub(crate) mod file;
 pub(crate) mod journald;
 pub(crate) mod json_file;

@@ -135,7 +135,7 @@ fn local_log_is_readable() {
     let mut bench = Bench::new(&["sh", "-c", "echo one; echo -n two"]);
     let path = bench.path("local.log");
     bench.config.logs = vec![LogSink::Local {
-        file: LogFile { path: path.clone(), max_bytes: None, max_files: 1 },
+        file: LogFile { path: path.clone(), max_bytes: None, max_files: 1, compress: false },
     }];
     assert_eq!(bench.run().code, 0);
     let bytes = std::fs::read(&path).unwrap();
@@ -274,7 +274,7 @@ fn slow_clients_hold_back_only_while_they_live() {
 #[test]
 fn full_disks_do_not_stop_the_container() {
     let mut bench = Bench::new(&["sh", "-c", "echo a; echo b; exit 4"]);
-    let file = LogFile { path: "/dev/full".into(), max_bytes: None, max_files: 1 };
+    let file = LogFile { path: "/dev/full".into(), max_bytes: None, max_files: 1, compress: false };
     bench.config.logs = vec![LogSink::JsonFile { file, attributes: BTreeMap::new() }];
     assert_eq!(bench.run().code, 4);
     assert_eq!(bench.state().log_records_dropped, 2);

@@ -147,7 +147,12 @@ impl Bench {
             user: None,
             stdio: StdioConfig::default(),
             logs: vec![LogSink::JsonFile {
-                file: LogFile { path: path("json.log"), max_bytes: None, max_files: 1 },
+                file: LogFile {
+                    path: path("json.log"),
+                    max_bytes: None,
+                    max_files: 1,
+                    compress: false,
+                },
                 attributes: std::collections::BTreeMap::new(),
             }],
             runtime,

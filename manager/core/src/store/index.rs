@@ -15,7 +15,7 @@ use shoal_model::cluster::{
 };
 
 use super::Object;
-use super::table::{Keys, Tree};
+use super::tree::{Keys, Tree};
 
 /// Tasks that wait for a component of the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +30,7 @@ pub enum Queue {
     Removing,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Indexes {
     pub(super) services: Tree<Arc<str>, ServiceId>,
@@ -47,27 +47,6 @@ pub(super) struct Indexes {
     pub(super) config_users: Keys<(ConfigId, ServiceId)>,
     pub(super) managers: Keys<NodeId>,
     pub(super) globals: Keys<ServiceId>,
-}
-
-impl Default for Indexes {
-    fn default() -> Self {
-        Self {
-            services: Tree::new(),
-            networks: Tree::new(),
-            secrets: Tree::new(),
-            configs: Tree::new(),
-            hostnames: Keys::new(),
-            slots: Keys::new(),
-            placed: Keys::new(),
-            queues: Keys::new(),
-            attached: Keys::new(),
-            network_users: Keys::new(),
-            secret_users: Keys::new(),
-            config_users: Keys::new(),
-            managers: Keys::new(),
-            globals: Keys::new(),
-        }
-    }
 }
 
 /// Names are unique regardless of case.
@@ -183,10 +162,10 @@ fn moved<K: Ord + Clone>(keys: &mut Keys<K>, old: Option<K>, new: Option<K>) {
         return;
     }
     if let Some(old) = old {
-        keys.remove_cow(&old);
+        keys.remove(&old);
     }
     if let Some(new) = new {
-        keys.insert_cow(new);
+        keys.insert(new);
     }
 }
 
@@ -198,10 +177,10 @@ fn all_moved<K: Ord + Clone, T>(
 ) {
     let (old, new) = (old.map(&of).unwrap_or_default(), new.map(&of).unwrap_or_default());
     for key in old.difference(&new) {
-        keys.remove_cow(key);
+        keys.remove(key);
     }
     for key in new.difference(&old) {
-        keys.insert_cow(key.clone());
+        keys.insert(key.clone());
     }
 }
 
@@ -216,10 +195,10 @@ fn renamed<I: Copy + Ord>(
     if let Some((name, id)) = old {
         let name = folded(name);
         if names.get(&name) == Some(&id) {
-            names.remove_cow(&name);
+            names.remove(&name);
         }
     }
     if let Some((name, id)) = new {
-        names.insert_cow(folded(name), id);
+        names.insert(folded(name), id);
     }
 }

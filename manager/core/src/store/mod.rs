@@ -5,9 +5,8 @@
 //! [`Change`]s with the versions of the objects that it was computed from. It is checked when it is
 //! applied, on every manager alike, so that any manager may propose one; [`Txn`] is how one is made.
 //!
-//! Persistent maps are those of `immutable-chunkmap`, chunks of 64: measured with 1 M entries, it took 38 bytes
-//! per entry against 128 of `rpds`, walks all of them 20 times faster and takes 100,000 changes/s while
-//! a view is held after each of them, as `rpds` does.
+//! Persistent maps are ours (`tree`). Of the crates, `rpds` takes 128 bytes per entry, `imbl` is under the MPL, and
+//! `immutable-chunkmap`, which was here before, walks half of a map to find where a range begins.
 //!
 //! Pure. Source: DESIGN §4.1; swarmkit `manager/state/store`.
 
@@ -18,6 +17,7 @@ mod object;
 mod rules;
 mod state;
 mod table;
+mod tree;
 mod txn;
 pub mod watch;
 

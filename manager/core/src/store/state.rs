@@ -11,7 +11,8 @@ use shoal_model::cluster::{
 };
 
 use super::index::{Indexes, Queue, folded};
-use super::table::{Keys, Table};
+use super::table::Table;
+use super::tree::Keys;
 use super::watch::Diff;
 use super::{Change, Event, Object, ObjectRef, Rejected, Transaction, rules};
 
@@ -104,7 +105,7 @@ impl State {
 
     /// The nodes that are managers, are to become managers, or have not ceased to be managers.
     pub fn managers(&self) -> impl Iterator<Item = &Arc<Node>> {
-        let ids = self.indexes.managers.into_iter();
+        let ids = self.indexes.managers.range(..);
         ids.filter_map(|id| self.tables.nodes.get(*id))
     }
 
@@ -120,7 +121,7 @@ impl State {
 
     /// The services with a task on each node that suits them; also those that are being removed.
     pub fn global_services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        let ids = self.indexes.globals.into_iter();
+        let ids = self.indexes.globals.range(..);
         ids.filter_map(|id| self.tables.services.get(*id))
     }
 

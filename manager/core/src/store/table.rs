@@ -1,20 +1,10 @@
-//! Persistent ordered maps.
+//! The objects of one kind.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
-use immutable_chunkmap::map::Map;
-use immutable_chunkmap::set::Set;
-
 use super::Object;
-
-/// Entries per chunk: a change copies one chunk when a view of it is held.
-pub(super) const CHUNK: usize = 64;
-
-/// Ordered set of keys.
-pub(super) type Keys<K> = Set<K, CHUNK>;
-/// Ordered map.
-pub(super) type Tree<K, V> = Map<K, V, CHUNK>;
+use super::tree::Tree;
 
 /// The objects of one kind, by id.
 #[derive(Clone)]
@@ -22,7 +12,7 @@ pub(super) struct Table<T: Object>(Tree<T::Id, Arc<T>>);
 
 impl<T: Object> Default for Table<T> {
     fn default() -> Self {
-        Self(Tree::new())
+        Self(Tree::default())
     }
 }
 
@@ -32,7 +22,7 @@ impl<T: Object> Table<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
-        (&self.0).into_iter().map(|(_, object)| object)
+        self.0.iter().map(|(_, object)| object)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -54,10 +44,10 @@ impl<T: Object> Table<T> {
     pub(super) fn replace(&mut self, old: Option<&Arc<T>>, new: Option<&Arc<T>>) {
         match (old, new) {
             (_, Some(new)) => {
-                self.0.insert_cow(new.id(), Arc::clone(new));
+                self.0.insert(new.id(), Arc::clone(new));
             }
             (Some(old), None) => {
-                self.0.remove_cow(&old.id());
+                self.0.remove(&old.id());
             }
             (None, None) => {}
         }

@@ -198,7 +198,14 @@ fn lanes(model: &Model, service: &Service) -> Verdict {
             && task.meta.created >= update.started
             && task.desired <= TaskState::Running
             && task.status.state < TaskState::Running
-            && old.is_some_and(|old| old.spec_version != service.spec_version)
+            // What ended by itself may be followed at the new spec without the updater.
+            && old.is_some_and(|old| {
+                old.spec_version != service.spec_version
+                    && matches!(
+                        old.status.state,
+                        TaskState::Running | TaskState::Shutdown | TaskState::Ready
+                    )
+            })
     };
     let busy = model.state.tasks_of_service(service.id).filter(renewed).count() as u64;
     let name = &service.spec.annotations.name;

@@ -1,11 +1,10 @@
 //! The small files beside the segments: purged, vote, committed.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use shoal_base::SharedDisk;
+use shoal_base::disk::{self, DiskFile};
+use shoal_base::{Disk, SharedDisk};
 use shoal_proto::raft as pb;
 
 use super::{At, Error, encode_frame, frame_at};
@@ -72,7 +71,7 @@ impl SmallFiles {
 #[derive(Debug)]
 pub(crate) struct CommittedFile {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     sequence: u64,
     committed: Option<LogId>,
 }
@@ -81,11 +80,12 @@ pub(crate) struct CommittedFile {
 const SLOT: usize = 64;
 
 impl CommittedFile {
-    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<Self, Error> {
         let path = directory.join(COMMITTED);
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
+        let file = if bytes.is_some() { disk.open(&path) } else { disk.create(&path) };
         let file = file.map_err(Error::io("open", &path))?;
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = bytes.unwrap_or_default();
         let newest =
             bytes.chunks(SLOT).take(2).filter_map(slot).max_by_key(|(sequence, _)| *sequence);
         let (sequence, committed) = newest.map_or((0, None), |(at, id)| (at, Some(id)));
@@ -96,6 +96,7 @@ impl CommittedFile {
         self.committed
     }
 
+    /// On a full disk the file stays as it is: it only says what an earlier time has committed.
     pub(crate) fn save(&mut self, committed: LogId) -> Result<(), Error> {
         self.sequence += 1;
         let mut payload = self.sequence.to_le_bytes().to_vec();
@@ -104,9 +105,11 @@ impl CommittedFile {
         encode_frame(&payload, &mut bytes);
         bytes.resize(SLOT, 0);
         let offset = (self.sequence % 2) * SLOT as u64;
-        self.file.write_all_at(&bytes, offset).map_err(Error::io("write", &self.path))?;
         self.committed = Some(committed);
-        Ok(())
+        match self.file.write_at(&bytes, offset) {
+            Err(error) if disk::is_full(&error) => Ok(()),
+            written => written.map_err(Error::io("write", &self.path)),
+        }
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn a_torn_slot_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = CommittedFile::open(dir.path()).unwrap();
+        let mut file = CommittedFile::open(&shoal_base::SystemDisk, dir.path()).unwrap();
         assert_eq!(file.committed(), None);
         for index in [7, 8, u64::MAX - 1] {
             file.save(id(index)).unwrap();
@@ -137,11 +140,17 @@ mod tests {
         let path = dir.path().join(COMMITTED);
         let whole = std::fs::read(&path).unwrap();
         assert_eq!(whole.len(), 2 * SLOT);
-        assert_eq!(CommittedFile::open(dir.path()).unwrap().committed(), Some(id(u64::MAX - 1)));
+        assert_eq!(
+            CommittedFile::open(&shoal_base::SystemDisk, dir.path()).unwrap().committed(),
+            Some(id(u64::MAX - 1))
+        );
         let mut torn = whole;
         torn[SLOT + 20] ^= 1;
         std::fs::write(&path, torn).unwrap();
-        assert_eq!(CommittedFile::open(dir.path()).unwrap().committed(), Some(id(8)));
+        assert_eq!(
+            CommittedFile::open(&shoal_base::SystemDisk, dir.path()).unwrap().committed(),
+            Some(id(8))
+        );
     }
 
     #[test]

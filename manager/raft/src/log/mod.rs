@@ -13,6 +13,7 @@
 pub(crate) mod alone;
 mod files;
 mod frame;
+pub(crate) mod health;
 mod memory;
 mod record;
 mod replay;
@@ -72,6 +73,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it may pass when there is room.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if shoal_base::disk::is_full(source))
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -101,7 +107,7 @@ const IDENTITY: &str = "identity";
 /// Makes the directory, or checks that it is this member's.
 pub(crate) fn claim(directory: &Path, id: RaftId, disk: &dyn Disk) -> Result<(), StartError> {
     let failed = |source| StartError::CreateDirectory { path: directory.to_owned(), source };
-    std::fs::create_dir_all(directory).map_err(failed)?;
+    disk.create_directory(directory).map_err(failed)?;
     let file = directory.join(IDENTITY);
     match disk.read(&file).map_err(failed)? {
         None => disk.write_atomic(&file, id.to_string().as_bytes()).map_err(failed),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use shoal_base::Disk;
+
 use super::memory::Memory;
 use super::record::{self, Record};
 use super::segment::{self, Header, Writer};
@@ -34,12 +36,14 @@ pub(crate) struct Opened {
 
 /// Reads everything.
 pub(crate) fn open(
+    disk: &dyn Disk,
     directory: &Path,
     sealer: &dyn Sealer,
     purged: Option<LogId>,
 ) -> Result<Opened, Error> {
-    let sequences = segment::list(directory)?;
+    let sequences = segment::list(disk, directory)?;
     let mut replay = Replay {
+        disk,
         directory,
         sealer,
         memory: Memory::new(purged),
@@ -64,6 +68,7 @@ enum Place {
 }
 
 struct Replay<'a> {
+    disk: &'a dyn Disk,
     directory: &'a Path,
     sealer: &'a dyn Sealer,
     memory: Memory,
@@ -79,7 +84,7 @@ impl Replay<'_> {
     /// Reads one file; gives its writer when it is the last.
     fn segment(&mut self, sequence: u64, place: Place) -> Result<Option<Writer>, Error> {
         let path = segment::path(self.directory, sequence);
-        let file = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let file = self.disk.read(&path).map_err(Error::io("read", &path))?.unwrap_or_default();
         let (header, mut offset) = match frame_at(&file, 0, limits::RECORD_BYTES) {
             At::Frame { payload, next } => {
                 let header = Header::decode(payload).filter(|header| header.sequence == sequence);
@@ -87,7 +92,7 @@ impl Replay<'_> {
             }
             // Never used: its header is synced before the first record is written.
             At::Torn | At::End if place == Place::Last => {
-                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                self.disk.remove(&path).map_err(Error::io("remove", &path))?;
                 return self.reopen_previous();
             }
             At::Torn | At::End => return Err(damaged(&path, 0)),
@@ -115,7 +120,9 @@ impl Replay<'_> {
         self.previous = Some(header);
         match place {
             Place::Before => Ok(None),
-            Place::Last => Writer::resume(self.directory, header, records, end as u64).map(Some),
+            Place::Last => {
+                Writer::resume(self.disk, self.directory, header, records, end as u64).map(Some)
+            }
         }
     }
 
@@ -126,7 +133,7 @@ impl Replay<'_> {
         let next = self.next.unwrap_or(header.first);
         self.closed.push(Closed { sequence: header.sequence, end: next });
         let successor = Header { sequence: header.sequence + 1, first: next };
-        Writer::create(self.directory, successor).map(Some)
+        Writer::create(self.disk, self.directory, successor).map(Some)
     }
 
     /// Checks that a segment continues the one before, or that what lacks was purged.

@@ -1,8 +1,9 @@
 //! One file of the log.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use shoal_base::Disk;
+use shoal_base::disk::DiskFile;
 
 use super::{Error, encode_frame};
 use crate::Sealer;
@@ -46,14 +47,10 @@ pub(crate) fn path(directory: &Path, sequence: u64) -> PathBuf {
 }
 
 /// Numbers of the segments in a directory, in order.
-pub(crate) fn list(directory: &Path) -> Result<Vec<u64>, Error> {
-    let failed = |source| Error::Io { action: "list", path: directory.to_owned(), source };
-    let mut sequences = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-        sequences.extend(number.and_then(|number| number.parse::<u64>().ok()));
-    }
+pub(crate) fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<u64>, Error> {
+    let names = disk.list(directory).map_err(Error::io("list", directory))?;
+    let number = |name: &String| name.strip_suffix(SUFFIX)?.parse().ok();
+    let mut sequences: Vec<u64> = names.iter().filter_map(number).collect();
     sequences.sort_unstable();
     Ok(sequences)
 }
@@ -70,7 +67,7 @@ pub(crate) fn context(sequence: u64, ordinal: u64) -> [u8; 24] {
 #[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     header: Header,
     /// Records in it; the header does not count.
     records: u64,
@@ -79,15 +76,14 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Makes an empty segment, durably.
-    pub(crate) fn create(directory: &Path, header: Header) -> Result<Self, Error> {
+    pub(crate) fn create(disk: &dyn Disk, directory: &Path, header: Header) -> Result<Self, Error> {
         let path = path(directory, header.sequence);
         let mut bytes = Vec::new();
         encode_frame(&header.encode(), &mut bytes);
-        let made = File::options().write(true).create(true).truncate(true).open(&path);
-        let made = made.and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            File::open(directory)?.sync_all()?;
+        let made = disk.create(&path).and_then(|mut file| {
+            file.write_at(&bytes, 0)?;
+            file.sync()?;
+            disk.sync_directory(directory)?;
             Ok(file)
         });
         let file = made.map_err(Error::io("create", &path))?;
@@ -96,6 +92,7 @@ impl Writer {
 
     /// Continues a segment that ends at `size` with so many records. What lies behind is cut.
     pub(crate) fn resume(
+        disk: &dyn Disk,
         directory: &Path,
         header: Header,
         records: u64,
@@ -103,12 +100,11 @@ impl Writer {
     ) -> Result<Self, Error> {
         let path = path(directory, header.sequence);
         let opened = (|| {
-            let mut file = File::options().write(true).open(&path)?;
-            if file.metadata()?.len() > size {
-                file.set_len(size)?;
-                file.sync_all()?;
+            let mut file = disk.open(&path)?;
+            if file.size()? > size {
+                file.set_size(size)?;
+                file.sync()?;
             }
-            io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
             Ok(file)
         })();
         let file = opened.map_err(Error::io("open", &path))?;
@@ -123,12 +119,13 @@ impl Writer {
         self.size
     }
 
-    /// Seals, appends and syncs a record.
+    /// Seals, appends and syncs a record. After a failure it may be called again with the same record: what is
+    /// there of the first attempt is overwritten.
     pub(crate) fn append(&mut self, sealer: &dyn Sealer, record: &[u8]) -> Result<(), Error> {
         let sealed = sealer.seal(&context(self.header.sequence, self.records), record);
         let mut bytes = Vec::new();
         encode_frame(&sealed, &mut bytes);
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        let written = self.file.write_at(&bytes, self.size).and_then(|()| self.file.sync());
         written.map_err(Error::io("append to", &self.path))?;
         self.records += 1;
         self.size += bytes.len() as u64;

@@ -12,6 +12,7 @@ use shoal_base::SharedDisk;
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::{CommittedFile, SmallFiles};
+use super::health::Health;
 use super::memory::Memory;
 use super::writer::{Done, Request, SharedKeys, Thread};
 use super::{Error, Keys, replay};
@@ -30,7 +31,14 @@ struct Shared {
     vote: RwLock<Option<Vote>>,
     committed: Mutex<CommittedFile>,
     keys: SharedKeys,
+    health: Health,
     requests: mpsc::Sender<Request>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.health.end();
+    }
 }
 
 impl Debug for LogStore {
@@ -49,13 +57,14 @@ impl LogStore {
         sealer: Arc<dyn Sealer>,
         disk: SharedDisk,
     ) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-        let files = SmallFiles::new(directory, disk);
+        disk.create_directory(directory).map_err(Error::io("create", directory))?;
+        let files = SmallFiles::new(directory, disk.clone());
         let (purged, vote) = (files.purged()?, files.vote()?);
-        let committed = CommittedFile::open(directory)?;
-        let opened = replay::open(directory, sealer.as_ref(), purged)?;
+        let committed = CommittedFile::open(disk.as_ref(), directory)?;
+        let opened = replay::open(disk.as_ref(), directory, sealer.as_ref(), purged)?;
         let memory = opened.memory.clone();
-        let (thread, keys) = Thread::new(directory, sealer, files, opened)?;
+        let health = Health::new();
+        let (thread, keys) = Thread::new(disk, directory, sealer, health.clone(), opened)?;
         let (requests, receiver) = mpsc::channel(limits::LOG_QUEUE);
         std::thread::Builder::new()
             .name("raft-log".to_owned())
@@ -70,6 +79,7 @@ impl LogStore {
                 vote: RwLock::new(vote),
                 committed: Mutex::new(committed),
                 keys,
+                health,
                 requests,
             }),
         })
@@ -91,8 +101,14 @@ impl LogStore {
         self.ask(|done| Request::Roll { done }).await
     }
 
-    /// Ends the writer once what was asked before is done. Later writes fail.
+    /// Whether the disk has room.
+    pub(crate) fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
+    /// Ends the writer once what was asked before is done. Later writes fail, and so do those that wait for room.
     pub(crate) async fn close(&self) {
+        self.shared.health.end();
         // Closed before: that is what was wanted.
         let _ = self.ask(|done| Request::Close { done }).await;
     }

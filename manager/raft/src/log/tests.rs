@@ -2,6 +2,8 @@
 
 mod damage;
 mod killed;
+mod power;
+mod rot;
 mod suite;
 
 use std::path::Path;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::storage::IOFlushed;
+use shoal_base::SharedDisk;
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::SmallFiles;
+use super::health::Health;
 use super::record::{self, Group};
 use super::replay::{Closed, Opened};
 use super::segment::{self, Header, Writer};
@@ -34,9 +36,11 @@ pub(crate) type SharedKeys = Arc<Mutex<BTreeMap<u64, Keys>>>;
 
 /// Owner of the files.
 pub(crate) struct Thread {
+    disk: SharedDisk,
     directory: PathBuf,
     sealer: Arc<dyn Sealer>,
     files: SmallFiles,
+    health: Health,
     keys: SharedKeys,
     closed: Vec<Closed>,
     writer: Writer,
@@ -49,21 +53,27 @@ pub(crate) struct Thread {
 impl Thread {
     /// Takes over what was opened; makes the first segment, or one behind a purge point.
     pub(crate) fn new(
+        disk: SharedDisk,
         directory: &Path,
         sealer: Arc<dyn Sealer>,
-        files: SmallFiles,
+        health: Health,
         opened: Opened,
     ) -> Result<(Self, SharedKeys), Error> {
         let Opened { memory, next, closed, writer, keys } = opened;
         let keys = Arc::new(Mutex::new(keys));
         let writer = match writer {
             Some(writer) => writer,
-            None => Writer::create(directory, Header { sequence: 1, first: memory.next() })?,
+            None => {
+                let header = Header { sequence: 1, first: memory.next() };
+                Writer::create(disk.as_ref(), directory, header)?
+            }
         };
         let mut thread = Self {
+            files: SmallFiles::new(directory, disk.clone()),
+            disk,
             directory: directory.to_owned(),
             sealer,
-            files,
+            health,
             keys: Arc::clone(&keys),
             closed,
             writer,
@@ -71,8 +81,7 @@ impl Thread {
             failed: false,
         };
         if thread.next != memory.next() {
-            thread.next = memory.next();
-            thread.roll()?;
+            thread.roll(memory.next())?;
         }
         if let Some(purged) = memory.purged() {
             thread.drop_segments(purged)?;
@@ -95,7 +104,7 @@ impl Thread {
                     self.answer(done, |thread| thread.truncate(next));
                 }
                 Request::Purge { upto, done } => self.answer(done, |thread| thread.purge(upto)),
-                Request::Roll { done } => self.answer(done, Self::roll),
+                Request::Roll { done } => self.answer(done, |thread| thread.roll(thread.next)),
                 Request::Close { done } => {
                     // Whoever closes may have gone.
                     let _ = done.send(Ok(()));
@@ -105,13 +114,29 @@ impl Thread {
         }
     }
 
-    fn answer(&mut self, done: Done, write: impl FnOnce(&mut Self) -> Result<(), Error>) {
-        let result = if self.failed { Err(Error::Closed) } else { write(self) };
+    fn answer(&mut self, done: Done, write: impl Fn(&mut Self) -> Result<(), Error>) {
+        let result = if self.failed { Err(Error::Closed) } else { self.with_room(write) };
         if let Err(error) = &result {
             self.fail(error);
         }
         // Whoever asked may have gone.
         let _ = done.send(result);
+    }
+
+    /// Makes a write; while the disk is full, again and again. Each may be repeated after it failed.
+    fn with_room(&mut self, write: impl Fn(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            match write(self) {
+                Err(error) if error.is_full() => {
+                    self.health.set_full(&error);
+                    self.health.wait().map_err(|_| error)?;
+                }
+                written => {
+                    self.health.set_well();
+                    return written;
+                }
+            }
+        }
     }
 
     fn fail(&mut self, error: &Error) {
@@ -176,7 +201,7 @@ impl Thread {
             return Ok(());
         }
         let group = std::mem::replace(&mut batch.group, Group::new());
-        self.write(group.bytes())?;
+        self.with_room(|thread| thread.write(group.bytes()))?;
         self.next = batch.next;
         Ok(())
     }
@@ -186,7 +211,7 @@ impl Thread {
             return Err(Error::Closed);
         }
         if self.writer.size() >= limits::SEGMENT_BYTES {
-            self.roll()?;
+            self.roll(self.next)?;
         }
         let key = self.sealer.current();
         self.writer.append(self.sealer.as_ref(), record)?;
@@ -195,12 +220,13 @@ impl Thread {
         Ok(())
     }
 
-    /// Closes the segment and begins the next.
-    fn roll(&mut self) -> Result<(), Error> {
+    /// Closes the segment and begins one whose first entry is `next`.
+    fn roll(&mut self, next: u64) -> Result<(), Error> {
         let sequence = self.writer.header().sequence;
-        let header = Header { sequence: sequence + 1, first: self.next };
-        self.writer = Writer::create(&self.directory, header)?;
-        self.closed.push(Closed { sequence, end: self.next });
+        let header = Header { sequence: sequence + 1, first: next };
+        self.writer = Writer::create(self.disk.as_ref(), &self.directory, header)?;
+        self.closed.push(Closed { sequence, end: next });
+        self.next = next;
         Ok(())
     }
 
@@ -213,26 +239,20 @@ impl Thread {
     fn purge(&mut self, upto: LogId) -> Result<(), Error> {
         self.files.save_purged(&upto)?;
         if upto.index() >= self.next {
-            self.next = upto.index() + 1;
-            self.roll()?;
+            self.roll(upto.index() + 1)?;
         }
         self.drop_segments(upto)
     }
 
     /// Removes closed segments, oldest first, that hold nothing live.
     fn drop_segments(&mut self, purged: LogId) -> Result<(), Error> {
-        let live = self.closed.iter().position(|closed| closed.end > purged.index() + 1);
-        let dead = live.unwrap_or(self.closed.len());
-        for closed in self.closed.drain(..dead) {
+        while let Some(closed) = self.closed.first().filter(|at| at.end <= purged.index() + 1) {
             let path = segment::path(&self.directory, closed.sequence);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path)(error));
-                }
-                _ => {}
-            }
+            self.disk.remove(&path).map_err(Error::io("remove", &path))?;
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
             keys.remove(&closed.sequence);
+            drop(keys);
+            self.closed.remove(0);
         }
         Ok(())
     }

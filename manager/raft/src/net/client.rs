@@ -71,6 +71,7 @@ impl AddressBook {
 }
 
 /// Makes the calling side of each member.
+#[derive(Clone)]
 pub(crate) struct Peers {
     connector: Arc<dyn Connector>,
     book: AddressBook,
@@ -97,6 +98,13 @@ impl Peers {
             snapshots: self.snapshots.clone(),
             channels: Arc::clone(&self.channels),
         }
+    }
+}
+
+impl Peers {
+    /// The calling side for a question.
+    pub(crate) fn heartbeats(&self, target: u64, place: &Place) -> Peer {
+        self.peer(target, place, Purpose::Heartbeat)
     }
 }
 
@@ -154,6 +162,17 @@ impl Peer {
         Ok(RaftClient::new(channel)
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES))
+    }
+
+    /// What another member would answer to a candidate.
+    pub(crate) async fn ask(
+        &mut self,
+        request: VoteRequest<Types>,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let mut client = self.client().await?;
+        let request = wire::vote_request(self.to(), &request);
+        let response = self.call(client.pre_vote(request)).await?;
+        wire::to_vote_response(response).map_err(|error| malformed(&error))
     }
 
     async fn call<T>(
@@ -278,10 +297,7 @@ impl RaftNetworkV2<Types> for Peer {
         request: VoteRequest<Types>,
         _option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let mut client = self.client().await?;
-        let request = wire::vote_request(self.to(), &request);
-        let response = self.call(client.pre_vote(request)).await?;
-        wire::to_vote_response(response).map_err(|error| malformed(&error))
+        self.ask(request).await
     }
 
     async fn full_snapshot(

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::stream::{self, Stream, StreamExt};
-use openraft::raft::TransferLeaderRequest;
+use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
 use shoal_proto::raft as pb;
 use shoal_proto::raft::raft_server::{Raft as RaftCalls, RaftServer};
 use tokio::sync::mpsc;
@@ -13,10 +13,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::client::wrong_target;
 use crate::RaftId;
 use crate::handle::Core;
+use crate::probation::Probation;
 use crate::settings::limits;
 use crate::snapshot::machine::Snapshot;
-use crate::snapshot::store::{SnapshotFile, SnapshotStore, discard};
-use crate::types::{SnapshotMeta, Vote};
+use crate::snapshot::store::{SnapshotFile, SnapshotStore};
+use crate::types::{SnapshotMeta, Types, Vote};
 use crate::wire::{self, Malformed};
 
 /// The service to add to a tonic router.
@@ -27,6 +28,7 @@ pub struct Server {
     core: Core,
     id: RaftId,
     snapshots: SnapshotStore,
+    probation: Probation,
 }
 
 impl std::fmt::Debug for Server {
@@ -35,8 +37,13 @@ impl std::fmt::Debug for Server {
     }
 }
 
-pub(crate) fn service(core: Core, id: RaftId, snapshots: SnapshotStore) -> Service {
-    RaftServer::new(Server { core, id, snapshots })
+pub(crate) fn service(
+    core: Core,
+    id: RaftId,
+    snapshots: SnapshotStore,
+    probation: Probation,
+) -> Service {
+    RaftServer::new(Server { core, id, snapshots, probation })
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES)
 }
@@ -63,7 +70,7 @@ impl RaftCalls for Server {
         &self,
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let id = self.id;
+        let (id, probation) = (self.id, self.probation.clone());
         // Why requests are no longer taken: said once those before are answered.
         let refusal = Arc::new(OnceLock::new());
         let refused = Arc::clone(&refusal);
@@ -72,6 +79,9 @@ impl RaftCalls for Server {
                 check(request.to, id)?;
                 wire::to_append_request(request).map_err(invalid)
             });
+            if let Ok(request) = &request {
+                probation.heard(request);
+            }
             let request = request.map_err(|status| refused.set(status));
             std::future::ready(request.ok())
         });
@@ -91,7 +101,11 @@ impl RaftCalls for Server {
         let request = request.into_inner();
         check(request.to, self.id)?;
         let request = wire::to_vote_request(request).map_err(invalid)?;
-        let response = self.core.vote(request).await.map_err(stopped)?;
+        let response = if self.probation.permits(&request) {
+            self.core.vote(request).await.map_err(stopped)?
+        } else {
+            self.refuse(request).await?
+        };
         Ok(Response::new(wire::vote_response(&response)))
     }
 
@@ -102,7 +116,11 @@ impl RaftCalls for Server {
         let request = request.into_inner();
         check(request.to, self.id)?;
         let request = wire::to_vote_request(request).map_err(invalid)?;
-        let response = self.core.pre_vote(request).await.map_err(stopped)?;
+        let response = if self.probation.permits(&request) {
+            self.core.pre_vote(request).await.map_err(stopped)?
+        } else {
+            self.refuse(request).await?
+        };
         Ok(Response::new(wire::vote_response(&response)))
     }
 
@@ -116,7 +134,7 @@ impl RaftCalls for Server {
         let snapshot = Snapshot { meta, snapshot: file.clone() };
         let installed = self.core.install_full_snapshot(vote, snapshot).await;
         // Refused, or adopted under another name: then there is nothing left to remove.
-        discard(&file.path);
+        self.snapshots.discard(&file.path);
         let response = installed.map_err(stopped)?;
         Ok(Response::new(pb::SnapshotResponse { vote: Some(wire::vote(&response.vote)) }))
     }
@@ -137,6 +155,12 @@ impl RaftCalls for Server {
 }
 
 impl Server {
+    /// Says what this member has, and that it does not vote.
+    async fn refuse(&self, request: VoteRequest<Types>) -> Result<VoteResponse<Types>, Status> {
+        let response = self.core.pre_vote(request).await.map_err(stopped)?;
+        Ok(VoteResponse { vote_granted: false, ..response })
+    }
+
     async fn header(
         &self,
         parts: &mut Streaming<pb::SnapshotPart>,
@@ -182,11 +206,11 @@ impl Server {
         match expected {
             Ok(Some(expected)) if expected == size => Ok(file),
             Ok(_) => {
-                discard(&file.path);
+                self.snapshots.discard(&file.path);
                 Err(Status::data_loss("the raft snapshot has another size"))
             }
             Err(status) => {
-                discard(&file.path);
+                self.snapshots.discard(&file.path);
                 Err(status)
             }
         }

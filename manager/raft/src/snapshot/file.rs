@@ -1,11 +1,12 @@
 //! A snapshot file: frames as in the log, each a sealed block. The first says what the snapshot is, the
 //! last how long; those between are the state.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
+use shoal_base::Disk;
+use shoal_base::disk::{Appended, Sequential};
 use shoal_proto::raft as pb;
 
 use super::Error;
@@ -32,32 +33,36 @@ fn context(salt: &[u8; 16], ordinal: u64) -> [u8; 32] {
 /// Writes a snapshot; bytes written to it are the state.
 pub(crate) struct Writer<'a> {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<Appended>,
     sealer: &'a dyn Sealer,
     salt: [u8; 16],
     ordinal: u64,
     size: u64,
     block: Vec<u8>,
+    /// Bytes since the last sync.
+    unsynced: usize,
 }
 
 impl<'a> Writer<'a> {
     /// Begins a file. `meta` may be longer than a block: many members.
     pub(crate) fn create(
+        disk: &dyn Disk,
         path: &Path,
         sealer: &'a dyn Sealer,
         meta: &SnapshotMeta,
     ) -> Result<Self, Error> {
-        let file = File::create(path).map_err(Error::io("create", path))?;
+        let file = disk.create(path).map_err(Error::io("create", path))?;
         // What the sealer draws for its nonces is as unique as anything.
         let salt = salt_of(&sealer.seal(b"salt", b""));
         let mut writer = Self {
             path: path.to_owned(),
-            file: BufWriter::new(file),
+            file: BufWriter::new(Appended::new(file)),
             sealer,
             salt,
             ordinal: 0,
             size: 0,
             block: Vec::new(),
+            unsynced: 0,
         };
         let begun = writer
             .file
@@ -74,7 +79,7 @@ impl<'a> Writer<'a> {
             .flush_block()
             .and_then(|()| self.frame(END, &size.to_le_bytes()))
             .and_then(|()| self.file.flush())
-            .and_then(|()| self.file.get_ref().sync_all());
+            .and_then(|()| self.file.get_mut().sync());
         ended.map_err(Error::io("write", &self.path))?;
         Ok(size)
     }
@@ -98,7 +103,14 @@ impl<'a> Writer<'a> {
         self.ordinal += 1;
         let mut frame = Vec::new();
         encode_frame(&sealed, &mut frame);
-        self.file.write_all(&frame)
+        self.file.write_all(&frame)?;
+        self.unsynced += frame.len();
+        if self.unsynced >= limits::SNAPSHOT_SYNC_BYTES {
+            self.file.flush()?;
+            self.file.get_mut().sync()?;
+            self.unsynced = 0;
+        }
+        Ok(())
     }
 }
 
@@ -130,7 +142,7 @@ impl Write for Writer<'_> {
 /// Reads a snapshot, block by block.
 pub(crate) struct Reader<'a> {
     path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Sequential>,
     sealer: &'a dyn Sealer,
     salt: [u8; 16],
     ordinal: u64,
@@ -142,11 +154,15 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn open(path: &Path, sealer: &'a dyn Sealer) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        sealer: &'a dyn Sealer,
+    ) -> Result<Self, Error> {
+        let file = disk.open(path).map_err(Error::io("open", path))?;
         let mut reader = Self {
             path: path.to_owned(),
-            file: BufReader::new(file),
+            file: BufReader::new(Sequential::new(file)),
             sealer,
             salt: [0; 16],
             ordinal: 0,

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use shoal_base::SharedClock;
 use tokio::sync::watch;
 
 use super::store::{SnapshotFile, SnapshotStore};
+use crate::log::health::{self, Health};
 use crate::settings;
 use crate::types::{Command, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 use crate::{SnapshotView, StateMachine};
@@ -22,6 +24,8 @@ pub(crate) struct Machine {
     machine: Arc<Mutex<Box<dyn StateMachine>>>,
     store: SnapshotStore,
     applied: watch::Sender<Option<u64>>,
+    clock: SharedClock,
+    health: Health,
     last: Option<LogId>,
     membership: StoredMembership,
 }
@@ -31,11 +35,15 @@ impl Machine {
         machine: Box<dyn StateMachine>,
         store: SnapshotStore,
         applied: watch::Sender<Option<u64>>,
+        clock: SharedClock,
+        health: Health,
     ) -> Self {
         Self {
             machine: Arc::new(Mutex::new(machine)),
             store,
             applied,
+            clock,
+            health,
             last: None,
             membership: StoredMembership::default(),
         }
@@ -89,7 +97,13 @@ impl RaftStateMachine<Types> for Machine {
         let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
         let meta =
             SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() };
-        Builder { view: Some(Mutex::new(machine.snapshot())), meta, store: self.store.clone() }
+        Builder {
+            view: Arc::new(Mutex::new(machine.snapshot())),
+            meta,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            health: self.health.clone(),
+        }
     }
 
     async fn install_snapshot(
@@ -129,24 +143,44 @@ impl From<super::Error> for io::Error {
     }
 }
 
-/// Writes one snapshot in the background.
+/// Writes one snapshot in the background. While the disk is full it waits: openraft would stop at the error, though
+/// nothing is lost but room.
 pub(crate) struct Builder {
-    view: Option<Mutex<Box<dyn SnapshotView>>>,
+    view: Arc<Mutex<Box<dyn SnapshotView>>>,
     meta: SnapshotMeta,
     store: SnapshotStore,
+    clock: SharedClock,
+    health: Health,
+}
+
+impl Builder {
+    async fn write(&self) -> Result<SnapshotFile, io::Error> {
+        loop {
+            let (view, meta, store) =
+                (Arc::clone(&self.view), self.meta.clone(), self.store.clone());
+            let written = shoal_base::blocking::run("write raft snapshot", move || {
+                let view = view.lock().unwrap_or_else(PoisonError::into_inner);
+                settings::in_background(|| store.write(&meta, view.as_ref()))
+            });
+            match written.await.map_err(io::Error::other)? {
+                Err(error) if error.is_full() => {
+                    self.health.set_full(&error);
+                    self.clock.sleep(health::RETRY).await;
+                }
+                written => {
+                    self.health.set_well();
+                    return Ok(written?);
+                }
+            }
+        }
+    }
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let view = self.view.take().ok_or_else(|| io::Error::other("built twice"))?;
-        let (meta, store) = (self.meta.clone(), self.store.clone());
-        let written = shoal_base::blocking::run("write raft snapshot", move || {
-            let view = view.into_inner().unwrap_or_else(PoisonError::into_inner);
-            settings::in_background(|| store.write(&meta, view.as_ref()))
-        });
-        let file = written.await.map_err(io::Error::other)??;
+        let file = self.write().await?;
         Ok(Snapshot { meta: file.meta.clone(), snapshot: file })
     }
 }

@@ -38,6 +38,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it may pass when there is room.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if shoal_base::disk::is_full(source))
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -1,10 +1,11 @@
 //! The directory of raft snapshots: the newest, older ones that are kept, those that arrive.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use shoal_base::{Disk, SharedDisk};
 
 use super::Error;
 use super::file::{Content, Reader, Writer};
@@ -32,6 +33,7 @@ pub(crate) struct SnapshotStore {
 
 #[derive(Debug)]
 struct Shared {
+    disk: SharedDisk,
     directory: PathBuf,
     sealer: Arc<dyn Sealer>,
     current: Mutex<Option<SnapshotFile>>,
@@ -48,13 +50,15 @@ impl SnapshotStore {
     pub(crate) fn open(
         directory: &Path,
         sealer: Arc<dyn Sealer>,
+        disk: SharedDisk,
         purged: Option<u64>,
     ) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-        remove_temporaries(directory)?;
-        let current = newest(directory, sealer.as_ref(), purged)?;
+        disk.create_directory(directory).map_err(Error::io("create", directory))?;
+        remove_temporaries(disk.as_ref(), directory)?;
+        let current = newest(disk.as_ref(), directory, sealer.as_ref(), purged)?;
         Ok(Self {
             shared: Arc::new(Shared {
+                disk,
                 directory: directory.to_owned(),
                 sealer,
                 current: Mutex::new(current),
@@ -117,12 +121,13 @@ impl SnapshotStore {
         let number = shared.temporaries.fetch_add(1, Ordering::Relaxed);
         let path = shared.directory.join(format!("{number}{TEMPORARY}"));
         let key = shared.sealer.current();
-        let written = Writer::create(&path, shared.sealer.as_ref(), meta).and_then(|mut writer| {
-            fill(&mut writer, &path)?;
-            writer.finish()
-        });
+        let written = Writer::create(shared.disk.as_ref(), &path, shared.sealer.as_ref(), meta)
+            .and_then(|mut writer| {
+                fill(&mut writer, &path)?;
+                writer.finish()
+            });
         if let Err(error) = written {
-            discard(&path);
+            self.discard(&path);
             return Err(error);
         }
         let file = SnapshotFile { path: path.clone(), meta: meta.clone(), key };
@@ -131,12 +136,11 @@ impl SnapshotStore {
 
     /// Gives a file its name and makes it the newest; older ones go.
     pub(crate) fn adopt(&self, file: &SnapshotFile) -> Result<SnapshotFile, Error> {
-        let directory = &self.shared.directory;
+        let (disk, directory) = (self.shared.disk.as_ref(), &self.shared.directory);
         let path = directory.join(name(&file.meta));
         if path != file.path {
-            std::fs::rename(&file.path, &path).map_err(Error::io("rename", &file.path))?;
-            let synced = File::open(directory).and_then(|directory| directory.sync_all());
-            synced.map_err(Error::io("sync", directory))?;
+            disk.rename(&file.path, &path).map_err(Error::io("rename", &file.path))?;
+            disk.sync_directory(directory).map_err(Error::io("sync", directory))?;
         }
         let adopted = SnapshotFile { path, ..file.clone() };
         {
@@ -162,10 +166,20 @@ impl SnapshotStore {
 
     fn prune(&self, keep_old: u64) -> Result<(), Error> {
         let keep = usize::try_from(keep_old.saturating_add(1)).unwrap_or(usize::MAX);
-        for path in list(&self.shared.directory)?.into_iter().rev().skip(keep) {
-            discard(&path);
+        let found = list(self.shared.disk.as_ref(), &self.shared.directory)?;
+        for path in found.into_iter().rev().skip(keep) {
+            self.discard(&path);
         }
         Ok(())
+    }
+
+    /// Removes a file that is no longer needed; the next start tries again.
+    pub(crate) fn discard(&self, path: &Path) {
+        discard(self.shared.disk.as_ref(), path);
+    }
+
+    fn reader(&self, file: &SnapshotFile) -> Result<Reader<'_>, Error> {
+        Reader::open(self.shared.disk.as_ref(), &file.path, self.shared.sealer.as_ref())
     }
 
     /// Brings a machine to a snapshot's state. Blocks.
@@ -174,7 +188,7 @@ impl SnapshotStore {
         file: &SnapshotFile,
         machine: &mut dyn StateMachine,
     ) -> Result<(), Error> {
-        let mut reader = Reader::open(&file.path, self.shared.sealer.as_ref())?;
+        let mut reader = self.reader(file)?;
         let mut content = Content::new(&mut reader);
         let restored = machine.restore(&mut content).and_then(|()| {
             // The end of the file says whether all of it was there.
@@ -189,7 +203,7 @@ impl SnapshotStore {
         file: &SnapshotFile,
         take: &mut dyn FnMut(Vec<u8>) -> bool,
     ) -> Result<u64, Error> {
-        let mut reader = Reader::open(&file.path, self.shared.sealer.as_ref())?;
+        let mut reader = self.reader(file)?;
         let mut size = 0;
         while let Some(block) = reader.block()? {
             size += block.len() as u64;
@@ -201,11 +215,8 @@ impl SnapshotStore {
     }
 }
 
-/// Removes a file that is no longer needed; the next start tries again.
-pub(crate) fn discard(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
+fn discard(disk: &dyn Disk, path: &Path) {
+    if let Err(error) = disk.remove(path) {
         tracing::warn!(path = %path.display(), %error, "failed to remove a raft snapshot");
     }
 }
@@ -220,25 +231,16 @@ fn name(meta: &SnapshotMeta) -> String {
 }
 
 /// Snapshots of a directory, oldest first.
-fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |source| Error::Io { action: "list", path: directory.to_owned(), source };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.to_str().is_some_and(|path| path.ends_with(SUFFIX)) {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
+fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut names = disk.list(directory).map_err(Error::io("list", directory))?;
+    names.retain(|name| name.ends_with(SUFFIX));
+    Ok(names.into_iter().map(|name| directory.join(name)).collect())
 }
 
-fn remove_temporaries(directory: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Io { action: "list", path: directory.to_owned(), source };
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.to_str().is_some_and(|path| path.ends_with(TEMPORARY)) {
-            discard(&path);
+fn remove_temporaries(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
+    for name in disk.list(directory).map_err(Error::io("list", directory))? {
+        if name.ends_with(TEMPORARY) {
+            discard(disk, &directory.join(name));
         }
     }
     Ok(())
@@ -246,15 +248,16 @@ fn remove_temporaries(directory: &Path) -> Result<(), Error> {
 
 /// The newest whole snapshot. Damaged ones are set aside once a whole one is found that will do.
 fn newest(
+    disk: &dyn Disk,
     directory: &Path,
     sealer: &dyn Sealer,
     purged: Option<u64>,
 ) -> Result<Option<SnapshotFile>, Error> {
     let mut damaged = Vec::new();
-    for path in list(directory)?.into_iter().rev() {
-        match check(&path, sealer) {
+    for path in list(disk, directory)?.into_iter().rev() {
+        match check(disk, &path, sealer) {
             Ok(file) if file.meta.last_log_id.map(|id| id.index()) >= purged => {
-                set_aside(&damaged);
+                set_aside(disk, &damaged);
                 return Ok(Some(file));
             }
             Ok(_) => break,
@@ -270,7 +273,7 @@ fn newest(
     match (purged, damaged.is_empty()) {
         (None, _) => {
             // The log begins at its beginning: nothing is lost.
-            set_aside(&damaged);
+            set_aside(disk, &damaged);
             Ok(None)
         }
         (Some(purged), true) => Err(Error::Missing { purged }),
@@ -278,18 +281,18 @@ fn newest(
     }
 }
 
-fn set_aside(damaged: &[(PathBuf, Error)]) {
+fn set_aside(disk: &dyn Disk, damaged: &[(PathBuf, Error)]) {
     for (path, error) in damaged {
         let mut aside = path.clone().into_os_string();
         aside.push(SET_ASIDE);
-        let renamed = std::fs::rename(path, &aside);
+        let renamed = disk.rename(path, Path::new(&aside));
         tracing::error!(path = %path.display(), %error, ?renamed, "set a damaged raft snapshot aside");
     }
 }
 
 /// Reads a whole file.
-fn check(path: &Path, sealer: &dyn Sealer) -> Result<SnapshotFile, Error> {
-    let mut reader = Reader::open(path, sealer)?;
+fn check(disk: &dyn Disk, path: &Path, sealer: &dyn Sealer) -> Result<SnapshotFile, Error> {
+    let mut reader = Reader::open(disk, path, sealer)?;
     let (key, meta) = (reader.key(), reader.meta().clone());
     while reader.block()?.is_some() {}
     Ok(SnapshotFile { path: path.to_owned(), meta, key })

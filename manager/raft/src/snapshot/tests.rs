@@ -1,8 +1,10 @@
 //! Snapshot files: whole or refused.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use shoal_base::SystemDisk;
 
 use super::Error;
 use super::store::{SnapshotFile, SnapshotStore};
@@ -13,6 +15,12 @@ use crate::{SnapshotView, StateMachine};
 /// A state machine that lists its entries.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct List(pub(crate) Vec<u8>, u64);
+
+impl List {
+    pub(crate) fn of(entries: Vec<u8>, applied: u64) -> Self {
+        Self(entries, applied)
+    }
+}
 
 impl SnapshotView for List {
     fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
@@ -46,13 +54,13 @@ impl StateMachine for List {
     }
 }
 
-fn meta(index: u64) -> SnapshotMeta {
+pub(crate) fn meta(index: u64) -> SnapshotMeta {
     let last_log_id = Some(LogId::new(LeaderId { term: 1, node_id: 1 }, index));
     SnapshotMeta { last_log_id, ..SnapshotMeta::default() }
 }
 
 fn open(directory: &std::path::Path, purged: Option<u64>) -> Result<SnapshotStore, Error> {
-    SnapshotStore::open(directory, keyring(), purged)
+    SnapshotStore::open(directory, keyring(), Arc::new(SystemDisk), purged)
 }
 
 fn restored(store: &SnapshotStore, file: &SnapshotFile) -> List {

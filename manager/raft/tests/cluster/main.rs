@@ -3,4 +3,7 @@
 mod basics;
 mod changes;
 mod faults;
+mod full_disk;
+mod old_disk;
+mod power;
 mod support;

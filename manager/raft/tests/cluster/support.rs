@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
+use shoal_base::disk::MemoryDisk;
 use shoal_base::random::SystemRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
-use shoal_base::{Clock, SystemClock, SystemDisk};
+use shoal_base::{Clock, SharedDisk, SystemClock, SystemDisk};
 use shoal_manager_raft::{
     Begin, ConnectError, Connector, Key, KeyId, Keyring, Member, Raft, RaftId, Sealer,
     SnapshotView, Start, StartError, StateMachine, endpoint,
@@ -43,9 +44,15 @@ pub(crate) struct Journal {
 pub(crate) type SharedJournal = Arc<Mutex<Journal>>;
 
 /// The journal as a state machine. Answers with the number of entries.
-struct Machine {
+pub(crate) struct Machine {
     journal: SharedJournal,
     hold: Arc<AtomicBool>,
+}
+
+impl Machine {
+    pub(crate) fn new(journal: &SharedJournal) -> Self {
+        Self { journal: Arc::clone(journal), hold: Arc::default() }
+    }
 }
 
 /// Waits to be encoded while `hold` is set.
@@ -272,6 +279,8 @@ pub(crate) struct Lab {
     /// Keeps snapshots from being encoded.
     pub(crate) hold: Arc<AtomicBool>,
     pub(crate) keyring: Arc<Keyring>,
+    /// Members that have a disk in memory.
+    pub(crate) disks: BTreeMap<usize, MemoryDisk>,
     members: Vec<Member>,
     listeners: Vec<Option<TcpListener>>,
 }
@@ -300,8 +309,23 @@ impl Lab {
                 &Key::from_bytes([7; 32]),
                 Arc::new(SystemRandom),
             )),
+            disks: BTreeMap::new(),
             members,
             listeners,
+        }
+    }
+
+    /// As [`Lab::new`], with disks in memory.
+    pub(crate) async fn in_memory(count: u8) -> Self {
+        let mut lab = Self::new(count).await;
+        lab.disks = (1..=usize::from(count)).map(|number| (number, MemoryDisk::new())).collect();
+        lab
+    }
+
+    fn disk(&self, number: usize) -> SharedDisk {
+        match self.disks.get(&number) {
+            Some(disk) => Arc::new(disk.clone()),
+            None => Arc::new(SystemDisk),
         }
     }
 
@@ -337,7 +361,7 @@ impl Lab {
                 journal: Arc::clone(&journal),
                 hold: Arc::clone(&self.hold),
             }),
-            disk: Arc::new(SystemDisk),
+            disk: self.disk(number),
             clock: Arc::new(SystemClock),
             begin: self.begin,
             member,

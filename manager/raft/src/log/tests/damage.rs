@@ -180,7 +180,7 @@ async fn purging_removes_files_and_is_remembered() {
     let mut log = open(dir.path()).unwrap();
     assert_eq!(entries(&mut log).await, (6..12).map(entry).collect::<Vec<_>>());
     log.purge(id(30)).await.unwrap();
-    assert_eq!(super::super::segment::list(dir.path()).unwrap(), [4]);
+    assert_eq!(super::super::segment::list(&shoal_base::SystemDisk, dir.path()).unwrap(), [4]);
     append(&mut log, 31..33).await;
     log.close().await;
     let mut log = open(dir.path()).unwrap();
@@ -200,7 +200,7 @@ async fn a_purge_that_was_interrupted_is_finished() {
     let mut log = open(dir.path()).unwrap();
     append(&mut log, 41..42).await;
     log.close().await;
-    assert_eq!(super::super::segment::list(dir.path()).unwrap(), [4]);
+    assert_eq!(super::super::segment::list(&shoal_base::SystemDisk, dir.path()).unwrap(), [4]);
     let mut log = open(dir.path()).unwrap();
     assert_eq!(entries(&mut log).await, [entry(41)]);
     log.close().await;

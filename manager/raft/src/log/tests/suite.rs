@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
-use shoal_base::SystemDisk;
+use shoal_base::{SharedDisk, SystemClock, SystemDisk};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::keyring;
+use crate::log::health::Health;
 use crate::log::store::LogStore;
 use crate::snapshot::machine::Machine;
 use crate::snapshot::store::SnapshotStore;
@@ -20,10 +21,18 @@ struct Builder;
 impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
-        let log = LogStore::open(&dir.path().join("log"), keyring(), Arc::new(SystemDisk)).unwrap();
+        let disk: SharedDisk = Arc::new(SystemDisk);
+        let log = LogStore::open(&dir.path().join("log"), keyring(), disk.clone()).unwrap();
         let snapshots =
-            SnapshotStore::open(&dir.path().join("snapshots"), keyring(), None).unwrap();
-        let machine = Machine::new(Box::<List>::default(), snapshots, watch::channel(None).0);
+            SnapshotStore::open(&dir.path().join("snapshots"), keyring(), disk.clone(), None)
+                .unwrap();
+        let machine = Machine::new(
+            Box::<List>::default(),
+            snapshots,
+            watch::channel(None).0,
+            Arc::new(SystemClock),
+            Health::new(),
+        );
         Ok((dir, log, machine))
     }
 }

@@ -1,37 +1,41 @@
 //! Options of mounts, as words → flags. Pure.
 //!
+//! Here because both sides mount: the shim what a container has for itself, the engine what several share.
+//!
 //! Source: OCI runtime-spec `config-linux.md` and `mount(8)`.
 
-use shoal_shim_protocol::message::FailureKind;
-
-use crate::failure::{Result, failure};
+/// An option that is known and not served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("mount option `{0}` is not served by this runtime")]
+pub struct Unserved(pub String);
 
 /// What a list of options says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Options {
+pub struct Options {
     /// Bind mount; with the mounts below when `recursive`.
-    pub(crate) bind: bool,
+    pub bind: bool,
     /// `rbind`.
-    pub(crate) recursive: bool,
+    pub recursive: bool,
     /// `MOUNT_ATTR_*` to set.
-    pub(crate) set: u64,
+    pub set: u64,
     /// `MOUNT_ATTR_*` to clear.
-    pub(crate) clear: u64,
+    pub clear: u64,
     /// `MOUNT_ATTR_*` to set on the mounts below, too (`rro` …).
-    pub(crate) set_all: u64,
+    pub set_all: u64,
     /// `MOUNT_ATTR_*` to clear on the mounts below, too.
-    pub(crate) clear_all: u64,
+    pub clear_all: u64,
     /// `MS_SHARED` …
-    pub(crate) propagation: u64,
+    pub propagation: u64,
     /// Propagation of the mounts below, too.
-    pub(crate) propagation_all: bool,
+    pub propagation_all: bool,
     /// `MS_*` without a mount attribute, e.g. `sync`.
-    pub(crate) superblock: u64,
+    pub superblock: u64,
     /// What the file system understands, joined by commas.
-    pub(crate) data: String,
+    pub data: String,
 }
 
-pub(crate) const RDONLY: u64 = 1;
+/// `MOUNT_ATTR_RDONLY`, and also `MS_RDONLY`.
+pub const RDONLY: u64 = 1;
 const NOSUID: u64 = 2;
 const NODEV: u64 = 4;
 const NOEXEC: u64 = 8;
@@ -41,8 +45,20 @@ const STRICTATIME: u64 = 0x20;
 const NODIRATIME: u64 = 0x80;
 const NOSYMFOLLOW: u64 = 0x20_0000;
 
+const MS_SYNCHRONOUS: u64 = 16;
+const MS_MANDLOCK: u64 = 64;
+const MS_DIRSYNC: u64 = 128;
+const MS_LAZYTIME: u64 = 1 << 25;
+const MS_UNBINDABLE: u64 = 1 << 17;
+const MS_PRIVATE: u64 = 1 << 18;
+const MS_SLAVE: u64 = 1 << 19;
+const MS_SHARED: u64 = 1 << 20;
+
 /// Parses the options of one mount.
-pub(crate) fn parse(words: &[String]) -> Result<Options> {
+///
+/// # Errors
+/// The first option that is not served.
+pub fn parse(words: &[String]) -> Result<Options, Unserved> {
     let mut out = Options::default();
     let mut data = Vec::new();
     for word in words.iter().map(String::as_str) {
@@ -64,17 +80,16 @@ pub(crate) fn parse(words: &[String]) -> Result<Options> {
         match word {
             "bind" => out.bind = true,
             "rbind" => (out.bind, out.recursive) = (true, true),
-            "sync" => out.superblock |= libc::MS_SYNCHRONOUS,
-            "async" => out.superblock &= !libc::MS_SYNCHRONOUS,
-            "dirsync" => out.superblock |= libc::MS_DIRSYNC,
-            "mand" => out.superblock |= libc::MS_MANDLOCK,
-            "nomand" => out.superblock &= !libc::MS_MANDLOCK,
-            "lazytime" => out.superblock |= 1 << 25,
-            "nolazytime" => out.superblock &= !(1 << 25),
+            "sync" => out.superblock |= MS_SYNCHRONOUS,
+            "async" => out.superblock &= !MS_SYNCHRONOUS,
+            "dirsync" => out.superblock |= MS_DIRSYNC,
+            "mand" => out.superblock |= MS_MANDLOCK,
+            "nomand" => out.superblock &= !MS_MANDLOCK,
+            "lazytime" => out.superblock |= MS_LAZYTIME,
+            "nolazytime" => out.superblock &= !MS_LAZYTIME,
             "defaults" | "private-" | "loud" => {}
             "tmpcopyup" | "idmap" | "ridmap" | "remount" => {
-                let message = format!("mount option `{word}` is not served by this runtime");
-                return Err(failure(FailureKind::NotImplemented, message));
+                return Err(Unserved(word.to_owned()));
             }
             _ => data.push(word),
         }
@@ -104,27 +119,27 @@ fn attribute(word: &str) -> Option<(u64, u64)> {
 }
 
 /// Flags of a word for propagation.
-pub(crate) fn propagation(word: &str) -> Option<u64> {
+pub fn propagation(word: &str) -> Option<u64> {
     Some(match word.strip_prefix('r').unwrap_or(word) {
-        "shared" => libc::MS_SHARED,
-        "slave" => libc::MS_SLAVE,
-        "private" => libc::MS_PRIVATE,
-        "unbindable" => libc::MS_UNBINDABLE,
+        "shared" => MS_SHARED,
+        "slave" => MS_SLAVE,
+        "private" => MS_PRIVATE,
+        "unbindable" => MS_UNBINDABLE,
         _ => return None,
     })
 }
 
 /// The same attributes as flags of `mount(2)`.
-pub(crate) fn mount_flags(attributes: u64) -> u64 {
+pub fn mount_flags(attributes: u64) -> u64 {
     [
-        (RDONLY, libc::MS_RDONLY),
-        (NOSUID, libc::MS_NOSUID),
-        (NODEV, libc::MS_NODEV),
-        (NOEXEC, libc::MS_NOEXEC),
-        (NOATIME, libc::MS_NOATIME),
-        (STRICTATIME, libc::MS_STRICTATIME),
-        (NODIRATIME, libc::MS_NODIRATIME),
-        (NOSYMFOLLOW, 256),
+        (RDONLY, 1),
+        (NOSUID, 2),
+        (NODEV, 4),
+        (NOEXEC, 8),
+        (NOATIME, 1 << 10),
+        (STRICTATIME, 1 << 24),
+        (NODIRATIME, 1 << 11),
+        (NOSYMFOLLOW, 1 << 8),
     ]
     .iter()
     .filter(|(attribute, _)| attributes & attribute != 0)
@@ -148,7 +163,7 @@ mod tests {
             set: NOSUID,
             clear: RDONLY,
             set_all: NODEV,
-            propagation: libc::MS_SLAVE,
+            propagation: MS_SLAVE,
             propagation_all: true,
             data: "mode=755".to_owned(),
             ..Options::default()
@@ -158,12 +173,11 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_refused() {
-        let refused = parse(&words("tmpcopyup")).unwrap_err();
-        assert_eq!(refused.kind, FailureKind::NotImplemented);
+        assert_eq!(parse(&words("ro tmpcopyup")), Err(Unserved("tmpcopyup".to_owned())));
     }
 
     #[test]
     fn attributes_as_flags() {
-        assert_eq!(mount_flags(RDONLY | NOEXEC), libc::MS_RDONLY | libc::MS_NOEXEC);
+        assert_eq!(mount_flags(RDONLY | NOEXEC), 1 | 8);
     }
 }
