@@ -49,7 +49,8 @@ fn settings_reach_the_container_and_outlive_dockers_client() {
     let inside = |script: &str| {
         for host in 1..=3 {
             if !lab.containers(host, "set_all").unwrap().is_empty() {
-                return lab.exec(host, "set_all", &["sh", "-c", script]).unwrap();
+                let seen = lab.exec(host, "set_all", &["sh", "-c", script]).unwrap();
+                return seen.trim_end().to_owned();
             }
         }
         panic!("no container")

@@ -68,4 +68,5 @@ scripts! {
     drain_parallelism
     drain_stuck
     reaper
+    depends
 }
