@@ -146,7 +146,7 @@ fn beside_a_rewriting_by_hand() {
         &chain("pre", "prerouting priority -101"),
         "nft add rule ip hand pre tcp dport 9090 dnat to 10.250.0.12:80",
         &chain("post", "postrouting priority 90"),
-        "nft add rule ip hand post ct original proto-dst 9090 masquerade",
+        "nft add rule ip hand post meta l4proto tcp ct original proto-dst 9090 masquerade",
     ] {
         inside(&hosts.host(1).path, line);
     }
