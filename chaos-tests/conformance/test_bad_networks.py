@@ -3,7 +3,6 @@ of it themselves and hide the status of the rest."""
 
 import os
 import re
-import socket
 
 import docker
 import pytest
@@ -346,15 +345,13 @@ def test_starts_that_are_refused(host, mode, options, status, text):
 
 
 def test_a_range_of_taken_ports(host):
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 28191))
-        second.bind(("127.0.0.1", 28192))
-        first.listen()
-        second.listen()
-        bindings = {"81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "28191-28192"}]}
-        container(host, "bad", "bridge", start=False, PortBindings=bindings)
-        status, text = ask(host, "post", "/containers/bad/start")
-        assert ask(host, "delete", "/containers/bad") == (204, "")
+    taken = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(28110 + port)}] for port in (81, 82)}
+    container(host, "taker", "bridge", PortBindings=taken)
+    bindings = {"81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "28191-28192"}]}
+    container(host, "bad", "bridge", start=False, PortBindings=bindings)
+    status, text = ask(host, "post", "/containers/bad/start")
+    for name in ("bad", "taker"):
+        assert ask(host, "delete", f"/containers/{name}?force=1") == (204, "")
     assert (status, text) == (
         500,
         SET_UP + "driver failed programming external connectivity on endpoint bad: Bind for 127.0.0.1:28191-28192 "

@@ -105,16 +105,18 @@ impl Snapshots {
             rustix::mount::fsconfig_set_string(context.as_fd(), option, value)
                 .map_err(fail("stack layers for"))
         };
+        let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
+        let open = |layer: &Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(layer, flags, Mode::empty()).map_err(fail("open a layer for"))
+        };
         let mut opened = Vec::new();
         match stacking {
             Stacking::OneByOne => lowers.iter().try_for_each(|lower| stack("lowerdir+", lower))?,
             Stacking::Joined => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 for lower in lowers {
-                    let layer = rustix::fs::open(lower, flags, Mode::empty());
-                    opened.push(layer.map_err(fail("open a layer for"))?);
+                    opened.push(open(lower)?);
                 }
-                let name = |layer: &OwnedFd| format!("/proc/self/fd/{}", layer.as_raw_fd());
                 let joined = opened.iter().map(name).collect::<Vec<_>>().join(":");
                 stack("lowerdir", Path::new(&joined))?;
             }
@@ -122,8 +124,11 @@ impl Snapshots {
         for (key, path) in
             writable.into_iter().flat_map(|(upper, work)| [("upperdir", upper), ("workdir", work)])
         {
-            rustix::mount::fsconfig_set_string(context.as_fd(), key, path)
+            // A string is no longer than 255 bytes, which paths may be.
+            let layer = open(path)?;
+            rustix::mount::fsconfig_set_string(context.as_fd(), key, name(&layer))
                 .map_err(fail("put the writable layer on"))?;
+            opened.push(layer);
         }
         rustix::mount::fsconfig_create(context.as_fd()).map_err(fail("create"))?;
         let read_only = if writable.is_some() {
