@@ -22,8 +22,10 @@ pub(crate) const STAGES: [&str; 11] = [
     "linear",
 ];
 
-/// Of the labs' tests those that run where stage `cluster` was not asked for by name: each of its subjects once, in some
-/// minutes.
+/// Stages that run only when they are named: they take many minutes in labs of several hosts.
+const ON_REQUEST: [&str; 2] = ["cluster", "linear"];
+
+/// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(docker_py_of_a_cluster) or test(a_minority_acknowledges_nothing) \
      or test(a_locked_clusters_backup) or test(what_would_lose_the_quorum)";
 /// All of them.
@@ -32,7 +34,7 @@ const ALL_LABS: &str = "not binary(conformance) or test(docker_py_of_a_cluster)"
 /// Runs of the linearizability check where it was asked for by name.
 const MANY_RUNS: &str = "20";
 
-/// Runs the given stages, or all, some of them in a short form; after one that fails, the others too.
+/// Runs the given stages, or all but those on request; after one that fails, the others too.
 ///
 /// # Errors
 /// Names the stages that failed.
@@ -44,7 +46,7 @@ pub(crate) fn run(chosen: &[String]) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     for name in STAGES {
         let named = chosen.iter().any(|chosen| chosen == name);
-        if !named && !chosen.is_empty() {
+        if !named && (!chosen.is_empty() || ON_REQUEST.contains(&name)) {
             continue;
         }
         println!("== {name}");
@@ -100,7 +102,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "conformance",
             "-E",
-            if named { ALL_LABS } else { FEW_LABS },
+            if std::env::var_os("SHOAL_FEW_LABS").is_some() { FEW_LABS } else { ALL_LABS },
         ]),
         "linear" => linear(named),
         other => anyhow::bail!("stage {other} does nothing"),
