@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use tokio::sync::SemaphorePermit;
 
@@ -163,7 +164,10 @@ impl Raft {
         let deadline = clock.monotonic() + SETTLE_TIMEOUT;
         loop {
             match self.inner.core.change_membership(change.clone(), retain).await {
-                Ok(_) => return Ok(()),
+                Ok(response) => {
+                    self.until_shown(response.log_id.index()).await;
+                    return Ok(());
+                }
                 Err(RaftError::Fatal(fatal)) => {
                     return Err(MembershipError::Stopped { reason: stopped(&fatal) });
                 }
@@ -175,6 +179,17 @@ impl Raft {
                 }
             }
         }
+    }
+
+    /// Waits until the status shows the members as of entry `index`, which is committed: openraft answers a
+    /// change before it publishes what came of it.
+    async fn until_shown(&self, index: u64) {
+        let mut metrics = self.inner.core.metrics();
+        let shown = metrics.wait_until(|metrics| {
+            metrics.membership_config.log_id().as_ref().is_some_and(|id| id.index() >= index)
+        });
+        // An error: it was shut down meanwhile, and nobody looks at its status any more.
+        let _ = shown.await;
     }
 
     fn change_error(&self, error: ClientWriteError<Types>) -> MembershipError {

@@ -44,8 +44,7 @@ async fn a_learner_that_is_not_there_is_not_promoted() {
     assert!(matches!(refused, MembershipError::NotCaughtUp { .. }), "{refused}");
     first.write("still writable").await;
     first.raft.remove(lab.member(2).id).await.unwrap();
-    // The status is published by a task of its own, a moment later.
-    first.until("is alone", |status| status.members.len() == 1).await;
+    assert_eq!(first.raft.status().members.len(), 1, "and it is shown at once");
     let unknown = first.raft.remove(RaftId(99)).await.unwrap_err();
     assert!(matches!(unknown, MembershipError::NoSuchMember { id: RaftId(99) }), "{unknown}");
     let last = first.raft.remove(lab.member(1).id).await.unwrap_err();

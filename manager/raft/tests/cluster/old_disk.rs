@@ -21,8 +21,12 @@ async fn a_follower_with_an_old_disk_gets_what_it_lost() {
     within(nodes[2].raft.wait_applied(index)).await.unwrap();
     nodes.remove(2).stop().await;
     lab.disks.insert(3, old);
+    lab.isolate(3);
     nodes.push(lab.start(3).await);
-    assert_eq!(nodes[2].entries().len(), 5, "that is what an old disk has");
+    // How far it was committed is stored a moment after the entries: the last of them may wait for the leader.
+    let kept = nodes[2].entries();
+    assert!((4..=5).contains(&kept.len()), "that is what an old disk has: {kept:?}");
+    lab.heal();
     within(nodes[2].raft.wait_applied(index)).await.unwrap();
     assert!(nodes[0].raft.status().leads(), "and nobody is disturbed");
     let index = nodes[0].write("after").await;
