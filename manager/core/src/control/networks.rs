@@ -76,8 +76,12 @@ pub fn remove(txn: &mut Txn, id: ClusterNetworkId) -> Result<()> {
         let service = service.id;
         return Err(Error::precondition(format!("network {id} is in use by service {service}")));
     }
+    // The tasks of a service that was removed are told to end in a moment.
+    let removed = |id| txn.service(id).is_none_or(|service| service.removing);
     let live = |task: &&std::sync::Arc<shoal_model::cluster::Task>| {
-        task.desired <= TaskState::Running && task.status.state <= TaskState::Running
+        task.desired <= TaskState::Running
+            && task.status.state <= TaskState::Running
+            && !task.service.is_some_and(removed)
     };
     if let Some(task) = txn.tasks_on_network(id).find(live) {
         let task = task.id;
