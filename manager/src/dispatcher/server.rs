@@ -243,6 +243,12 @@ impl Liveness for Dispatcher {
     }
 }
 
+/// What a node tells others about where it is.
+fn advertised(node: &Node, description: &NodeDescription) -> Option<std::net::IpAddr> {
+    let manager = node.manager.as_ref().map(|manager| manager.address);
+    manager.or(description.api).map(|address| address.ip())
+}
+
 impl Dispatcher {
     fn find(&self, node: NodeId, session: &[u8]) -> Result<Arc<Session>, Status> {
         let id = codec::id(session).map(SessionId::from_bytes).map_err(bad_input)?;
@@ -273,8 +279,11 @@ impl Dispatcher {
         description: &NodeDescription,
         address: Option<std::net::IpAddr>,
     ) -> Result<(), Status> {
+        let own = id == self.own;
         let written = self.store.update(|txn| {
             let Some(node) = txn.node(id) else { return Ok(()) };
+            // The own node comes by a way that nobody else has.
+            let address = if own { advertised(node, description) } else { address };
             let same = node.description.as_ref() == Some(description)
                 && node.data_path == description.data_path;
             if same && (address.is_none() || node.status.address == address) {
