@@ -45,7 +45,12 @@ impl std::ops::Deref for Guard {
 }
 
 impl Drop for Guard {
+    /// Where `SHOAL_HOLD_LAB` is set, the lab of a failed test stays until standard input ends, to be looked at.
     fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("SHOAL_HOLD_LAB").is_some() {
+            eprintln!("lab {} is held in {}", self.0.name, self.0.directory.display());
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        }
         if let Err(error) = self.0.down() {
             eprintln!("the lab was not removed: {error:#}");
         }
