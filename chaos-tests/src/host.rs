@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub(crate) fn answers(socket: &Path) -> bool {
     ping().unwrap_or(false)
 }
 
+/// A daemon answers within this time after its start.
+const START: Duration = Duration::from_secs(20);
+
 /// One simulated host. Dropping it ends the daemon and everything the host holds.
 #[derive(Debug)]
 pub struct Host {
@@ -42,21 +45,64 @@ pub struct Host {
     root: tempfile::TempDir,
     daemon: Option<Child>,
     flags: Vec<String>,
+    engine: Engine,
+}
+
+/// The daemon of a host.
+#[derive(Debug)]
+enum Engine {
+    Shoald,
+    /// Docker's own; its programs are in these directories, which come first on its search path.
+    Dockerd(Vec<PathBuf>),
+}
+
+impl Engine {
+    /// The program with what it needs around it. Both understand the same flags.
+    fn command(&self, netns: &str) -> anyhow::Result<Command> {
+        let mut launch = command("nsenter");
+        launch.arg(format!("--net=/run/netns/{netns}")).arg("--");
+        match self {
+            Self::Shoald => {
+                launch.arg(bin_dir()?.join("shoald"));
+            }
+            Self::Dockerd(directories) => {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let path = directories.iter().cloned().chain(std::env::split_paths(&path));
+                // Its mounts shall not be seen on this machine.
+                launch.env("PATH", std::env::join_paths(path)?);
+                launch.args(["unshare", "--mount", "--", "dockerd"]);
+            }
+        }
+        Ok(launch)
+    }
 }
 
 impl Host {
     /// Makes the namespace and starts a daemon in it.
     ///
     /// # Errors
-    /// When the namespace cannot be made or the daemon does not answer within ten seconds.
+    /// When the namespace cannot be made or the daemon does not answer.
     pub fn start(flags: &[&str]) -> anyhow::Result<Self> {
+        Self::of(Engine::Shoald, flags)
+    }
+
+    /// The same with Docker's own daemon, whose programs are in `directories`.
+    ///
+    /// # Errors
+    /// As [`Host::start`].
+    pub fn start_dockerd(directories: Vec<PathBuf>) -> anyhow::Result<Self> {
+        Self::of(Engine::Dockerd(directories), &[])
+    }
+
+    fn of(engine: Engine, flags: &[&str]) -> anyhow::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("shoal-t{}-{number}", std::process::id());
         let root = tempfile::Builder::new().prefix("shoal-host-").tempdir()?;
         stdout(command("ip").args(["netns", "add", &name]))?;
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let mut host = Self { name, root, daemon: None, flags };
+        let mut host = Self { name, root, daemon: None, flags, engine };
+        std::fs::write(host.path().join("daemon.json"), "{}")?;
         stdout(command("ip").args(["-n", &host.name, "link", "set", "lo", "up"]))?;
         host.launch()?;
         Ok(host)
@@ -69,10 +115,9 @@ impl Host {
     pub fn launch(&mut self) -> anyhow::Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
         let root = self.root.path().display();
-        let child = command("nsenter")
-            .arg(format!("--net=/run/netns/{}", self.name))
-            .arg("--")
-            .arg(bin_dir()?.join("shoald"))
+        let child = self
+            .engine
+            .command(&self.name)?
             .args(["--data-root", &format!("{root}/data"), "--exec-root", &format!("{root}/run")])
             .args(["--host", &format!("unix://{}", self.socket().display())])
             .args(["--pidfile", &format!("{root}/shoald.pid")])
@@ -83,11 +128,10 @@ impl Host {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .context("cannot start shoald")?;
+            .with_context(|| format!("cannot start {:?}", self.engine))?;
         self.daemon = Some(child);
         let socket = self.socket();
-        eventually("the daemon's socket", Duration::from_secs(10), || answers(&socket))
-            .with_context(|| self.log())
+        eventually("the daemon's socket", START, || answers(&socket)).with_context(|| self.log())
     }
 
     /// Ends the daemon at once, as a crash would.

@@ -14,7 +14,7 @@
 //! $ host cat file                         a program of the host
 //! $ compose up -d                         another program of the client, see `Client::programs`
 //! ${quiet}                                a flag that newer clients need to be as silent as old ones
-//! @docker20 line                          only for that client; @!docker20 for all others
+//! @docker20 line                          only for that client; @!docker20 for all others; several marks must all hold
 //! ```
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ const EVENTUALLY: Duration = Duration::from_secs(20);
 /// The client that a script drives.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Name in `@name` lines.
+    /// Names in `@name` lines, separated by commas; the first one says how its own messages begin.
     pub name: String,
     /// Program.
     pub program: String,
@@ -102,7 +102,7 @@ fn parse(text: &str, client: &str) -> anyhow::Result<Vec<Step>> {
         } else if let Some(text) = line.strip_prefix("2> ") {
             // Errors of `run` begin with the name of the program.
             let text = match text.strip_prefix("docker: ") {
-                Some(text) if client == "shoal" => format!("shoal: {text}"),
+                Some(text) if client.split(',').next() == Some("shoal") => format!("shoal: {text}"),
                 _ => text.to_owned(),
             };
             step.stderr.push(text);
@@ -118,11 +118,12 @@ fn parse(text: &str, client: &str) -> anyhow::Result<Vec<Step>> {
 fn for_client<'a>(line: &'a str, client: &str) -> Option<&'a str> {
     let Some(rest) = line.strip_prefix('@') else { return Some(line) };
     let (who, rest) = rest.split_once(' ')?;
+    let named = |who: &str| who.split(',').any(|who| client.split(',').any(|name| name == who));
     let applies = match who.strip_prefix('!') {
-        Some(others) => !others.split(',').any(|name| name == client),
-        None => who.split(',').any(|name| name == client),
+        Some(others) => !named(others),
+        None => named(who),
     };
-    applies.then_some(rest)
+    if applies { for_client(rest, client) } else { None }
 }
 
 fn play_step(

@@ -33,6 +33,11 @@ fn tool(path: &str) -> PathBuf {
 #[track_caller]
 fn session(name: &str, program: &Path) {
     let host = Host::start(&["--log-level", "debug"]).unwrap();
+    session_on(host, name, program);
+}
+
+#[track_caller]
+fn session_on(host: Host, name: &str, program: &Path) {
     let tmp = host.path().join("files");
     std::fs::create_dir(&tmp).unwrap();
     let rootfs = tmp.join("rootfs.tar");
@@ -40,7 +45,7 @@ fn session(name: &str, program: &Path) {
     let variables = BTreeMap::from([
         ("tmp".to_owned(), tmp.display().to_string()),
         ("rootfs".to_owned(), rootfs.display().to_string()),
-        ("me".to_owned(), if name == "shoal" { "shoal" } else { "docker" }.to_owned()),
+        ("me".to_owned(), if name.starts_with("shoal") { "shoal" } else { "docker" }.to_owned()),
         // The old client has no such flag, and says nothing anyway.
         ("quiet".to_owned(), if name == "docker20" { "" } else { "-q" }.to_owned()),
     ]);
@@ -87,6 +92,15 @@ fn docker_cli_20_10() {
 #[test]
 fn shoal_cli() {
     session("shoal", &bin_dir().unwrap().join("shoal"));
+}
+
+/// Docker's own daemon (Debian's 20.10), driven by `shoal`: `cargo xtask test dockerd` unpacks it.
+#[test]
+fn shoal_drives_dockerd() {
+    let directories = ["wrappers", "usr/bin", "usr/sbin"];
+    let tools = directories.map(|directory| tool("dockerd").join(directory));
+    let host = Host::start_dockerd(tools.into()).unwrap();
+    session_on(host, "shoal,dockerd", &bin_dir().unwrap().join("shoal"));
 }
 
 /// Plays a file of tests of docker-py against a host of its own.

@@ -34,7 +34,7 @@ enum Command {
     },
     /// Everything CI checks: format, lints, arrows, unit, kernel and conformance tests.
     Test {
-        /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, cluster, linear.
+        /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, cluster, linear, dockerd.
         #[arg(value_parser = test::STAGES)]
         stages: Vec<String>,
     },

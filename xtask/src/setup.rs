@@ -1,5 +1,6 @@
 //! Installs what a fresh Debian machine lacks for building, testing and the demo.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::run::{command, on_path, root, sh};
@@ -50,17 +51,57 @@ fn docker_clients() -> anyhow::Result<()> {
     if tools.join("docker.io/usr/bin/docker").is_file() {
         return Ok(());
     }
-    std::fs::create_dir_all(&tools)?;
-    sh(command("apt-get").current_dir(&tools).args(["update", "-qq"]))?;
-    sh(command("apt-get").current_dir(&tools).args(["download", "-qq", "docker.io"]))?;
-    for entry in std::fs::read_dir(&tools)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            sh(command("dpkg").arg("-x").arg(&path).arg(tools.join("docker.io")))?;
-            std::fs::remove_file(path)?;
-        }
+    unpack(&["docker.io"], &tools.join("docker.io"))
+}
+
+/// Packages of Docker's daemon, and of the `iptables` that it runs.
+const DOCKERD: &[&str] = &[
+    "docker.io",
+    "containerd",
+    "tini",
+    "iptables",
+    "libip4tc2",
+    "libip6tc2",
+    "libxtables12",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+];
+
+/// Docker's daemon (Debian's 20.10) with what it runs, unpacked and not installed.
+pub(crate) fn dockerd() -> anyhow::Result<()> {
+    let tools = root().join("target/tools/dockerd");
+    let wrappers = tools.join("wrappers");
+    if wrappers.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    unpack(DOCKERD, &tools)?;
+    let half = tools.join("wrappers.new");
+    std::fs::create_dir_all(&half)?;
+    let libraries =
+        tools.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH)).display().to_string();
+    for name in ["iptables", "ip6tables"] {
+        let path = half.join(name);
+        let program = tools.join("usr/sbin/xtables-nft-multi");
+        let script = format!(
+            "#!/bin/sh\nLD_LIBRARY_PATH={libraries} XTABLES_LIBDIR={libraries}/xtables exec {} {name} \"$@\"\n",
+            program.display()
+        );
+        std::fs::write(&path, script)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(std::fs::rename(half, wrappers)?)
+}
+
+/// Downloads packages and unpacks them into a directory.
+fn unpack(packages: &[&str], target: &Path) -> anyhow::Result<()> {
+    let debs = target.join("debs");
+    std::fs::create_dir_all(&debs)?;
+    sh(command("apt-get").current_dir(&debs).args(["update", "-qq"]))?;
+    sh(command("apt-get").current_dir(&debs).args(["download", "-qq"]).args(packages))?;
+    for entry in std::fs::read_dir(&debs)? {
+        sh(command("dpkg").arg("-x").arg(entry?.path()).arg(target))?;
+    }
+    Ok(std::fs::remove_dir_all(debs)?)
 }
 
 /// docker-py, and the package that carries the program of Compose.

@@ -8,7 +8,7 @@ const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 11] = [
+pub(crate) const STAGES: [&str; 12] = [
     "fmt",
     "tidy",
     "clippy",
@@ -20,10 +20,11 @@ pub(crate) const STAGES: [&str; 11] = [
     "crash",
     "cluster",
     "linear",
+    "dockerd",
 ];
 
-/// Stages that run only when they are named: they take many minutes in labs of several hosts.
-const ON_REQUEST: [&str; 2] = ["cluster", "linear"];
+/// Stages that run only when they are named: they take many minutes in labs of several hosts, or need Docker's daemon.
+const ON_REQUEST: [&str; 3] = ["cluster", "linear", "dockerd"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(docker_py_of_a_cluster) or test(a_minority_acknowledges_nothing) \
@@ -77,8 +78,12 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "outage",
             "-E",
-            "not test(docker_py_of_a_cluster)",
+            "not test(docker_py_of_a_cluster) and not test(shoal_drives_dockerd)",
         ]),
+        "dockerd" => {
+            setup::dockerd()?;
+            of_chaos_tests(&["--test", "conformance", "-E", "test(shoal_drives_dockerd)"])
+        }
         "compose" | "network" => of_chaos_tests(&["--test", name]),
         "cgroup2" => of_chaos_tests(&["--test", "cgroup_v2"]),
         "crash" => crash(named),

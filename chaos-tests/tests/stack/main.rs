@@ -4,6 +4,7 @@
 
 mod life;
 mod settings;
+mod trouble;
 
 use std::process::Output;
 
@@ -19,7 +20,13 @@ pub(crate) struct Stacks {
 
 impl Stacks {
     pub(crate) fn up(name: &str) -> Self {
-        Self { lab: ServiceLab::up(name, 3, 1, &[]).unwrap(), files: tempfile::tempdir().unwrap() }
+        Self::with_managers(name, 1)
+    }
+
+    /// The same with so many managers.
+    pub(crate) fn with_managers(name: &str, managers: u8) -> Self {
+        let lab = ServiceLab::up(name, 3, managers, &[]).unwrap();
+        Self { lab, files: tempfile::tempdir().unwrap() }
     }
 
     /// Writes a file beside the others.

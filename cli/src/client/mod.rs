@@ -191,11 +191,7 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// A hijacked connection.
-pub(crate) struct Hijacked {
-    pub(crate) stream: Box<dyn Duplex>,
-    /// The content type tells whether output is multiplexed.
-    pub(crate) content_type: String,
-}
+pub(crate) type Hijacked = Box<dyn Duplex>;
 
 /// The connection to a daemon.
 pub(crate) struct Client {
@@ -298,10 +294,9 @@ impl Client {
             let status = response.head.status;
             return Err(transport(format!("unable to upgrade to tcp, received {status}")));
         }
-        let content_type = response.header("content-type").to_owned();
         let response = http::Response::from_parts(response.head, response.body);
         let upgraded = hyper::upgrade::on(response).await.map_err(transport)?;
-        Ok(Hijacked { stream: Box::new(TokioIo::new(upgraded)), content_type })
+        Ok(Box::new(TokioIo::new(upgraded)))
     }
 
     async fn exchange(

@@ -98,7 +98,7 @@ async fn carry(client: &Client, mut stream: TcpStream, base: &str, port: u16) ->
     let request = Request::post(format!("{base}/forward")).query("port", port.to_string());
     let mut connection = client.hijack(request).await?;
     // A connection that one side resets ends for the other one too; that is no failure of ours.
-    let _reset = tokio::io::copy_bidirectional(&mut stream, &mut connection.stream).await;
+    let _reset = tokio::io::copy_bidirectional(&mut stream, &mut connection).await;
     Ok(())
 }
 

@@ -137,6 +137,8 @@ async fn create(context: &mut Context, args: &Args) -> Result {
     let mut body = json!({
         "Name": args.arg(0),
         "Driver": args.text("driver"),
+        // Daemons before API 1.44 make a second network of a name unless they are told not to.
+        "CheckDuplicate": true,
         "Options": pairs(args.all("opt")),
         "IPAM": {
             "Driver": args.text("ipam-driver"),

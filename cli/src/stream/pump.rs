@@ -30,8 +30,9 @@ pub(crate) enum Ended {
 
 /// Copies until the output ends. The end of our input closes theirs and nothing else.
 pub(crate) async fn run(connection: Hijacked, streams: Streams) -> Result<Ended> {
-    let (mut reader, mut writer) = tokio::io::split(connection.stream);
-    let raw = streams.raw || connection.content_type.ends_with("raw-stream");
+    let (mut reader, mut writer) = tokio::io::split(connection);
+    // Not by the content type: daemons before API 1.42 call both kinds raw.
+    let raw = streams.raw;
     let (tell, mut detached) = tokio::sync::mpsc::channel::<()>(1);
     if streams.stdin {
         let mut keys = streams.keys.map(Keys::new);

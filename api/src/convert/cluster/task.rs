@@ -51,7 +51,13 @@ fn attachment(
     attachment: &NetworkAttachment,
     found: Option<&ClusterNetwork>,
 ) -> wire::NetworkAttachment {
-    let unknown = || wire::Network { id: attachment.network.to_string(), ..Default::default() };
+    // Docker's client reads each time.
+    let never = || time::or_zero(None);
+    let unknown = || wire::Network {
+        id: attachment.network.to_string(),
+        meta: swarm::Meta { created_at: never(), updated_at: never(), ..Default::default() },
+        ..Default::default()
+    };
     let addresses: Vec<String> = attachment.addresses.iter().map(ToString::to_string).collect();
     wire::NetworkAttachment {
         network: found.map_or_else(unknown, network::in_task),

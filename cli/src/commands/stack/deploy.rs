@@ -130,6 +130,8 @@ async fn networks(client: &Client, name: &str, stack: &Stack) -> Result {
         sys::line(format_args!("Creating network {network}"));
         let mut body = spec.clone();
         body["Name"] = network.as_str().into();
+        // Daemons before API 1.44 make a second network of a name unless they are told not to.
+        body["CheckDuplicate"] = true.into();
         let request = Request::post("/networks/create").json(body);
         match client.value(request).await {
             Ok(_) => {}

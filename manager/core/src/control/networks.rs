@@ -6,15 +6,13 @@ use std::net::IpAddr;
 
 use shoal_model::ErrorKind;
 use shoal_model::cluster::service::PublishMode;
-use shoal_model::cluster::{
-    ClusterNetwork, ClusterNetworkId, IpPrefix, Meta, ServiceSpec, TaskState,
-};
+use shoal_model::cluster::{ClusterNetwork, ClusterNetworkId, IpPrefix, Meta, ServiceSpec};
 use shoal_model::network::{IpamPool, NetworkSpec};
 
 use super::{Error, Result, validate};
 use crate::ids::Ids;
 use crate::prefix;
-use crate::store::{State, Txn};
+use crate::store::{State, Txn, holds_networks};
 
 /// Drivers that come with the engine.
 const DRIVERS: [&str; 7] = ["", "overlay", "bridge", "host", "macvlan", "ipvlan", "null"];
@@ -77,7 +75,7 @@ pub fn remove(txn: &mut Txn, id: ClusterNetworkId) -> Result<()> {
         return Err(Error::precondition(format!("network {id} is in use by service {service}")));
     }
     let live = |task: &&std::sync::Arc<shoal_model::cluster::Task>| {
-        task.desired <= TaskState::Running && task.status.state <= TaskState::Running
+        holds_networks(task, |id| txn.service(id).is_some_and(|service| !service.removing))
     };
     if let Some(task) = txn.tasks_on_network(id).find(live) {
         let task = task.id;

@@ -10,8 +10,8 @@ use shoal_model::cluster::service::{
     EndpointMode, EndpointSpec, PortConfig, PublishMode, ServiceMode, UpdateConfig, UpdateState,
 };
 use shoal_model::cluster::task::{
-    ConfigReference, FileTarget, Limits, NetworkWish, Placement, ResourceRequirements,
-    SecretReference,
+    ConfigReference, FileTarget, Limits, NetworkAttachment, NetworkWish, Placement,
+    ResourceRequirements, SecretReference,
 };
 use shoal_model::cluster::{
     Annotations, ConfigId, ConfigSpec, NodeSpec, SecretId, SecretSpec, ServiceId, ServiceSpec,
@@ -353,7 +353,18 @@ fn networks_are_resolved_and_the_mesh_is_not_joined() {
         cluster.run(|txn, _| networks::remove(txn, id)),
         Err(format!("FailedPrecondition: network {id} is in use by service {web}"))
     );
+    // Its tasks keep no network once the service was removed, though they run for another moment.
+    let mut task = samples::task(77, 1, 1);
+    task.service = Some(web);
+    task.networks = vec![NetworkAttachment {
+        network: id,
+        addresses: Vec::new(),
+        aliases: Vec::new(),
+        driver_opts: Default::default(),
+    }];
+    cluster.run(|txn, _| Ok(txn.put_task(task)?)).unwrap();
     cluster.run(|txn, _| services::remove(txn, "web")).unwrap();
+    assert_eq!(cluster.state.tasks_on_network(id).count(), 1);
     cluster.run(|txn, _| networks::remove(txn, id)).unwrap();
 }
 

@@ -27,6 +27,7 @@ mod tests;
 pub use change::{Change, ObjectRef, Transaction};
 pub use index::Queue;
 pub use object::Object;
+pub(crate) use rules::holds_networks;
 pub use rules::{Axis, Rejected};
 pub use state::{Applied, State};
 pub use txn::Txn;

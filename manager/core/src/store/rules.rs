@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use shoal_model::ErrorKind;
 use shoal_model::cluster::task::TaskStatus;
-use shoal_model::cluster::{Task, TaskId, TaskState, Version};
+use shoal_model::cluster::{ServiceId, Task, TaskId, TaskState, Version};
 use shoal_model::error::Classified;
 
 use super::watch::Diff;
@@ -111,10 +111,10 @@ pub(super) fn check(state: &State, event: &Event) -> Result<(), Rejected> {
             (Some(old), None) => {
                 let services = state.services_on_network(old.id);
                 let services = services.map(|service| ObjectRef::Service(service.id));
-                let live = |task: &&std::sync::Arc<Task>| {
-                    task.desired <= TaskState::Running && task.status.state <= TaskState::Running
-                };
-                let tasks = state.tasks_on_network(old.id).filter(live);
+                let tasks = state.tasks_on_network(old.id);
+                let tasks = tasks.filter(|task| {
+                    holds_networks(task, |id| state.service(id).is_some_and(|one| !one.removing))
+                });
                 let tasks = tasks.map(|task| ObjectRef::Task(task.id));
                 unused(ObjectRef::Network(old.id), services.chain(tasks))
             }
@@ -145,6 +145,13 @@ pub(super) fn check(state: &State, event: &Event) -> Result<(), Rejected> {
             _ => Ok(()),
         },
     }
+}
+
+/// Whether the networks of a task must stay. The tasks of a service that was removed are told to end in a moment.
+pub(crate) fn holds_networks(task: &Task, stays: impl FnOnce(ServiceId) -> bool) -> bool {
+    task.desired <= TaskState::Running
+        && task.status.state <= TaskState::Running
+        && task.service.is_none_or(stays)
 }
 
 fn name_is_free(name: &str, object: ObjectRef, by: Option<ObjectRef>) -> Result<(), Rejected> {

@@ -40,11 +40,38 @@ pub(crate) fn differs(service: &Service, task: &Task, node: Option<&Node>) -> bo
     if task.spec == service.spec.task {
         return false;
     }
-    if task.spec.placement == service.spec.task.placement {
+    // Other credentials of the registry are for what is pulled from now on, and restart nothing.
+    let mut spec = (*task.spec).clone();
+    spec.registry_auth.clone_from(&service.spec.task.registry_auth);
+    if spec == *service.spec.task {
+        return false;
+    }
+    if spec.placement == service.spec.task.placement {
         return true;
     }
     // Where only the placement differs a task may stay where it is, if it might be placed there now.
-    let mut spec = (*task.spec).clone();
     spec.placement.clone_from(&service.spec.task.placement);
     spec != *service.spec.task || !node.is_some_and(|node| enforcer::suits(&spec, node))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shoal_model::cluster::{TaskSpec, Version};
+
+    use super::differs;
+    use crate::samples;
+
+    #[test]
+    fn credentials_restart_nothing_beside_a_change_that_restarts_nothing() {
+        let mut service = samples::service(1, "web");
+        let task = samples::task(1, 1, 1);
+        service.spec_version = Version(2);
+        let spec = TaskSpec { registry_auth: "other".to_owned(), ..TaskSpec::default() };
+        service.spec.task = Arc::new(spec.clone());
+        assert!(!differs(&service, &task, None));
+        service.spec.task = Arc::new(TaskSpec { force_update: 1, ..spec });
+        assert!(differs(&service, &task, None));
+    }
 }
