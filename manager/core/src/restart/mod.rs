@@ -208,9 +208,8 @@ fn retire_overtaken(board: &mut Board<'_>, wanted: &[Arc<Task>]) {
     let is_running = |task: &&Arc<Task>| task.status.state == TaskState::Running;
     let Some(serving) = wanted.iter().rev().find(is_running) else { return };
     // One of the same spec is a move.
-    let overtaken = wanted
-        .iter()
-        .filter(|task| !is_running(task) && task.spec_version != serving.spec_version);
+    let overtaken =
+        wanted.iter().filter(|task| !is_running(task) && task.spec_version != serving.spec_version);
     for task in overtaken {
         board.set_desired(task.id, TaskState::Shutdown);
     }

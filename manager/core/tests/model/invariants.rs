@@ -145,8 +145,7 @@ fn delay(model: &Model, diff: &Diff<Task>) -> Verdict {
         return Ok(());
     };
     // An update may replace at once what failed; a move that was under way goes on.
-    let follows =
-        model.followers.contains(&new.id) && failed.spec_version == new.spec_version;
+    let follows = model.followers.contains(&new.id) && failed.spec_version == new.spec_version;
     let policy = failed.spec.restart.as_ref();
     let wait = policy.and_then(|policy| policy.delay).unwrap_or(Duration::from_secs(5));
     let ran = model.now.since(failed.status.at);
@@ -294,11 +293,20 @@ fn placed(model: &Model, before: &State, events: &[Event]) -> Verdict {
                 && task.desired < TaskState::Shutdown
                 && !task.status.state.is_terminal()
                 && task.status.state >= TaskState::Assigned
+                && !comes_unlimited(before, task)
         });
         let (count, most) = (active.count() as u64, placement.max_replicas);
         require(most == 0 || count <= most, "FIT-1", || format!("{count} replicas, not {most}"))?;
     }
     nodes.into_iter().try_for_each(|node| holds(&model.state, node))
+}
+
+/// Whether a task that no limit of replicas binds, being of another spec, was placed just now: maybe after those that are bound.
+fn comes_unlimited(before: &State, task: &Task) -> bool {
+    let most = task.spec.placement.as_ref().map_or(0, |placement| placement.max_replicas);
+    let was_placed =
+        before.task(task.id).is_some_and(|task| task.status.state >= TaskState::Assigned);
+    most == 0 && !was_placed
 }
 
 fn holds(state: &State, id: NodeId) -> Verdict {
