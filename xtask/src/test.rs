@@ -26,10 +26,10 @@ pub(crate) const STAGES: [&str; 11] = [
 const ON_REQUEST: [&str; 2] = ["cluster", "linear"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
-const FEW_LABS: &str = "binary(swarm) or test(docker_py_of_a_cluster) or test(a_minority_acknowledges_nothing) \
+const FEW_LABS: &str = "binary(swarm) or test(a_minority_acknowledges_nothing) \
      or test(a_locked_clusters_backup) or test(what_would_lose_the_quorum)";
 /// All of them.
-const ALL_LABS: &str = "not binary(conformance) or test(docker_py_of_a_cluster)";
+const ALL_LABS: &str = "all()";
 
 /// Runs of the linearizability check where it was asked for by name.
 const MANY_RUNS: &str = "20";
@@ -71,14 +71,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             .args(["clippy", "--locked", "--workspace", "--all-targets"])
             .args(["--", "-D", "warnings"])),
         "unit" => unit(),
-        "conformance" => of_chaos_tests(&[
-            "--test",
-            "conformance",
-            "--test",
-            "outage",
-            "-E",
-            "not test(docker_py_of_a_cluster)",
-        ]),
+        "conformance" => of_chaos_tests(&["--test", "conformance", "--test", "outage"]),
         "compose" | "network" => of_chaos_tests(&["--test", name]),
         "cgroup2" => of_chaos_tests(&["--test", "cgroup_v2"]),
         "crash" => crash(named),
@@ -99,8 +92,6 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "mesh",
             "--test",
             "logs",
-            "--test",
-            "conformance",
             "-E",
             if std::env::var_os("SHOAL_FEW_LABS").is_some() { FEW_LABS } else { ALL_LABS },
         ]),
