@@ -19,7 +19,7 @@ from docker.types import (
 )
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=180):
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

@@ -298,13 +298,19 @@ impl<'a> Run<'a> {
                 }
                 (None, value) => {
                     let why = match (self.missing, value) {
+                        (_, Value::Nil(of)) => format!("nil pointer evaluating *{of}.{name}"),
+                        (_, value) if value.type_name().is_some() => {
+                            let of = value.type_name().unwrap_or_default();
+                            format!("can't evaluate field {name} in type {of}")
+                        }
                         (Missing::Key | Missing::Strict, Value::Map(_)) => {
                             format!("map has no entry for key {}", crate::text::quote(name))
                         }
                         _ => format!("can't evaluate field {name} in this object"),
                     };
                     let place = format!("{of}.{}", names[..=index].join("."));
-                    let (line, column) = action.at;
+                    let (line, column) =
+                        (action.at.0, action.at.1 + chain_start(action, names, of));
                     return Err(format!(
                         "template: :{line}:{column}: executing \"\" at <{place}>: {why}"
                     ));
@@ -317,6 +323,17 @@ impl<'a> Run<'a> {
     fn fail(&self, action: &Action, why: &str) -> String {
         let (line, column) = action.at;
         format!("template: :{line}:{column}: executing \"\" at <{}>: {why}", action.source)
+    }
+}
+
+/// How far into an action that is nothing but a chain of fields Go says that the chain is: where its second link begins.
+fn chain_start(action: &Action, names: &[String], of: &str) -> usize {
+    let is_alone = matches!(action.commands.as_slice(), [command] if command.len() == 1);
+    match names {
+        _ if !is_alone => 0,
+        [_, ..] if !of.is_empty() => of.len(),
+        [first, _, ..] => first.len() + 1,
+        _ => 0,
     }
 }
 

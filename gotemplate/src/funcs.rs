@@ -18,7 +18,8 @@ pub(super) fn exists(name: &str) -> bool {
 /// Is a value true in the sense of `if`: not zero, not empty?
 pub(super) fn truth(value: &Value) -> bool {
     match value {
-        Value::Null => false,
+        Value::Null | Value::Nil(_) => false,
+        Value::Coded { json, .. } => truth(json),
         Value::Bool(value) => *value,
         Value::Int(number) => *number != 0,
         Value::Float(number) => *number != 0.0,
@@ -31,13 +32,18 @@ pub(super) fn truth(value: &Value) -> bool {
 /// A value as Go's `%v` prints it.
 pub(super) fn show(value: &Value) -> String {
     match value {
-        Value::Null => "<nil>".to_owned(),
+        Value::Null | Value::Nil(_) => "<nil>".to_owned(),
+        Value::Coded { shown, .. } => shown.clone(),
         Value::Bool(value) => value.to_string(),
         Value::Int(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         Value::Text(text) => text.clone(),
         Value::List(list) => {
             format!("[{}]", list.iter().map(show).collect::<Vec<_>>().join(" "))
+        }
+        Value::Map(fields) if value.type_name().is_some() => {
+            let fields = fields.iter().skip(1).map(|(_, value)| show(value));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(" "))
         }
         Value::Map(fields) => {
             let mut fields: Vec<String> = fields
@@ -86,7 +92,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
             Value::Text(print(args).replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\""))
         }
         "urlquery" => Value::Text(query(&print(args))),
-        "json" => Value::Text(strip_hidden(&args[0]).json(false)),
+        "json" => Value::Text(args[0].json(false)),
         "split" => Value::List(text(0).split(text(1).as_str()).map(Value::from).collect()),
         "join" => {
             let parts: Vec<String> = args[0].list().iter().map(show).collect();
@@ -112,15 +118,6 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
     })
 }
 
-fn strip_hidden(value: &Value) -> Value {
-    match value {
-        Value::Map(fields) => {
-            Value::Map(fields.iter().filter(|(key, _)| !key.starts_with('\0')).cloned().collect())
-        }
-        other => other.clone(),
-    }
-}
-
 fn html(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&#34;").replace('\'', "&#39;")
@@ -139,6 +136,9 @@ fn title(text: &str) -> String {
 
 fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
+        (Value::Coded { json, .. }, other) | (other, Value::Coded { json, .. }) => {
+            equal(json, other)
+        }
         (Value::Int(_), Value::Float(_)) | (Value::Float(_), Value::Int(_)) => {
             (left.float() - right.float()).abs() < f64::EPSILON
         }
@@ -148,6 +148,8 @@ fn equal(left: &Value, right: &Value) -> bool {
 
 fn compare(left: &Value, right: &Value) -> Result<Ordering, String> {
     match (left, right) {
+        (Value::Coded { json, .. }, other) => compare(json, other),
+        (other, Value::Coded { json, .. }) => compare(other, json),
         (Value::Text(left), Value::Text(right)) => Ok(left.cmp(right)),
         (Value::Int(left), Value::Int(right)) => Ok(left.cmp(right)),
         (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => {
@@ -159,7 +161,7 @@ fn compare(left: &Value, right: &Value) -> Result<Ordering, String> {
 
 fn length(value: &Value) -> Result<Value, String> {
     let length = match value {
-        Value::Text(text) => text.len(),
+        Value::Text(text) | Value::Coded { text, .. } => text.len(),
         Value::List(list) => list.len(),
         Value::Map(fields) => fields.len(),
         Value::Null => 0,
@@ -252,6 +254,9 @@ fn verb_text(verb: char, spec: &str, value: &Value) -> String {
         None => (spec, None),
     };
     let text = match (verb, value) {
+        ('q', Value::Coded { text, .. }) => quote(text),
+        ('s', Value::Coded { text, .. }) => text.clone(),
+        ('d', Value::Coded { json, .. }) => show(json),
         ('q', value) => quote(&show(value)),
         ('f', value) => format!("{:.*}", precision.unwrap_or(6), value.float()),
         ('g', value) if precision.is_some() => significant(value.float(), precision.unwrap_or(6)),

@@ -1,7 +1,7 @@
 //! The part of Go's `text/template` that docker's users write: `--format`, templated specs and secrets. Pure.
 //!
 //! Data are JSON values: struct fields and map keys are the same thing here, so a struct prints as
-//! `map[…]`, where Go prints `{…}`.
+//! `map[…]`, where Go prints `{…}`; but for [`Value::structure`], which knows the fields that JSON leaves out.
 
 mod eval;
 mod funcs;
@@ -10,7 +10,7 @@ mod parse;
 pub mod text;
 pub mod value;
 
-pub use value::{Value, indent};
+pub use value::{Field, Value, indent};
 
 /// A parsed template.
 #[derive(Debug, Clone)]
@@ -167,6 +167,48 @@ mod tests {
         check(
             "{{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{ge 1 2}} {{not .T}}",
             "true true true false false",
+        );
+    }
+
+    #[test]
+    fn structs_have_the_fields_that_json_leaves_out() {
+        let field =
+            |name: &str, value: Value, given: bool| Field { name: name.to_owned(), value, given };
+        let bytes = Value::Coded {
+            json: Box::new("aGk=".into()),
+            shown: "[104 105]".to_owned(),
+            text: "hi".to_owned(),
+        };
+        let data = Value::structure(
+            "swarm.Config",
+            [
+                field("Index", Value::Int(0), false),
+                field("Data", bytes, true),
+                field("Next", Value::Nil("swarm.Config".to_owned()), false),
+            ],
+        );
+        let shown = |template: &str| {
+            Template::parse(template).unwrap().render(&data, Missing::Key).unwrap_or_else(|why| why)
+        };
+        assert_eq!(shown("{{.}} {{json .}}"), r#"{0 [104 105] <nil>} {"Data":"aGk="}"#);
+        assert_eq!(
+            shown(r#"{{.Data}} {{printf "%s %v" .Data .Data}} {{len .Data}}"#),
+            "[104 105] hi [104 105] 2"
+        );
+        assert_eq!(
+            shown("{{.Index}} {{.Next}} {{json .Next}} {{if .Next}}1{{else}}2{{end}}"),
+            "0 <nil> null 2"
+        );
+        let failed =
+            |at: &str, why: &str| format!(r#"template: :1:2: executing "" at <{at}>: {why}"#);
+        assert_eq!(
+            shown("{{.Nope}}"),
+            failed(".Nope", "can't evaluate field Nope in type swarm.Config")
+        );
+        assert_eq!(
+            shown("{{.Next.Index}}"),
+            failed(".Next.Index", "nil pointer evaluating *swarm.Config.Index")
+                .replace(":1:2:", ":1:7:")
         );
     }
 

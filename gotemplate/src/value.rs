@@ -16,11 +16,38 @@ pub enum Value {
     Text(String),
     List(Vec<Value>),
     Map(Vec<(String, Value)>),
+    /// A nil pointer to this type.
+    Nil(String),
+    /// What is written in JSON otherwise than it is shown: bytes, times, durations.
+    Coded {
+        json: Box<Value>,
+        shown: String,
+        text: String,
+    },
 }
+
+/// First key of the fields of a struct; its value is the name of the type.
+const STRUCT: &str = "\0";
 
 static NULL: Value = Value::Null;
 
 impl Value {
+    /// A struct of this type: a field that is not `given` has its zero value, which JSON leaves out.
+    pub fn structure(name: &str, fields: impl IntoIterator<Item = Field>) -> Self {
+        let head = (STRUCT.to_owned(), Self::from(name));
+        let fields = fields.into_iter().map(|field| match field.given {
+            true => (field.name, field.value),
+            false => (format!("{STRUCT}{}", field.name), field.value),
+        });
+        Self::Map(std::iter::once(head).chain(fields).collect())
+    }
+
+    /// The type of a struct; `None`: it is none.
+    pub(crate) fn type_name(&self) -> Option<&str> {
+        let (key, name) = self.fields().first()?;
+        (key == STRUCT).then(|| name.text())
+    }
+
     /// The value at a key, `Null` when there is none.
     pub fn at(&self, key: &str) -> &Self {
         self.find(key).unwrap_or(&NULL)
@@ -35,7 +62,11 @@ impl Value {
     pub fn find(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Map(fields) => {
-                fields.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+                let is_absent = |name: &str| {
+                    self.type_name().is_some() && name.strip_prefix(STRUCT) == Some(key)
+                };
+                let found = fields.iter().find(|(name, _)| name == key || is_absent(name));
+                found.map(|(_, value)| value)
             }
             _ => None,
         }
@@ -44,7 +75,7 @@ impl Value {
     /// The text; empty for anything else.
     pub fn text(&self) -> &str {
         match self {
-            Self::Text(text) => text,
+            Self::Text(text) | Self::Coded { text, .. } => text,
             _ => "",
         }
     }
@@ -104,7 +135,8 @@ impl Value {
 
     fn write_json(&self, escape_html: bool, out: &mut String) {
         match self {
-            Self::Null => out.push_str("null"),
+            Self::Null | Self::Nil(_) => out.push_str("null"),
+            Self::Coded { json, .. } => json.write_json(escape_html, out),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(number) => out.push_str(&number.to_string()),
             Self::Float(number) => out.push_str(&number.to_string()),
@@ -121,7 +153,8 @@ impl Value {
             }
             Self::Map(fields) => {
                 out.push('{');
-                for (index, (key, value)) in fields.iter().enumerate() {
+                let written = fields.iter().filter(|(key, _)| !key.starts_with(STRUCT));
+                for (index, (key, value)) in written.enumerate() {
                     if index > 0 {
                         out.push(',');
                     }
@@ -133,6 +166,17 @@ impl Value {
             }
         }
     }
+}
+
+/// A field of a struct.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Field {
+    /// Its name, which is that of the key in JSON.
+    pub name: String,
+    /// What it holds.
+    pub value: Value,
+    /// Whether the object has it; otherwise its value is the zero of its type.
+    pub given: bool,
 }
 
 fn write_text(text: &str, escape_html: bool, out: &mut String) {

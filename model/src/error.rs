@@ -220,6 +220,11 @@ impl Failure {
         Self { kind, fact: Some(Box::new(fact)), source }
     }
 
+    /// The same failure, of which a fact is known as well.
+    pub fn with_fact(self, fact: Fact) -> Self {
+        Self { fact: Some(Box::new(fact)), ..self }
+    }
+
     /// `InvalidArgument` with a message that names the field.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidArgument, message)

@@ -27,10 +27,10 @@ pub(crate) const STAGES: [&str; 12] = [
 const ON_REQUEST: [&str; 3] = ["cluster", "linear", "dockerd"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
-const FEW_LABS: &str = "binary(swarm) or test(docker_py_of_a_cluster) or test(a_minority_acknowledges_nothing) \
+const FEW_LABS: &str = "binary(swarm) or test(a_minority_acknowledges_nothing) \
      or test(a_locked_clusters_backup) or test(what_would_lose_the_quorum)";
 /// All of them.
-const ALL_LABS: &str = "not binary(conformance) or test(docker_py_of_a_cluster)";
+const ALL_LABS: &str = "all()";
 
 /// Runs of the linearizability check where it was asked for by name.
 const MANY_RUNS: &str = "20";
@@ -78,7 +78,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "outage",
             "-E",
-            "not test(docker_py_of_a_cluster) and not test(shoal_drives_dockerd)",
+            "not test(shoal_drives_dockerd)",
         ]),
         "dockerd" => {
             setup::dockerd()?;
@@ -104,8 +104,6 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "mesh",
             "--test",
             "logs",
-            "--test",
-            "conformance",
             "-E",
             if std::env::var_os("SHOAL_FEW_LABS").is_some() { FEW_LABS } else { ALL_LABS },
         ]),

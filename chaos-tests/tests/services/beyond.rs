@@ -319,10 +319,7 @@ fn drain(lab: &ServiceLab) {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[0], "h3: 3 to move, 0 stopping", "{said}");
     assert_eq!(*lines.last().unwrap(), "h3: drained", "{said}");
-    // One by one: no two of them ever stop at once.
-    assert!(
-        lines.iter().all(|line| !line.contains(" 2 stopping") && !line.contains(" 3 stopping"))
-    );
+    one_by_one(lab, "three");
     assert!(lab.containers(3, "three").unwrap().is_empty());
     assert_eq!(lab.containers(2, "three").unwrap().len(), 3);
     lab.await_replicas("three", "3/3").unwrap();
@@ -345,6 +342,26 @@ fn drain(lab: &ServiceLab) {
     assert_eq!(misused, "--deadline can only be used with --wait");
     lab.docker(&["node", "update", "--availability", "active", "h3"]).unwrap();
     lab.remove(&["stays"]).unwrap();
+}
+
+/// The running tasks of a service were made one after the other: each when the one before it ran.
+fn one_by_one(lab: &ServiceLab, service: &str) {
+    let filters = format!(r#"{{"service":["{service}"],"desired-state":["running"]}}"#);
+    let path = format!("/tasks?filters={}", filters.replace('"', "%22"));
+    let tasks = lab.api(1, "GET", &path, None).unwrap();
+    let moment = |value: &Value| -> String {
+        let (whole, part) = value.as_str().unwrap().trim_end_matches('Z').split_once('.').unwrap();
+        format!("{whole}.{part:0<9}")
+    };
+    let mut lives: Vec<(String, String)> = tasks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| (moment(&task["CreatedAt"]), moment(&task["Status"]["Timestamp"])))
+        .collect();
+    lives.sort();
+    assert_eq!(lives.len(), 3);
+    assert!(lives.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{lives:?}");
 }
 
 /// On a host that is cut off tasks run on, or are stopped after a time, as their service says.

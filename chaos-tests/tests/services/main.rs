@@ -4,6 +4,7 @@
 
 mod beyond;
 mod data;
+mod display;
 mod faults;
 mod life;
 mod modes;

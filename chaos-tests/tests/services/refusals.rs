@@ -290,7 +290,8 @@ fn endpoints() -> Vec<Row> {
             service(&json!({"Labels": {"io.shoal.other": "1"}})),
             400,
             "unknown label io.shoal.other: labels that begin with io.shoal. are Shoal's own \
-             (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions, io.shoal.depends-on, io.shoal.host.*)"
+             (io.shoal.update.deadline, io.shoal.on-disconnect, io.shoal.revisions, io.shoal.depends-on, io.shoal.host.*, \
+             io.shoal.publish.PORT/PROTOCOL.{policy,address,interface})"
                 .into(),
         ),
     ]

@@ -15,11 +15,30 @@ const UPDATE: [&str; 4] = ["service", "update", "-d", "--no-resolve-image"];
 #[test]
 fn trouble_ends_well() {
     let lab = lab("trouble", 3, 1, &[]);
+    no_image(&lab);
     unhealthy_update(&lab);
     rotation(&lab);
     conflicts(&lab);
     thousand(&lab);
     dying_host(&lab);
+}
+
+/// An image whose registry does not answer: the task goes on trying and says why, and an update to one that is there ends it.
+fn no_image(lab: &ServiceLab) {
+    let image = "127.0.0.1:9/nothere:1";
+    let create = ["service", "create", "-d", "--no-resolve-image", "--name", "none"];
+    lab.docker(&[&create[..], &[image, "sleep", "1000"]].concat()).unwrap();
+    let why = "failed to pull `127.0.0.1:9/nothere:1`";
+    lab.until(
+        "the reason",
+        || Ok(lab.ps("none", "{{.CurrentState}} {{.Error}}")?[0].contains(why)),
+    )
+    .unwrap();
+    let said = lab.said(1, &["service", "explain", "none"]).unwrap();
+    assert!(said.contains(why), "{said}");
+    lab.docker(&[&UPDATE[..], &["--image", "busybox", "none"]].concat()).unwrap();
+    lab.await_replicas("none", "1/1").unwrap();
+    lab.remove(&["none"]).unwrap();
 }
 
 /// An update to what never becomes healthy does what failures ask for, and says so.
@@ -261,7 +280,7 @@ fn dying_host(lab: &ServiceLab) {
         ];
         lab.docker(&arguments)
     };
-    lab.until_within("all tasks elsewhere", Duration::from_secs(45), || {
+    lab.until_within("all tasks elsewhere", Duration::from_secs(120), || {
         let of = |name: &str, state: &str| {
             wanted(name).is_ok_and(|line| line.starts_with(&format!("h2 {state}")))
         };

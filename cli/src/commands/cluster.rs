@@ -90,7 +90,7 @@ pub(super) async fn inspect(
             Err(error) => errors.push(error.to_string()),
         }
     }
-    objects::show(format, &found, &errors)
+    objects::show_as(kind, format, &found, &errors)
 }
 
 /// The id of this node in the cluster.

@@ -71,7 +71,7 @@ impl Listing<'_> {
             fields.sort_by(|left, right| left.0.cmp(&right.0));
             let data = Value::Map(fields);
             let line = if template == "{{json .}}" {
-                visible(&data).json(true)
+                data.json(true)
             } else {
                 parsed
                     .render(&data, Missing::Field)
@@ -97,10 +97,6 @@ impl Listing<'_> {
         crate::sys::out(self.render(format, quiet, rows).map_err(Failure::new)?);
         Ok(())
     }
-}
-
-fn visible(data: &Value) -> Value {
-    Value::Map(data.fields().iter().filter(|(key, _)| !key.starts_with('\0')).cloned().collect())
 }
 
 /// The header is the template on the headers, where functions do not apply: they leave the header alone.

@@ -26,6 +26,7 @@ mod recovery;
 mod registry;
 mod run;
 mod service;
+mod shape;
 mod stack;
 mod start;
 mod stats;

@@ -2,6 +2,7 @@
 
 use std::io::BufRead as _;
 
+use super::shape;
 use crate::args::parse::quote;
 use crate::client::{Client, Request};
 use crate::error::{Failure, Result};
@@ -11,11 +12,18 @@ use shoal_gotemplate::{Missing, Template};
 
 /// Shows objects, each given as JSON; then fails with the errors of those that could not be read.
 pub(super) fn show(format: &str, found: &[String], errors: &[String]) -> Result {
-    sys::out(render(format, found)?);
+    show_as("", format, found, errors)
+}
+
+/// As [`show`], of objects of this kind, the types of whose members templates know.
+pub(super) fn show_as(kind: &str, format: &str, found: &[String], errors: &[String]) -> Result {
+    let mut errors = errors.to_vec();
+    sys::out(render(kind, format, found, &mut errors)?);
     if errors.is_empty() { Ok(()) } else { Err(Failure::new(errors.join("\n"))) }
 }
 
-fn render(format: &str, found: &[String]) -> Result<String> {
+/// An object that the template does not fit is one of the `errors`; the others are shown.
+fn render(kind: &str, format: &str, found: &[String], errors: &mut Vec<String>) -> Result<String> {
     let list = format!("[{}]", found.join(","));
     match format {
         "" => return Ok(indent(&list, "") + "\n"),
@@ -28,11 +36,10 @@ fn render(format: &str, found: &[String]) -> Result<String> {
     for object in found {
         let data: Value = serde_json::from_str(object)
             .map_err(|error| Failure::new(format!("reading the answer: {error}")))?;
-        let line = template
-            .render(&data, Missing::Key)
-            .map_err(|why| Failure::new(format!("template parsing error: {why}")))?;
-        text.push_str(&line);
-        text.push('\n');
+        match template.render(&shape::typed(kind, &data), Missing::Key) {
+            Ok(line) => text = text + &line + "\n",
+            Err(why) => errors.push(format!("template parsing error: {why}")),
+        }
     }
     // An empty result is an empty line, as scripts expect it.
     Ok(if text.is_empty() { "\n".to_owned() } else { text })
@@ -102,18 +109,31 @@ pub(super) fn pair(text: &str) -> std::result::Result<(), String> {
 mod tests {
     use super::*;
 
+    fn rendered(format: &str, found: &[String]) -> Result<String> {
+        render("", format, found, &mut Vec::new())
+    }
+
+    #[test]
+    fn an_object_that_does_not_fit_is_an_error_beside_the_others() {
+        let found = [r#"{"A":1}"#.to_owned(), r#"{"B":2}"#.to_owned()];
+        let mut errors = vec!["no such thing".to_owned()];
+        assert_eq!(render("", "{{.B}}", &found, &mut errors).unwrap(), "2\n");
+        let why = "template: :1:2: executing \"\" at <.B>: map has no entry for key \"B\"";
+        assert_eq!(errors, ["no such thing".to_owned(), format!("template parsing error: {why}")]);
+    }
+
     #[test]
     fn objects_are_shown_as_docker_shows_them() {
         let found = [r#"{"Name":"a","L":{}}"#.to_owned()];
-        assert_eq!(render("", &[]).unwrap(), "[]\n");
+        assert_eq!(rendered("", &[]).unwrap(), "[]\n");
         assert_eq!(
-            render("", &found).unwrap(),
+            rendered("", &found).unwrap(),
             "[\n    {\n        \"Name\": \"a\",\n        \"L\": {}\n    }\n]\n"
         );
-        assert_eq!(render("{{.Name}}", &found).unwrap(), "a\n");
-        assert_eq!(render("{{.Name}}", &[]).unwrap(), "\n");
-        assert_eq!(render("json", &found).unwrap(), "[{\"Name\":\"a\",\"L\":{}}]\n");
-        assert_eq!(render("{{", &found).unwrap_err().code, 64);
+        assert_eq!(rendered("{{.Name}}", &found).unwrap(), "a\n");
+        assert_eq!(rendered("{{.Name}}", &[]).unwrap(), "\n");
+        assert_eq!(rendered("json", &found).unwrap(), "[{\"Name\":\"a\",\"L\":{}}]\n");
+        assert_eq!(rendered("{{", &found).unwrap_err().code, 64);
     }
 
     #[test]

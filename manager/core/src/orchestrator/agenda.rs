@@ -68,7 +68,7 @@ impl Agenda {
         match event {
             Event::Task(diff) => self.note_task(state, diff),
             Event::Node(diff) => self.note_node(diff),
-            Event::Service(diff) => self.note_service(diff),
+            Event::Service(diff) => self.note_service(state, diff),
             Event::Cluster(_) | Event::Network(_) | Event::Secret(_) | Event::Config(_) => {}
         }
     }
@@ -277,7 +277,7 @@ impl Agenda {
         }
     }
 
-    fn note_service(&mut self, diff: &Diff<Service>) {
+    fn note_service(&mut self, state: &State, diff: &Diff<Service>) {
         if let Some(service) = diff.latest() {
             self.wake_waiting(&service.spec.annotations.name);
         }
@@ -290,6 +290,13 @@ impl Agenda {
         });
         if !is_same {
             self.services.insert(new.id, Scope::Whole);
+        }
+        let order = |service: &Arc<Service>| {
+            service.spec.update.as_ref().map(|update| update.order).unwrap_or_default()
+        };
+        if diff.old.as_ref().is_some_and(|old| order(old) != order(new)) {
+            // A task that waited for its successor to run may have to leave its node now.
+            self.nodes.extend(state.tasks_of_service(new.id).filter_map(|task| task.node));
         }
     }
 

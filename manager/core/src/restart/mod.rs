@@ -143,7 +143,8 @@ fn moved_history(task: &Task) -> RestartHistory {
 }
 
 /// Makes the task that follows another. While an update is under way or halted only the updater brings the new
-/// spec: until then a place keeps what it has.
+/// spec: until then a place keeps what it has. Nor does what failed to take over bring another spec to a place that
+/// still runs: that is an update, which has its parallelism.
 fn succeed(
     board: &mut Board<'_>,
     place: Place,
@@ -163,8 +164,11 @@ fn succeed(
         .history
         .predecessor
         .filter(|&id| board.tasks_in(place).any(|other| other.id == id && is_wanted(other)));
-    let history = RestartHistory { predecessor: replaced.or(Some(task.id)), ..history };
     let dirty = update::is_dirty(board, task);
+    if dirty && !rolling && replaced.is_some() {
+        return;
+    }
+    let history = RestartHistory { predecessor: replaced.or(Some(task.id)), ..history };
     let spec = (rolling && dirty).then(|| (Arc::clone(&task.spec), task.spec_version));
     // Another spec has not failed yet.
     let history = if dirty && spec.is_none() {
@@ -182,6 +186,7 @@ fn retire_superfluous(board: &mut Board<'_>, place: Place) {
     if wanted.len() < 2 {
         return;
     }
+    retire_overtaken(board, &wanted);
     let stays = wanted.iter().enumerate().max_by_key(|(age, task)| {
         (!update::is_dirty(board, task) && !task.status.state.is_terminal(), *age)
     });
@@ -190,6 +195,22 @@ fn retire_superfluous(board: &mut Board<'_>, place: Place) {
         return;
     }
     for task in wanted.iter().filter(|task| task.id != stays.id) {
+        board.set_desired(task.id, TaskState::Shutdown);
+    }
+}
+
+/// An update that another one overtook: what it was bringing, and does not run yet, is in the way of what is wanted now. The
+/// task before it serves on until its turn comes.
+fn retire_overtaken(board: &mut Board<'_>, wanted: &[Arc<Task>]) {
+    if wanted.iter().any(|task| !update::is_dirty(board, task)) {
+        return;
+    }
+    let is_running = |task: &&Arc<Task>| task.status.state == TaskState::Running;
+    let Some(serving) = wanted.iter().rev().find(is_running) else { return };
+    // One of the same spec is a move.
+    let overtaken =
+        wanted.iter().filter(|task| !is_running(task) && task.spec_version != serving.spec_version);
+    for task in overtaken {
         board.set_desired(task.id, TaskState::Shutdown);
     }
 }

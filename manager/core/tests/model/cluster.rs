@@ -61,6 +61,8 @@ pub(crate) struct Model {
     pub(crate) lanes: BTreeMap<ServiceId, u64>,
     /// Tasks that failed while they were wanted.
     pub(crate) failed: BTreeSet<TaskId>,
+    /// Tasks that were made because such a one had failed.
+    pub(crate) followers: BTreeSet<TaskId>,
     /// Nodes that were taken for down once: what they ran may have run all the time.
     pub(crate) suspect: BTreeSet<NodeId>,
     pub(crate) trace: Vec<String>,
@@ -86,6 +88,7 @@ impl Model {
             overlapping: BTreeSet::new(),
             lanes: BTreeMap::new(),
             failed: BTreeSet::new(),
+            followers: BTreeSet::new(),
             suspect: BTreeSet::new(),
             trace: Vec::new(),
             planted,
@@ -163,7 +166,7 @@ impl Model {
         let before = self.state.clone();
         let mut applied = self.state.apply(self.index, &transaction).expect("the store takes it");
         for event in &applied.events {
-            self.note(event);
+            self.note(author, event);
         }
         if let Some(bug) = self.planted {
             bug.in_events(author, &mut applied.events);
@@ -173,7 +176,7 @@ impl Model {
         self.break_with(broken);
     }
 
-    fn note(&mut self, event: &Event) {
+    fn note(&mut self, author: Author, event: &Event) {
         let is_missed = self.planted.is_some_and(|bug| bug == Bug::MissedWake)
             && matches!(event, Event::Task(Diff { old: Some(_), .. }));
         if !is_missed {
@@ -192,6 +195,18 @@ impl Model {
             && new.desired <= TaskState::Complete
         {
             self.failed.insert(new.id);
+        }
+        if let Event::Task(Diff { old: None, new: Some(new) }) = event
+            && new.history.predecessor.is_some_and(|id| self.failed.contains(&id))
+        {
+            self.followers.insert(new.id);
+        }
+        if let Event::Service(Diff { old: Some(old), new: Some(service) }) = event
+            && author == Author::Orchestrator
+            && old.spec != service.spec
+        {
+            let lanes = service.spec.update.as_ref().map_or(1, |config| config.parallelism);
+            self.lanes.insert(service.id, lanes);
         }
         if let Event::Service(Diff { new: Some(service), .. }) = event {
             let configs = [&service.spec.update, &service.spec.rollback];

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use shoal_manager_core::orchestrator::Place;
 use shoal_manager_core::store::{Diff, Event, State};
-use shoal_manager_core::{constraint, enforcer};
+use shoal_manager_core::{constraint, enforcer, update};
 use shoal_model::cluster::node::{Availability, NodeState};
-use shoal_model::cluster::service::{PublishMode, ServiceMode, UpdateState};
+use shoal_model::cluster::service::{PublishMode, ServiceMode, UpdateState, UpdateStatus};
 use shoal_model::cluster::{NodeId, Service, Task, TaskState};
 
 use crate::cluster::{Author, Model};
@@ -62,7 +62,7 @@ pub(crate) fn check(model: &Model, before: &State, author: Author, events: &[Eve
     }
     for service in services.into_iter().filter_map(|id| model.state.service(id)) {
         one_per_place(model, service)?;
-        lanes(model, service)?;
+        lanes(model, before, service, events)?;
     }
     match author {
         Author::Scheduler => placed(model, before, events),
@@ -144,8 +144,8 @@ fn delay(model: &Model, diff: &Diff<Task>) -> Verdict {
     let Some(failed) = new.history.predecessor.and_then(|id| model.state.task(id)) else {
         return Ok(());
     };
-    // An update may replace at once what failed.
-    let follows = model.failed.contains(&failed.id) && failed.spec_version == new.spec_version;
+    // An update may replace at once what failed; a move that was under way goes on.
+    let follows = model.followers.contains(&new.id) && failed.spec_version == new.spec_version;
     let policy = failed.spec.restart.as_ref();
     let wait = policy.and_then(|policy| policy.delay).unwrap_or(Duration::from_secs(5));
     let ran = model.now.since(failed.status.at);
@@ -184,32 +184,89 @@ fn one_per_place(model: &Model, service: &Service) -> Verdict {
     Ok(())
 }
 
-/// UPDATE-1: an update has no more places under way at a time than its parallelism.
-fn lanes(model: &Model, service: &Service) -> Verdict {
+/// UPDATE-1: an update begins no place while as many are under way as its parallelism says. What must be replaced anyway
+/// (it ended, its node is lost or drained) waits for no lane of the update.
+fn lanes(model: &Model, before: &State, service: &Service, events: &[Event]) -> Verdict {
     let Some(update) = &service.update else { return Ok(()) };
-    let lanes = model.lanes.get(&service.id).copied().unwrap_or(1);
-    let state = UpdateState::Updating;
-    if update.state != state || lanes == 0 || service.spec.mode.is_job() {
+    let lanes = match update.state {
+        UpdateState::Updating => model.lanes.get(&service.id).copied(),
+        UpdateState::RollbackStarted => service.spec.rollback.as_ref().map(|it| it.parallelism),
+        _ => return Ok(()),
+    };
+    let lanes = lanes.unwrap_or(1);
+    let begins = events.iter().any(|event| match event {
+        Event::Task(Diff { old: None, new: Some(task) }) => begins(model, before, service, task),
+        _ => false,
+    });
+    if !begins || lanes == 0 || service.spec.mode.is_job() {
         return Ok(());
     }
-    let renewed = |task: &&std::sync::Arc<Task>| {
-        let old = task.history.predecessor.and_then(|id| model.state.task(id));
-        task.spec_version == service.spec_version
-            && task.meta.created >= update.started
-            && task.desired <= TaskState::Running
-            && task.status.state < TaskState::Running
-            // What ended by itself may be followed at the new spec without the updater.
-            && old.is_some_and(|old| {
-                old.spec_version != service.spec_version
-                    && matches!(
-                        old.status.state,
-                        TaskState::Running | TaskState::Shutdown | TaskState::Ready
-                    )
-            })
-    };
-    let busy = model.state.tasks_of_service(service.id).filter(renewed).count() as u64;
-    let name = &service.spec.annotations.name;
+    let tasks = || model.state.tasks_of_service(service.id);
+    let busy: BTreeSet<Place> = tasks()
+        .filter(|task| is_under_way(model, service, update, task))
+        .filter_map(|task| Place::of(task))
+        .collect();
+    let failed: BTreeSet<Place> = tasks()
+        .filter(|task| is_of(service, update, task) && has_ended_itself(task))
+        .filter_map(|task| Place::of(task))
+        .collect();
+    let (busy, name) = (busy.difference(&failed).count() as u64, &service.spec.annotations.name);
     require(busy <= lanes, "UPDATE-1", || format!("{busy} places of {name} in {lanes} lanes"))
+}
+
+/// Whether a new task is the updater's: it brings the present spec to where another one could have gone on running.
+fn begins(model: &Model, before: &State, service: &Service, task: &Task) -> bool {
+    let old = task.history.predecessor.and_then(|id| model.state.task(id));
+    task.service == Some(service.id)
+        && task.spec_version == service.spec_version
+        && !had_present_spec(before, service, task)
+        && old.is_some_and(|old| {
+            let node = old.node.and_then(|node| before.node(node));
+            old.spec_version != service.spec_version
+                && !has_ended_itself(old)
+                && node.is_some_and(|node| {
+                    node.status.state == NodeState::Ready
+                        && node.spec.availability != Availability::Drain
+                })
+        })
+}
+
+/// Whether the present spec was in the place of a task before: then the task is a restart.
+fn had_present_spec(before: &State, service: &Service, task: &Task) -> bool {
+    let endpoint = service.spec.endpoint.clone().unwrap_or_default();
+    before.tasks_of_service(service.id).any(|other| {
+        Place::of(other) == Place::of(task)
+            && other.desired <= TaskState::Complete
+            && other.spec == service.spec.task
+            && other.endpoint.as_ref().is_none_or(|other| other.spec == endpoint)
+    })
+}
+
+/// Whether a task holds a lane: it is to run and does not yet, and may still be waited for. The place of a global service on a
+/// node that takes nothing now holds none.
+fn is_under_way(model: &Model, service: &Service, update: &UpdateStatus, task: &Task) -> bool {
+    let waits = task.status.state < TaskState::Assigned;
+    let advanced = if waits { task.meta.created } else { task.meta.updated };
+    let is_global = task.slot.0 == 0;
+    let node = task.node.and_then(|node| model.state.node(node));
+    let takes = node.is_some_and(|node| {
+        node.status.state == NodeState::Ready && node.spec.availability == Availability::Active
+    });
+    is_of(service, update, task)
+        && task.desired <= TaskState::Running
+        && task.status.state < TaskState::Running
+        && model.now.since(advanced) < update::DEFAULT_DEADLINE
+        && (takes || !is_global)
+}
+
+fn is_of(service: &Service, update: &UpdateStatus, task: &Task) -> bool {
+    task.spec_version == service.spec_version
+        && task.history.predecessor.is_some()
+        && task.meta.created >= update.started
+}
+
+fn has_ended_itself(task: &Task) -> bool {
+    matches!(task.status.state, TaskState::Complete | TaskState::Failed | TaskState::Rejected)
 }
 
 /// FIT-1: a node gets only tasks that it may get. RES-1: and never holds more than it has.
@@ -236,11 +293,20 @@ fn placed(model: &Model, before: &State, events: &[Event]) -> Verdict {
                 && task.desired < TaskState::Shutdown
                 && !task.status.state.is_terminal()
                 && task.status.state >= TaskState::Assigned
+                && !comes_unlimited(before, task)
         });
         let (count, most) = (active.count() as u64, placement.max_replicas);
         require(most == 0 || count <= most, "FIT-1", || format!("{count} replicas, not {most}"))?;
     }
     nodes.into_iter().try_for_each(|node| holds(&model.state, node))
+}
+
+/// Whether a task that no limit of replicas binds, being of another spec, was placed just now: maybe after those that are bound.
+fn comes_unlimited(before: &State, task: &Task) -> bool {
+    let most = task.spec.placement.as_ref().map_or(0, |placement| placement.max_replicas);
+    let was_placed =
+        before.task(task.id).is_some_and(|task| task.status.state >= TaskState::Assigned);
+    most == 0 && !was_placed
 }
 
 fn holds(state: &State, id: NodeId) -> Verdict {

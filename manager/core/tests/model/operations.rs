@@ -308,7 +308,13 @@ impl Model {
         }
         let nodes = self.workers.len() as u64;
         for which in 0..self.services.len() {
-            self.revise(which, |service| settle_for(service, nodes));
+            let number = 9_000 + u16::try_from(which).unwrap_or(0);
+            self.revise(which, |service| {
+                for port in service.spec.endpoint.iter_mut().flat_map(|it| &mut it.ports) {
+                    port.published = number;
+                }
+                settle_for(service, nodes);
+            });
         }
         for _ in 0..6 {
             self.pass(Duration::from_secs(900));
