@@ -81,8 +81,12 @@ fn plain_containers_join_attachable_networks() {
         "-d",
         "--name",
         "plain",
+        "--restart",
+        "always",
         "--network",
         "open",
+        "--network-alias",
+        "other",
         "busybox",
         "nc",
         "-ll",
@@ -102,13 +106,25 @@ fn plain_containers_join_attachable_networks() {
     };
     let name = &plain[..12];
     hears("nc -w 2 web 80 </dev/null", "web");
-    cluster.until_leads(1, "client", "plain", name);
+    for known in ["plain", "other", name] {
+        cluster.until_leads(1, "client", known, name);
+    }
 
     // It outlives its daemon, with its address and its names.
     cluster.kill(3).unwrap();
     cluster.start(3).unwrap();
     hears("nc -w 2 web 80 </dev/null", "web");
     cluster.until_leads(1, "client", "plain", name);
+
+    // It starts with its host, before any manager is there to give it an address.
+    cluster.crash(3).unwrap();
+    cluster.stop(1).unwrap();
+    cluster.start(3).unwrap();
+    cluster.start(1).unwrap();
+    hears("nc -w 2 web 80 </dev/null", "web");
+    for known in ["plain", "other"] {
+        cluster.until_leads(1, "client", known, name);
+    }
 
     // Not every network takes plain containers, and none that is in use goes.
     let mut refused = cluster.docker_on(3, &["run", "--rm", "--network", "net", "busybox", "true"]);
