@@ -48,6 +48,14 @@ impl Place {
         Ok(Self(Arc::new(file.into())))
     }
 
+    /// A socket that has a UDP port of all addresses.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn take_port(&self, port: u16) -> anyhow::Result<UdpSocket> {
+        self.run(move || Ok(UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?))
+    }
+
     /// Runs `job` on a thread inside.
     fn begin<T: Send + 'static>(
         &self,

@@ -116,6 +116,17 @@ fn plain_containers_join_attachable_networks() {
     hears("nc -w 2 web 80 </dev/null", "web");
     cluster.until_leads(1, "client", "plain", name);
 
+    // A container that runs joins and leaves what this host has never heard of.
+    cluster.docker(&["network", "create", "-d", "overlay", "--attachable", "more"]).unwrap();
+    cluster.run(3, &["network", "connect", "--alias", "further", "more", "plain"]).unwrap();
+    let joined = cluster.run(3, &["inspect", "-f", "{{len .NetworkSettings.Networks}}", "plain"]);
+    assert_eq!(joined.unwrap(), "2");
+    cluster.run(3, &["network", "disconnect", "more", "plain"]).unwrap();
+    let refused = cluster.docker_on(3, &["network", "connect", "none-such", "plain"]);
+    assert!(refused.contains("network none-such not found"), "{refused}");
+    let removed = || Ok(cluster.docker(&["network", "rm", "more"]).is_ok());
+    cluster.until("the removal of the network that was joined", removed).unwrap();
+
     // It starts with its host, before any manager is there to give it an address.
     cluster.crash(3).unwrap();
     cluster.stop(1).unwrap();

@@ -2,36 +2,10 @@
 //! that are killed while networks change.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Stdio};
 
-use shoal_chaos_tests::command::stdout;
+use shoal_chaos_tests::traffic::Place;
 
 use super::lab::{Cluster, IDLE, SERVER};
-
-/// Has a UDP port of a host.
-struct Holder(Child);
-
-impl Holder {
-    fn of(cluster: &Cluster, host: u8, port: &str) -> Self {
-        let mut nc = cluster.inside(host);
-        nc.args(["busybox", "nc", "-u", "-l", "-p", port]);
-        let child = nc.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let taken = || {
-            let mut ss = cluster.inside(host);
-            let shown = stdout(ss.args(["ss", "-Hlun", &format!("sport = {port}")]))?;
-            Ok(!shown.is_empty())
-        };
-        cluster.until("the port to be taken", taken).unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 #[test]
 fn what_cannot_be_made_is_told_and_made_later() {
@@ -52,7 +26,7 @@ fn what_cannot_be_made_is_told_and_made_later() {
     };
 
     // Another program has the port of VXLAN.
-    let holder = Holder::of(&cluster, 3, "4789");
+    let holder = Place::named(&cluster.netns(3)).unwrap().take_port(4789).unwrap();
     begin("port", "net");
     told("port", &["another program of this host has UDP port 4789"]);
     drop(holder);

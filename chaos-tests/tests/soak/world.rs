@@ -63,9 +63,11 @@ impl World {
         }
         for host in 1..=HOSTS {
             let name = client(host);
-            let run = ["run", "-d", "--name", &name, "--network", "n0", "busybox"];
-            lab.run(host, &[&run[..], &["sleep", "1000000"]].concat()).unwrap();
-            lab.run(host, &["network", "connect", "n1", &name]).unwrap();
+            // Nobody listens there, so that unknown names are told at once.
+            let dns = lab.address(host);
+            let run = ["run", "-d", "--name", &name, "--dns", &dns, "--network", "n0"];
+            let run = [&run[..], &["--network", "n1"]].concat();
+            lab.run(host, &[&run[..], &["busybox", "sleep", "1000000"]].concat()).unwrap();
         }
         let (attended, over) = (Attended::default(), Arc::<AtomicBool>::default());
         let attendant = {
