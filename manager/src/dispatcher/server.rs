@@ -1,5 +1,6 @@
 //! The calls of workers, and of other managers.
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -198,6 +199,13 @@ impl Sessions for Dispatcher {
     }
 }
 
+/// Where other nodes reach the one that was seen at this address: the worker of a manager comes to its own manager
+/// by loopback, which tells them nothing.
+pub(super) fn address_for_others(node: &Node, seen: Option<IpAddr>) -> Option<IpAddr> {
+    let advertised = node.manager.as_ref().map(|manager| manager.address.ip());
+    seen.filter(|address| !address.is_loopback()).or(advertised)
+}
+
 #[tonic::async_trait]
 impl Liveness for Dispatcher {
     async fn report(
@@ -243,12 +251,6 @@ impl Liveness for Dispatcher {
     }
 }
 
-/// What a node tells others about where it is.
-fn advertised(node: &Node, description: &NodeDescription) -> Option<std::net::IpAddr> {
-    let manager = node.manager.as_ref().map(|manager| manager.address);
-    manager.or(description.api).map(|address| address.ip())
-}
-
 impl Dispatcher {
     fn find(&self, node: NodeId, session: &[u8]) -> Result<Arc<Session>, Status> {
         let id = codec::id(session).map(SessionId::from_bytes).map_err(bad_input)?;
@@ -277,13 +279,11 @@ impl Dispatcher {
         &self,
         id: NodeId,
         description: &NodeDescription,
-        address: Option<std::net::IpAddr>,
+        address: Option<IpAddr>,
     ) -> Result<(), Status> {
-        let own = id == self.own;
         let written = self.store.update(|txn| {
             let Some(node) = txn.node(id) else { return Ok(()) };
-            // The own node comes by a way that nobody else has.
-            let address = if own { advertised(node, description) } else { address };
+            let address = address_for_others(node, address);
             let same = node.description.as_ref() == Some(description)
                 && node.data_path == description.data_path;
             if same && (address.is_none() || node.status.address == address) {
