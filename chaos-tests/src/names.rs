@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -31,6 +34,44 @@ impl Place {
             }
             Ok(found)
         })
+    }
+}
+
+/// A name server outside that knows no name, until it is dropped: without one, unknown names take as long as a
+/// silent server may.
+#[derive(Debug)]
+pub struct Unknowing {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Unknowing {
+    /// Begins to answer at an address of the place.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn start(place: &Place, address: IpAddr) -> anyhow::Result<Self> {
+        let socket = place.run(move || Ok(UdpSocket::bind((address, 53))?))?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while !stopped.load(Ordering::Relaxed) {
+                let Ok((length, asker)) = socket.recv_from(&mut buffer) else { continue };
+                // An answer; no such name.
+                (buffer[2], buffer[3]) = (buffer[2] | 0x80, 0x83);
+                drop(socket.send_to(&buffer[..length], asker));
+            }
+        });
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Unknowing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.thread.take().map(JoinHandle::join));
     }
 }
 

@@ -8,7 +8,7 @@ const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 11] = [
+pub(crate) const STAGES: [&str; 12] = [
     "fmt",
     "tidy",
     "clippy",
@@ -20,10 +20,11 @@ pub(crate) const STAGES: [&str; 11] = [
     "crash",
     "cluster",
     "linear",
+    "soak",
 ];
 
 /// Stages that run only when they are named: they take many minutes in labs of several hosts.
-const ON_REQUEST: [&str; 2] = ["cluster", "linear"];
+const ON_REQUEST: [&str; 3] = ["cluster", "linear", "soak"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(docker_py_of_a_cluster) or test(a_minority_acknowledges_nothing) \
@@ -98,6 +99,8 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "mesh",
             "--test",
+            "overlay",
+            "--test",
             "logs",
             "--test",
             "conformance",
@@ -105,6 +108,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             if std::env::var_os("SHOAL_FEW_LABS").is_some() { FEW_LABS } else { ALL_LABS },
         ]),
         "linear" => linear(named),
+        "soak" => of_chaos_tests(&["--test", "soak", "--no-capture"]),
         other => anyhow::bail!("stage {other} does nothing"),
     }
 }

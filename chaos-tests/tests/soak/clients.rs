@@ -110,14 +110,15 @@ impl Clients {
                 outside: Place::named(&world.lab.netns(host)).unwrap(),
             })
             .collect();
-        let clients =
+        let mut clients =
             Self { shared: shared.clone(), threads: Vec::new(), places, last: Mutex::default() };
         clients.look(world);
         let threads = clients.places.iter().cloned().map(|asker| {
             let shared = shared.clone();
             std::thread::spawn(move || run(&asker, &shared))
         });
-        Self { threads: threads.collect(), ..clients }
+        clients.threads = threads.collect();
+        clients
     }
 
     /// What all must find from now on.
@@ -165,10 +166,15 @@ impl Clients {
     }
 
     /// How many requests there were.
-    pub(crate) fn end(self) -> usize {
-        self.shared.over.store(true, Ordering::SeqCst);
-        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+    pub(crate) fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 

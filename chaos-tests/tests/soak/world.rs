@@ -61,10 +61,12 @@ impl World {
             let create = ["network", "create", "-d", "overlay", "--attachable", "--ipv6", network];
             lab.docker(&create).unwrap();
         }
+        let mut outside = Vec::new();
         for host in 1..=HOSTS {
             let name = client(host);
-            // Nobody listens there, so that unknown names are told at once.
             let dns = lab.address(host);
+            let place = Place::named(&lab.netns(host)).unwrap();
+            outside.push(Unknowing::start(&place, dns.parse().unwrap()).unwrap());
             let run = ["run", "-d", "--name", &name, "--dns", &dns, "--network", "n0"];
             let run = [&run[..], &["--network", "n1"]].concat();
             lab.run(host, &[&run[..], &["busybox", "sleep", "1000000"]].concat()).unwrap();
@@ -200,10 +202,13 @@ impl World {
         }
         String::new()
     }
+}
 
-    pub(crate) fn finish(mut self) {
+impl Drop for World {
+    /// The lab goes when nobody attends to it any more.
+    fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
-        self.attendant.take().unwrap().join().unwrap();
+        drop(self.attendant.take().map(JoinHandle::join));
     }
 }
 
