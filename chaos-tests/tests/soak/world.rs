@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use shoal_chaos_tests::names::Unknowing;
 use shoal_chaos_tests::service_lab::ServiceLab;
 use shoal_chaos_tests::traffic::{PORT, Place, Server};
 
@@ -44,6 +45,7 @@ pub(crate) struct World {
     attended: Attended,
     over: Arc<AtomicBool>,
     attendant: Option<JoinHandle<()>>,
+    _outside: Vec<Unknowing>,
 }
 
 pub(crate) fn published(service: &str) -> u16 {
@@ -81,8 +83,14 @@ impl World {
                 }
             })
         };
-        let world =
-            Self { lab, wanted: Mutex::default(), attended, over, attendant: Some(attendant) };
+        let world = Self {
+            lab,
+            wanted: Mutex::default(),
+            attended,
+            over,
+            attendant: Some(attendant),
+            _outside: outside,
+        };
         for (number, service) in SERVICES.into_iter().enumerate() {
             world.create(service, 2, [NETWORKS[number % 2]].into());
         }
