@@ -19,6 +19,7 @@ pub mod lab;
 pub mod leaks;
 pub mod linear;
 pub mod memory;
+pub mod names;
 pub mod network;
 pub mod pattern;
 pub mod registry;

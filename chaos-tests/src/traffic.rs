@@ -38,6 +38,24 @@ impl Place {
         Ok(Self(Arc::new(file.into())))
     }
 
+    /// One that has a name on the host, as those of labs.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn named(name: &str) -> anyhow::Result<Self> {
+        let file = std::fs::File::open(std::path::Path::new("/run/netns").join(name))
+            .with_context(|| format!("no namespace {name}"))?;
+        Ok(Self(Arc::new(file.into())))
+    }
+
+    /// A socket that has a UDP port of all addresses.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn take_port(&self, port: u16) -> anyhow::Result<UdpSocket> {
+        self.run(move || Ok(UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?))
+    }
+
     /// Runs `job` on a thread inside.
     fn begin<T: Send + 'static>(
         &self,
@@ -50,7 +68,7 @@ impl Place {
         })
     }
 
-    fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
@@ -62,6 +80,14 @@ impl Place {
     /// # Errors
     /// When nobody answers.
     pub fn ask(&self, server: IpAddr) -> anyhow::Result<String> {
+        self.ask_at(SocketAddr::new(server, PORT))
+    }
+
+    /// As [`Place::ask`], on another port.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn ask_at(&self, server: SocketAddr) -> anyhow::Result<String> {
         self.run(move || {
             let mut stream = connect(server)?;
             stream.shutdown(std::net::Shutdown::Write)?;
@@ -76,6 +102,14 @@ impl Place {
     /// # Errors
     /// When nobody answers.
     pub fn ask_by_datagram(&self, server: IpAddr) -> anyhow::Result<String> {
+        self.ask_by_datagram_at(SocketAddr::new(server, PORT))
+    }
+
+    /// As [`Place::ask_by_datagram`], on another port.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn ask_by_datagram_at(&self, server: SocketAddr) -> anyhow::Result<String> {
         self.run(move || {
             let socket = datagrams_to(server, PATIENCE)?;
             socket.send(b"?")?;
@@ -85,13 +119,22 @@ impl Place {
         })
     }
 
+    /// As [`Place::ask_by_datagram_at`], twice if need be: a datagram that is under way while its backend leaves may be
+    /// lost, as whoever sends datagrams must expect; one that is sent then is not.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn ask_by_datagrams_at(&self, server: SocketAddr) -> anyhow::Result<String> {
+        self.ask_by_datagram_at(server).or_else(|_| self.ask_by_datagram_at(server))
+    }
+
     /// A connection that stays, and the name of the server that has it.
     ///
     /// # Errors
     /// When nobody answers.
     pub fn hold(&self, server: IpAddr) -> anyhow::Result<(Held, String)> {
         self.run(move || {
-            let stream = connect(server)?;
+            let stream = connect(SocketAddr::new(server, PORT))?;
             let mut held = Held(BufReader::new(stream));
             let greeting = held.line()?;
             let name = greeting.split(' ').next().unwrap_or_default().to_owned();
@@ -100,16 +143,16 @@ impl Place {
     }
 }
 
-fn connect(server: IpAddr) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&SocketAddr::new(server, PORT), PATIENCE)?;
+fn connect(server: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
 
-fn datagrams_to(server: IpAddr, patience: Duration) -> std::io::Result<UdpSocket> {
+fn datagrams_to(server: SocketAddr, patience: Duration) -> std::io::Result<UdpSocket> {
     let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-    socket.connect(SocketAddr::new(server, PORT))?;
+    socket.connect(server)?;
     socket.set_read_timeout(Some(patience))?;
     Ok(socket)
 }
@@ -241,7 +284,7 @@ impl Sender {
     pub fn start(place: &Place, server: IpAddr) -> anyhow::Result<Self> {
         let stop = Arc::<AtomicBool>::default();
         let answers = Arc::<Mutex<Vec<(Duration, String)>>>::default();
-        let socket = place.run(move || Ok(datagrams_to(server, PACE)?))?;
+        let socket = place.run(move || Ok(datagrams_to(SocketAddr::new(server, PORT), PACE)?))?;
         let (stopped, told) = (Arc::clone(&stop), Arc::clone(&answers));
         let thread = place.begin(move || {
             let mut buffer = [0; 256];

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,8 @@ struct Inner {
     directory: PathBuf,
     state: Mutex<State>,
     changed: watch::Sender<()>,
-    managers: OnceLock<Arc<dyn Managers>>,
+    /// `None`: the daemon is still starting.
+    managers: watch::Sender<Option<Arc<dyn Managers>>>,
 }
 
 /// All attachments of this host. Clones are the same.
@@ -82,14 +83,20 @@ impl Attachments {
             directory,
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
-            managers: OnceLock::new(),
+            managers: watch::Sender::new(None),
         })))
     }
 
-    /// Who gives addresses; until then nobody does.
+    /// Who gives addresses; until then containers that start with the daemon wait.
     pub(crate) fn ask(&self, managers: Arc<dyn Managers>) {
-        // Set once, by the composition root.
-        let _ = self.0.managers.set(managers);
+        self.0.managers.send_replace(Some(managers));
+    }
+
+    /// `None`: the daemon ends before it has begun.
+    async fn managers(&self) -> Option<Arc<dyn Managers>> {
+        let mut managers = self.0.managers.subscribe();
+        let known = managers.wait_for(Option::is_some).await.ok()?;
+        known.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,7 +130,7 @@ impl Attachments {
     /// Gets addresses for a container.
     pub(crate) async fn attach(&self, wish: Wish) -> Result<Given, Failure> {
         let unknown = no_such_network(&wish.network);
-        let Some(managers) = self.0.managers.get() else { return Err(unknown) };
+        let Some(managers) = self.managers().await else { return Err(unknown) };
         let malformed = || Failure::invalid("a container has a malformed id");
         let container = ContainerId::parse(&wish.container).ok_or_else(malformed)?;
         let given = match managers.attach(wish).await {
@@ -152,7 +159,7 @@ impl Attachments {
     }
 
     async fn give_back(&self, task: TaskId) {
-        let Some(managers) = self.0.managers.get() else { return };
+        let Some(managers) = self.managers().await else { return };
         if let Err(error) = managers.detach(task).await {
             tracing::warn!(%task, error = error.chain(), "an unused attachment was not taken back");
         }

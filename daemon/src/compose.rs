@@ -160,8 +160,9 @@ async fn cluster(
             clock: time.clone(),
             tasks: work.clone(),
         };
-        let cluster::Reach { api, data_path, underlay_mtu } = reach;
-        let description = NodeDescription { api, data_path, underlay_mtu, ..description.clone() };
+        let cluster::Reach { api, data_path, addresses, underlay_mtu } = reach;
+        let description =
+            NodeDescription { api, data_path, addresses, underlay_mtu, ..description.clone() };
         let executor = HostExecutor::new(parts, &exec_root, node, description);
         let overlays = HostOverlays { networks: networks.clone(), names: names.clone(), node };
         Runner { executor: Arc::new(executor), networks: Arc::new(overlays) }

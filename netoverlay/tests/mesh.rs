@@ -42,6 +42,7 @@ fn endpoint(number: usize, on: usize) -> ViewEndpoint {
         mac: mac_of(&addresses),
         addresses,
         name: format!("web.{number}"),
+        aliases: Vec::new(),
         healthy: true,
     }
 }

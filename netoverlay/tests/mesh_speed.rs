@@ -74,6 +74,7 @@ fn view(version: u64, nodes: u16) -> NetworkView {
         mac: mac_of(&addresses),
         addresses,
         name: "web.1".to_owned(),
+        aliases: Vec::new(),
         healthy: true,
     };
     NetworkView {

@@ -53,6 +53,7 @@ fn endpoint(address: &str, node: NodeId, path: &str, healthy: bool) -> ViewEndpo
         mac: mac_of(&addresses),
         addresses,
         name: format!("web.{address}"),
+        aliases: Vec::new(),
         healthy,
     }
 }

@@ -77,6 +77,7 @@ fn endpoint(number: u16, service: u16, on: u8, address: [u8; 4]) -> ViewEndpoint
         mac: mac_of(&addresses),
         addresses,
         name: format!("s{service}.{number}"),
+        aliases: Vec::new(),
         healthy: true,
     }
 }

@@ -194,6 +194,7 @@ mod tests {
             addresses: vec![format!("10.0.0.{number}/24").parse().unwrap()],
             mac: [2, 0, 0, 0, 0, *number],
             name: format!("web.{number}"),
+            aliases: Vec::new(),
             healthy: true,
         };
         NetworkView {

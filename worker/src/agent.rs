@@ -40,6 +40,10 @@ const INBOUND_MAX: usize = 64;
 const ROUND_MAX: usize = 256;
 /// Before a failed write, or a failed look for leftovers, is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Containers that start with their host wait so long for the first manager.
+///
+/// Source: moby `daemon/daemon.go` waitForNetworks.
+const FIRST_SESSION: Duration = Duration::from_secs(60);
 
 /// What a worker is told at its start.
 #[derive(Debug)]
@@ -115,6 +119,7 @@ pub struct Worker {
     view: watch::Receiver<View>,
     shared: Arc<Shared>,
     storage: Storage,
+    clock: SharedClock,
 }
 
 impl Worker {
@@ -166,9 +171,9 @@ impl Worker {
         agent.resume(loaded);
         ports.tasks.spawn(TaskKind::WorkerSession, agent.run(inbound));
         ports.tasks.spawn(TaskKind::WorkerSession, client.run());
-        let applying = networks::run(Viewed(shared.clone()), ports.networks, ports.clock);
+        let applying = networks::run(Viewed(shared.clone()), ports.networks, ports.clock.clone());
         ports.tasks.spawn(TaskKind::WorkerSession, applying);
-        Ok(Self { view, shared, storage })
+        Ok(Self { view, shared, storage, clock: ports.clock })
     }
 
     /// The session, and what managers say.
@@ -188,11 +193,18 @@ impl Worker {
         }
     }
 
-    /// Gives a plain container of this node its addresses on a network of the cluster.
+    /// Gives a plain container of this node its addresses on a network of the cluster. Where no manager was heard of
+    /// since the start, one is waited for.
     ///
     /// # Errors
     /// What the manager says, or that none is reachable.
     pub async fn attach(&self, wish: &attach::Wish) -> Result<attach::Given, Failure> {
+        let mut view = self.view.clone();
+        let heard = view.wait_for(|view| view.about.is_some() || view.refused.is_some());
+        tokio::select! {
+            heard = heard => drop(heard),
+            () = self.clock.sleep(FIRST_SESSION) => {}
+        }
         attach::attach(&self.shared, wish).await
     }
 

@@ -19,6 +19,8 @@ pub struct Wish {
     pub container: String,
     /// Its name.
     pub name: String,
+    /// Further names of it on the network.
+    pub aliases: Vec<String>,
     /// Addresses that it must have; none: any.
     pub addresses: Vec<String>,
 }
@@ -50,6 +52,7 @@ pub(crate) async fn attach(shared: &Shared, wish: &Wish) -> Result<Given, Failur
         container: wish.container.clone(),
         name: wish.name.clone(),
         addresses: wish.addresses.clone(),
+        aliases: wish.aliases.clone(),
     };
     let answer = client.attach(request).await.map_err(|error| status::failure(&error))?;
     let answer = answer.into_inner();

@@ -16,6 +16,8 @@ const BENCHES: [(&str, &str, &str); 9] = [
     ("scale", "shoal-manager-core", "scheduler"),
     ("scale", "shoal-manager", "scale"),
 ];
+/// Tests of group `network` that print figures with their budgets, in a kernel of three hosts.
+const MEASURING_TESTS: (&str, [&str; 2]) = ("shoal-netoverlay", ["view_speed", "mesh_speed"]);
 /// The package whose benches drive built programs.
 const WITH_PROGRAMS: &str = "shoal-chaos-tests";
 const GROUPS: [&str; 6] = ["host", "network", "services", "cluster", "raft", "scale"];
@@ -57,6 +59,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             bench.args(["--", "full"]);
         }
         sh(&mut bench)?;
+    }
+    if is_chosen("network") {
+        let (package, tests) = MEASURING_TESTS;
+        let mut measure = cargo();
+        build::linker(&mut measure);
+        measure.args(["test", "--release", "--locked", "-p", package]);
+        tests.iter().for_each(|test| drop(measure.args(["--test", test])));
+        if options.no_run {
+            measure.arg("--no-run");
+        } else {
+            measure.args(["--", "--nocapture", "--test-threads=1"]);
+        }
+        sh(&mut measure)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 12] = [
+pub(crate) const STAGES: [&str; 13] = [
     "fmt",
     "tidy",
     "clippy",
@@ -21,10 +21,11 @@ pub(crate) const STAGES: [&str; 12] = [
     "cluster",
     "linear",
     "dockerd",
+    "soak",
 ];
 
 /// Stages that run only when they are named: they take many minutes in labs of several hosts, or need Docker's daemon.
-const ON_REQUEST: [&str; 3] = ["cluster", "linear", "dockerd"];
+const ON_REQUEST: [&str; 4] = ["cluster", "linear", "dockerd", "soak"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(a_minority_acknowledges_nothing) \
@@ -103,11 +104,14 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
             "--test",
             "mesh",
             "--test",
+            "overlay",
+            "--test",
             "logs",
             "-E",
             if std::env::var_os("SHOAL_FEW_LABS").is_some() { FEW_LABS } else { ALL_LABS },
         ]),
         "linear" => linear(named),
+        "soak" => of_chaos_tests(&["--test", "soak", "--no-capture"]),
         other => anyhow::bail!("stage {other} does nothing"),
     }
 }

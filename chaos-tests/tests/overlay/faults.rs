@@ -69,10 +69,9 @@ fn what_others_change_in_the_kernel_comes_back() {
     };
     let link = on_host("ls /sys/class/net; ip -o link show type vxlan");
     let link = link.lines().find(|line| line.contains("vx-")).unwrap();
-    let link = link.split(": ").nth(1).unwrap_or(link).trim().to_owned();
-    on_host(&format!(
-        "ip neigh flush nud permanent dev {link}; bridge fdb flush dev {link} self || true"
-    ));
+    let link = link.split(": ").nth(1).unwrap_or(link).split('@').next().unwrap().trim();
+    on_host(&format!("ip neigh flush nud permanent dev {link}"));
+    on_host(&format!("bridge fdb flush dev {link} self permanent"));
     works("an answer after a flush of entries");
     on_host(&format!("ip link delete {link}"));
     works("an answer after the removal of the link");

@@ -6,3 +6,4 @@ mod balance;
 mod faults;
 mod lab;
 mod reach;
+mod trouble;

@@ -81,8 +81,12 @@ fn plain_containers_join_attachable_networks() {
         "-d",
         "--name",
         "plain",
+        "--restart",
+        "always",
         "--network",
         "open",
+        "--network-alias",
+        "other",
         "busybox",
         "nc",
         "-ll",
@@ -102,13 +106,36 @@ fn plain_containers_join_attachable_networks() {
     };
     let name = &plain[..12];
     hears("nc -w 2 web 80 </dev/null", "web");
-    cluster.until_leads(1, "client", "plain", name);
+    for known in ["plain", "other", name] {
+        cluster.until_leads(1, "client", known, name);
+    }
 
     // It outlives its daemon, with its address and its names.
     cluster.kill(3).unwrap();
     cluster.start(3).unwrap();
     hears("nc -w 2 web 80 </dev/null", "web");
     cluster.until_leads(1, "client", "plain", name);
+
+    // A container that runs joins and leaves what this host has never heard of.
+    cluster.docker(&["network", "create", "-d", "overlay", "--attachable", "more"]).unwrap();
+    cluster.run(3, &["network", "connect", "--alias", "further", "more", "plain"]).unwrap();
+    let joined = cluster.run(3, &["inspect", "-f", "{{len .NetworkSettings.Networks}}", "plain"]);
+    assert_eq!(joined.unwrap(), "2");
+    cluster.run(3, &["network", "disconnect", "more", "plain"]).unwrap();
+    let refused = cluster.docker_on(3, &["network", "connect", "none-such", "plain"]);
+    assert!(refused.contains("network none-such not found"), "{refused}");
+    let removed = || Ok(cluster.docker(&["network", "rm", "more"]).is_ok());
+    cluster.until("the removal of the network that was joined", removed).unwrap();
+
+    // It starts with its host, before any manager is there to give it an address.
+    cluster.crash(3).unwrap();
+    cluster.stop(1).unwrap();
+    cluster.start(3).unwrap();
+    cluster.start(1).unwrap();
+    hears("nc -w 2 web 80 </dev/null", "web");
+    for known in ["plain", "other"] {
+        cluster.until_leads(1, "client", known, name);
+    }
 
     // Not every network takes plain containers, and none that is in use goes.
     let mut refused = cluster.docker_on(3, &["run", "--rm", "--network", "net", "busybox", "true"]);

@@ -143,19 +143,21 @@ fn is_global(address: &IpAddr) -> bool {
     }
 }
 
+/// Links of containers.
+fn is_made_here(link: &str) -> bool {
+    link == "docker0"
+        || link == "docker_gwbridge"
+        || link.starts_with("br-")
+        || link.starts_with("shoal")
+        || link.starts_with("veth")
+}
+
 /// The one address that can be meant: IPv4 first, links of containers not counted.
 fn only(host: &[HostAddress]) -> Result<IpAddr> {
-    let made_here = |link: &str| {
-        link == "docker0"
-            || link == "docker_gwbridge"
-            || link.starts_with("br-")
-            || link.starts_with("shoal")
-            || link.starts_with("veth")
-    };
     let usable = |want_v4: bool| {
         host.iter()
             .filter(|one| one.address.is_ipv4() == want_v4)
-            .filter(|one| is_global(&one.address) && !made_here(&one.link))
+            .filter(|one| is_global(&one.address) && !is_made_here(&one.link))
             .collect::<Vec<_>>()
     };
     for family in [usable(true), usable(false)] {
@@ -212,12 +214,17 @@ pub(super) fn of_host() -> Result<Vec<HostAddress>> {
 }
 
 /// MTU of the link that has an address; zero: unknown.
-pub(super) fn mtu_of(address: IpAddr) -> u32 {
-    let host = of_host().inspect_err(|error| {
-        tracing::warn!(error = error.chain(), "the MTU of the underlay is not known");
-    });
-    let found = host.ok().and_then(|host| host.into_iter().find(|one| one.address == address));
-    found.map_or(0, |one| one.mtu)
+pub(super) fn mtu_of(address: IpAddr, host: &[HostAddress]) -> u32 {
+    host.iter().find(|one| one.address == address).map_or(0, |one| one.mtu)
+}
+
+/// From where connections of the host itself may come.
+pub(super) fn own(host: &[HostAddress]) -> Vec<IpAddr> {
+    let own = host.iter().filter(|one| is_global(&one.address) && !is_made_here(&one.link));
+    let mut own: Vec<IpAddr> = own.map(|one| one.address).collect();
+    own.sort_unstable();
+    own.dedup();
+    own
 }
 
 #[cfg(test)]

@@ -59,12 +59,14 @@ pub(crate) struct Runner {
 }
 
 /// How other nodes reach this one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// Its node API; `None`: it does not listen.
     pub(crate) api: Option<std::net::SocketAddr>,
     /// Where it takes VXLAN; `None`: not said.
     pub(crate) data_path: Option<std::net::IpAddr>,
+    /// From where its own connections may come.
+    pub(crate) addresses: Vec<std::net::IpAddr>,
     /// Of the link that carries VXLAN; zero: unknown.
     pub(crate) underlay_mtu: u32,
 }
@@ -251,10 +253,15 @@ impl Host {
         let around = self.around.clone();
         let api = node_api::listen(&mut record, &around.directory).await?;
         let underlay = record.data_path.unwrap_or_else(|| record.advertise.ip());
+        let host = addresses::of_host().unwrap_or_else(|error| {
+            tracing::warn!(error = error.chain(), "the addresses of this host are not known");
+            Vec::new()
+        });
         let reach = Reach {
             api: api.as_ref().map(|api| api.advertise),
             data_path: record.data_path,
-            underlay_mtu: addresses::mtu_of(underlay),
+            addresses: addresses::own(&host),
+            underlay_mtu: addresses::mtu_of(underlay, &host),
         };
         let runner = (self.make_runner)(keeper.credentials().identity().node, reach);
         Member::start(keeper, record, manager, runner, api, around).await

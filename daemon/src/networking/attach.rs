@@ -10,7 +10,7 @@ use shoal_netoverlay::endpoint;
 use shoal_netoverlay::network::Driver;
 use shoal_worker::attach::Wish;
 
-use super::HostNetworking;
+use super::{HostNetworking, convert};
 use crate::attachments::Attachments;
 use crate::executor::join_network;
 
@@ -78,6 +78,7 @@ impl HostNetworking {
             network: endpoint.network.clone(),
             container: request.container.as_str().to_owned(),
             name: request.name.clone(),
+            aliases: convert::names(request, endpoint).into_iter().skip(1).collect(),
             addresses: addresses.map(|address| address.to_string()).collect(),
         };
         let answer = self.attachments.attach(wish).await?;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use shoal_model::container::{EndpointSpec, NetworkMode, Phase};
 use shoal_model::network::Endpoint;
-use shoal_model::{EventKind, NetworkRefusal};
+use shoal_model::error::Classified as _;
+use shoal_model::{ErrorKind, EventKind, NetworkRefusal};
 
 use super::Container;
 use super::owner::Owner;
@@ -26,8 +27,17 @@ pub(crate) async fn connect(
     network: &str,
     spec: EndpointSpec,
 ) -> Result<(), Error> {
-    let found = find(core, container, network).await?;
-    container.ask(move |owner| Box::pin(owner.connect(found, spec))).await?
+    match find(core, container, network).await {
+        Ok(found) => container.ask(move |owner| Box::pin(owner.connect(found, spec))).await?,
+        // One that is the cluster's becomes known here by joining it.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let name = network.to_owned();
+            container
+                .ask(move |owner| Box::pin(owner.connect_unknown(name, spec, error)))
+                .await?
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes a container off a network.
@@ -123,21 +133,63 @@ impl Owner {
         if let Some(refusal) = refusal_to_join(&view, &network) {
             return Err(self.refuse(refusal));
         }
-        let mut endpoint = Endpoint { spec: spec.clone(), ..Endpoint::default() };
-        endpoint.network_id = network.id.to_string();
-        if let Some(client) = self.client() {
-            let request = EndpointRequest { network: network.name.clone(), spec };
-            let attached = self.core.networking.connect(&self.container.id, request).await;
-            let Attached { settings, descriptors } =
-                attached.map_err(Error::part("connect", view.name()))?;
-            let kept: Vec<_> =
-                descriptors.into_iter().map(|kept| (kept.name, kept.descriptor)).collect();
-            client.put_descriptors(&kept).await.map_err(self.shim_error())?;
-            self.network_changed(settings)?;
+        if self.client().is_some() {
+            self.join(network.name.clone(), spec.clone()).await?;
             self.publish_network("connect", &network);
         }
+        self.remember_endpoint(network, spec).await
+    }
+
+    /// Joins a network that this host does not know yet. `unknown` is told when the container does not run: it takes a
+    /// manager to say whether there is such a network.
+    async fn connect_unknown(
+        &mut self,
+        name: String,
+        spec: EndpointSpec,
+        unknown: Error,
+    ) -> Result<(), Error> {
+        let view = self.view();
+        if self.client().is_none() {
+            return Err(unknown);
+        }
+        let own_stack = match view.record.spec.host.network_mode {
+            NetworkMode::Container(_) | NetworkMode::Host => Some(NetworkRefusal::SharedStack),
+            _ if view.record.endpoints.contains_key("none") => Some(NetworkRefusal::NoneMode),
+            _ => None,
+        };
+        if let Some(refusal) = own_stack {
+            return Err(self.refuse(refusal));
+        }
+        self.join(name.clone(), spec.clone()).await?;
+        let network = self.core.networking.resolve(&name).await;
+        let network = network.map_err(Error::part("connect", view.name()))?;
+        self.publish_network("connect", &network);
+        self.remember_endpoint(network, spec).await
+    }
+
+    /// Joins a network while the container runs.
+    async fn join(&mut self, network: String, spec: EndpointSpec) -> Result<(), Error> {
+        let view = self.view();
+        let Some(client) = self.client() else { return Ok(()) };
+        let request = EndpointRequest { network, spec };
+        let attached = self.core.networking.connect(&self.container.id, request).await;
+        let Attached { settings, descriptors } =
+            attached.map_err(Error::part("connect", view.name()))?;
+        let kept: Vec<_> =
+            descriptors.into_iter().map(|kept| (kept.name, kept.descriptor)).collect();
+        client.put_descriptors(&kept).await.map_err(self.shim_error())?;
+        self.network_changed(settings)
+    }
+
+    async fn remember_endpoint(
+        &mut self,
+        network: NetworkReference,
+        spec: EndpointSpec,
+    ) -> Result<(), Error> {
+        let network_id = network.id.to_string();
+        let endpoint = Endpoint { spec, network_id, ..Endpoint::default() };
         self.save(|record| {
-            record.endpoints.insert(network.name.clone(), endpoint);
+            record.endpoints.insert(network.name, endpoint);
         })
         .await
     }

@@ -45,8 +45,9 @@ fn subnets(network: &ClusterNetwork) -> Vec<MeshSubnet> {
 }
 
 fn node(node: &Node) -> Option<MeshNode> {
+    let told = node.description.iter().flat_map(|description| &description.addresses).copied();
     let mut addresses: Vec<IpAddr> =
-        node.status.address.into_iter().chain(node.data_path).collect();
+        node.status.address.into_iter().chain(node.data_path).chain(told).collect();
     addresses.sort_unstable();
     addresses.dedup();
     Some(MeshNode {
@@ -88,6 +89,7 @@ pub fn concerns(old: Option<&Node>, new: Option<&Node>) -> bool {
 mod tests {
     use std::sync::Arc;
 
+    use shoal_model::cluster::node::NodeDescription;
     use shoal_model::cluster::network::NetworkAllocation;
     use shoal_model::cluster::service::{Endpoint, PortPolicy, Protocol};
     use shoal_model::network::IpamPool;
@@ -117,6 +119,8 @@ mod tests {
         let mut node = samples::node(1);
         node.mesh_index = Some(7);
         node.status.address = Some([192, 0, 2, 1].into());
+        let addresses = vec![[192, 0, 2, 1].into(), [198, 51, 100, 1].into()];
+        node.description = Some(NodeDescription { addresses, ..NodeDescription::default() });
         let mut without = samples::node(2);
         without.mesh_index = None;
         let changes = vec![
@@ -151,6 +155,8 @@ mod tests {
         assert_eq!(subnets, ["10.0.0.0/24", "fd00::/64"]);
         let nodes: Vec<_> = mesh.nodes.iter().map(|one| (one.index, one.data_path)).collect();
         assert_eq!(nodes, [(7, Some([192, 0, 2, 1].into()))]);
+        let own: [IpAddr; 2] = [[192, 0, 2, 1].into(), [198, 51, 100, 1].into()];
+        assert_eq!(mesh.nodes[0].addresses, own, "each once");
         let expected = MeshPort {
             protocol: Protocol::Tcp,
             published: 8080,

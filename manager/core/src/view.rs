@@ -67,6 +67,7 @@ fn endpoint(state: &State, network: ClusterNetworkId, task: &Task) -> Option<Vie
         addresses: attachment.addresses.clone(),
         mac: mac_of(&attachment.addresses),
         name: container_name(task),
+        aliases: if task.service.is_none() { attachment.aliases.clone() } else { Vec::new() },
         healthy: observed == TaskState::Running
             && task.desired == TaskState::Running
             && state.node(node).is_some_and(|node| node.status.state != NodeState::Down),

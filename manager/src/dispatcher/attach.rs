@@ -28,6 +28,7 @@ impl Dispatcher {
             network: request.network,
             container: request.container,
             name: request.name,
+            aliases: request.aliases,
             addresses: request.addresses,
         };
         let mut ids = RandomIds(self.random.clone());

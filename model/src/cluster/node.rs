@@ -109,6 +109,8 @@ pub struct NodeDescription {
     pub issuer_public_key: Vec<u8>,
     /// Where it takes VXLAN, as whoever made it a member said; `None`: where managers see it.
     pub data_path: Option<IpAddr>,
+    /// All its addresses that are not containers': a connection from any of them may be the node's own.
+    pub addresses: Vec<IpAddr>,
     /// MTU of the underlay; zero: unknown.
     pub underlay_mtu: u32,
     /// Where it serves managers what they ask of its tasks; `None`: nowhere.

@@ -46,6 +46,9 @@ pub struct ViewEndpoint {
     pub mac: [u8; 6],
     /// Name of its container.
     pub name: String,
+    /// Further names of a plain container; those of tasks are their service's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// Runs, is healthy where it has a check, and is not about to be stopped: it gets connections.
     pub healthy: bool,
 }

@@ -36,7 +36,9 @@ impl ClusterNames {
         for endpoint in view.endpoints.iter().filter(|endpoint| endpoint.healthy) {
             let addresses: Vec<IpAddr> =
                 endpoint.addresses.iter().map(|prefix| prefix.address).collect();
-            found.add(&endpoint.name, &addresses);
+            for name in endpoint.aliases.iter().chain([&endpoint.name]) {
+                found.add(name, &addresses);
+            }
             for address in addresses {
                 found.pointers.insert(address, endpoint.name.clone());
             }
@@ -70,6 +72,7 @@ mod tests {
             addresses: vec![format!("10.0.1.{number}/24").parse().unwrap()],
             mac: [0; 6],
             name: format!("s{service}.{number}"),
+            aliases: Vec::new(),
             healthy,
         }
     }

@@ -236,6 +236,7 @@ mod tests {
             mac: mac_of(&addresses),
             addresses,
             name: format!("web.{number}"),
+            aliases: Vec::new(),
             healthy,
         }
     }

@@ -31,6 +31,8 @@ pub struct Wish {
     pub container: String,
     /// Its name.
     pub name: String,
+    /// Further names of it on the network.
+    pub aliases: Vec<String>,
     /// Addresses that it must have, at most one per family.
     pub addresses: Vec<String>,
 }
@@ -53,6 +55,7 @@ pub fn attach(txn: &mut Txn, ids: &mut dyn Ids, node: NodeId, wish: &Wish) -> Re
         restart: Some(restart),
         networks: vec![NetworkWish {
             target: network.id.to_string(),
+            aliases: wish.aliases.clone(),
             addresses: wish.addresses.clone(),
             ..NetworkWish::default()
         }],
@@ -123,6 +126,7 @@ mod tests {
                 network: network.to_owned(),
                 container: "c1".to_owned(),
                 name: "mine".to_owned(),
+                aliases: vec!["own".to_owned()],
                 addresses: vec!["10.0.1.9".to_owned()],
             };
             attach(&mut txn, &mut Counting(7), node, &wish)
@@ -135,7 +139,8 @@ mod tests {
         let id = attach("open").unwrap();
         let task = txn.task(id).unwrap();
         assert_eq!((task.node, task.service, task.desired), (Some(node), None, TaskState::Running));
-        assert_eq!(task.spec.networks[0].target, attachable.id.to_string());
+        let joined = &task.spec.networks[0];
+        assert_eq!((&*joined.target, &*joined.aliases[0]), (&*attachable.id.to_string(), "own"));
         assert_eq!(task.annotations.labels[CONTAINER], "c1");
         detach(&mut txn, id).unwrap();
         assert_eq!(txn.task(id).unwrap().desired, TaskState::Remove);

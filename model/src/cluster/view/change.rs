@@ -181,6 +181,7 @@ mod tests {
             addresses: Vec::new(),
             mac: [0; 6],
             name: format!("c{number}"),
+            aliases: Vec::new(),
             healthy,
         }
     }

@@ -27,6 +27,7 @@ fn endpoint(number: u8, on: u8, healthy: bool) -> ViewEndpoint {
         mac: mac_of(&addresses),
         addresses,
         name: format!("web.{number}"),
+        aliases: Vec::new(),
         healthy,
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod load;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -71,6 +73,7 @@ fn a_service_publishes_a_port_on_every_host() {
         assert!(clients.iter().all(|one| one.starts_with("198.18.") || one.starts_with("fd73:")));
     }
 
+    flushed(&lab);
     conflicts(&lab);
     update_under_load(&lab);
     drain(&lab, &hosts);
@@ -106,6 +109,22 @@ fn a_service_publishes_a_port_on_every_host() {
 fn remove_ingress(lab: &ServiceLab) -> anyhow::Result<String> {
     let mut shell = lab.lab.client(1, std::path::Path::new("sh"));
     stdout(shell.args(["-c", "echo y | docker network rm ingress"]))
+}
+
+/// Other people's firewalls begin with a flush of everything.
+fn flushed(lab: &ServiceLab) {
+    for host in 1..=3 {
+        stdout(lab.inside(host).args(["nft", "flush", "ruleset"])).unwrap();
+    }
+    for to in 1..=3 {
+        for to in [format!("{}:8080", lab.address(to)), format!("[fd00:99::{to}]:8080")] {
+            lab.until("an answer after a flush", || Ok(ask(lab, 1, &to).is_ok())).unwrap();
+        }
+    }
+    for to in 1..=3 {
+        let (clients, _) = seen(lab, 1, &format!("{}:8080", lab.address(to)));
+        assert_eq!(clients, set(&[&lab.address(1)]));
+    }
 }
 
 fn conflicts(lab: &ServiceLab) {
