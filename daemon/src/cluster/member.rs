@@ -344,6 +344,7 @@ pub(super) async fn start_manager(
         raft: record.raft.clone(),
         begin: if record.alone { Begin::Alone } else { Begin::AsStored },
         ready: !record.alone,
+        feature_level: crate::lab::feature_level(),
     };
     let surroundings = Surroundings {
         keeper,

@@ -34,7 +34,6 @@ use shoal_worker::executor::Executor;
 use shoal_worker::networks::Networks;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub(crate) use found::FEATURE_LEVEL;
 pub(crate) use overlays::HostOverlays;
 pub(crate) use port::HostCluster;
 
