@@ -83,7 +83,7 @@ impl Member {
     pub(super) async fn start(
         keeper: Keeper,
         record: Record,
-        manager: Option<Manager>,
+        manager: Option<Arc<Manager>>,
         runner: Runner,
         api: Option<Listening>,
         around: Around,
@@ -129,7 +129,7 @@ impl Member {
             record: Mutex::new(record),
             worker,
             view,
-            manager: watch::Sender::new(manager.map(Arc::new)),
+            manager: watch::Sender::new(manager),
             tasks: tasks.clone(),
             executor: runner.executor,
             networks: runner.networks,

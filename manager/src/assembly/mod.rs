@@ -107,7 +107,7 @@ impl Classified for Error {
         match self {
             Self::Listen { .. } => ErrorKind::InvalidArgument,
             Self::NoDataKey => ErrorKind::DataLoss,
-            Self::Outdated { .. } => ErrorKind::Unavailable,
+            Self::Outdated { .. } => ErrorKind::Conflict,
             Self::Raft(error) => error.kind(),
         }
     }
@@ -256,6 +256,17 @@ impl Manager {
         self.store.update(|txn| takeover::take_over(txn, survivor)).await?;
         self.ready.send_replace(true);
         Ok(())
+    }
+
+    /// Checks that signers outside the cluster are there, for each root that needs them.
+    ///
+    /// # Errors
+    /// The refusal that docker shows.
+    pub async fn check_signers(
+        &self,
+        needed: &[ca::configure::Externals],
+    ) -> Result<(), ca::configure::Error> {
+        ca::external::check_reachable(needed, self.keeper.credentials()).await
     }
 
     /// Hands leadership over, if this manager has it and another can take it.
