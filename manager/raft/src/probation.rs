@@ -1,15 +1,14 @@
 //! A member that starts does not vote at once: its disk may be an old copy, and it may have forgotten a vote or entries
 //! that it acknowledged.
 //!
-//! Until it has caught up with a leader it goes on asking the other voters what they have. Once all have answered it
-//! votes only for members that have at least what any of them has, in a later term than any of them has seen; so an
-//! entry that it acknowledged and lost is not lost by its vote while another one that has it can be asked. Who does not
-//! answer for [`SILENCE`] counts as failed, and after [`LIMIT`] it votes as any member does.
+//! Until it has caught up with a leader it asks the other voters what they have. Once all have answered it votes only
+//! for members that have at least what any of them has, in a later term than any of them has seen; so an entry that it
+//! acknowledged and lost is not lost by its vote while another one that has it can be asked. After [`LIMIT`] it votes as
+//! any member does: whoever did not answer until then counts as failed.
 //!
 //! What was asked is a pre-vote, which has no effect on the other and whose answer says all there is to know.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -23,77 +22,46 @@ use crate::net::client::Peers;
 use crate::settings;
 use crate::types::{LogId, Place, Types};
 
-/// Who has not answered for so long counts as failed: what it had last does not hold others back.
-const SILENCE: Duration = Duration::from_secs(3);
-/// As long as probation lasts at most: a member that has more but cannot lead must not stop the others for ever.
-const LIMIT: Duration = Duration::from_secs(30);
-/// Between two questions to a member.
+/// As long as this lasts at most.
+const LIMIT: Duration = Duration::from_secs(3);
+/// Between two questions to a member that did not answer.
 const AGAIN: Duration = Duration::from_millis(100);
 
-const _: () = assert!(AGAIN.as_millis() < SILENCE.as_millis());
-const _: () = assert!(SILENCE.as_millis() < LIMIT.as_millis());
-
-/// What a voter had when it last answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Answer {
-    last: Option<LogId>,
-    at: Duration,
-}
-
-/// What the other voters have.
-#[derive(Debug, Clone)]
-struct Survey {
-    others: usize,
-    begun: Duration,
-    answers: BTreeMap<u64, Answer>,
-    /// The latest term that any had seen when it answered first: what it sees later are elections of now.
-    term: u64,
-}
-
-/// What a candidate must have, and must be beyond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the others had when they were asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Floor {
     last: Option<LogId>,
     term: u64,
 }
 
-impl Survey {
-    fn new(others: usize, begun: Duration) -> Self {
-        Self { others, begun, answers: BTreeMap::new(), term: 0 }
-    }
-
-    fn note(&mut self, voter: u64, answer: &VoteResponse<Types>, now: Duration) {
-        let known = self.answers.insert(voter, Answer { last: answer.last_log_id, at: now });
-        if known.is_none() {
-            self.term = self.term.max(answer.vote.leader_id().term);
-        }
-    }
-
-    /// `None` while some have not answered yet and do not count as failed either.
-    fn floor(&self, now: Duration) -> Option<Floor> {
-        if self.answers.len() < self.others && now < self.begun + SILENCE {
-            return None;
-        }
-        let live = self.answers.values().filter(|answer| now < answer.at + SILENCE);
-        Some(Floor { last: live.filter_map(|answer| answer.last).max(), term: self.term })
-    }
-}
-
 impl Floor {
+    fn of(answers: &[VoteResponse<Types>]) -> Self {
+        Self {
+            last: answers.iter().filter_map(|answer| answer.last_log_id).max(),
+            term: answers.iter().map(|answer| answer.vote.leader_id().term).max().unwrap_or(0),
+        }
+    }
+
     /// Whether a candidate may have the vote of a member that might have forgotten something.
     fn permits(&self, request: &VoteRequest<Types>) -> bool {
         request.last_log_id >= self.last && request.vote.leader_id().term > self.term
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The others have not all answered.
+    Asking,
+    Cautious(Floor),
+    Over,
+}
+
 /// Whether this member votes yet. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Probation {
-    /// `None` when it is over.
-    survey: Arc<Mutex<Option<Survey>>>,
+    stage: Arc<watch::Sender<Stage>>,
     /// What a leader had committed in its own term when it was first heard: who has that has all there was.
     goal: Arc<watch::Sender<Option<LogId>>>,
-    clock: SharedClock,
 }
 
 impl Probation {
@@ -108,36 +76,30 @@ impl Probation {
                 .filter_map(|id| Some((id, membership.membership().get_node(&id)?.clone())))
                 .collect()
         };
-        let survey = (!others.is_empty()).then(|| Survey::new(others.len(), clock.monotonic()));
-        let begins = survey.is_some();
+        let stage = if others.is_empty() { Stage::Over } else { Stage::Asking };
         let probation = Self {
-            survey: Arc::new(Mutex::new(survey)),
+            stage: Arc::new(watch::Sender::new(stage)),
             goal: Arc::new(watch::Sender::new(None)),
-            clock,
         };
-        if begins {
+        if stage == Stage::Asking {
             core.runtime_config().elect(false);
-            settings::spawn(probation.clone().run(core.clone(), others, peers));
+            settings::spawn(probation.clone().run(core.clone(), others, peers, clock));
         }
         probation
     }
 
-    fn with<T>(&self, use_it: impl FnOnce(&mut Option<Survey>) -> T) -> T {
-        use_it(&mut self.survey.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// Whether the candidate may have this member's vote, as far as this goes.
     pub(crate) fn permits(&self, request: &VoteRequest<Types>) -> bool {
-        let now = self.clock.monotonic();
-        self.with(|survey| match survey {
-            None => true,
-            Some(survey) => survey.floor(now).is_some_and(|floor| floor.permits(request)),
-        })
+        match *self.stage.borrow() {
+            Stage::Asking => false,
+            Stage::Cautious(floor) => floor.permits(request),
+            Stage::Over => true,
+        }
     }
 
     /// Notes what a leader says.
     pub(crate) fn heard(&self, request: &AppendEntriesRequest<Types>) {
-        if self.goal.borrow().is_some() || self.with(|survey| survey.is_none()) {
+        if *self.stage.borrow() == Stage::Over || self.goal.borrow().is_some() {
             return;
         }
         let term = request.vote.leader_id().term;
@@ -147,14 +109,14 @@ impl Probation {
         }
     }
 
-    async fn run(self, core: Core, others: Vec<(u64, Place)>, peers: Peers) {
+    async fn run(self, core: Core, others: Vec<(u64, Place)>, peers: Peers, clock: SharedClock) {
         let over = tokio::select! {
-            () = self.clock.sleep(LIMIT) => "it took too long",
+            () = clock.sleep(LIMIT) => "some managers did not answer",
             () = self.caught_up(&core) => "caught up with the leader",
-            () = self.ask(&core, &others, &peers) => "consensus has stopped",
+            () = self.ask(&core, &others, &peers, &clock) => "consensus has stopped",
         };
         tracing::info!(reason = over, "votes from now on");
-        self.with(|survey| *survey = None);
+        self.stage.send_replace(Stage::Over);
         core.runtime_config().elect(true);
     }
 
@@ -170,46 +132,34 @@ impl Probation {
         }
     }
 
-    /// Asks all others, again and again.
-    async fn ask(&self, core: &Core, others: &[(u64, Place)], peers: &Peers) {
-        let all = join_all(others.iter().map(|(id, place)| self.ask_one(core, *id, place, peers)));
-        let silence = async {
-            self.clock.sleep(SILENCE).await;
-            self.review(core);
-            std::future::pending::<()>().await;
+    /// Asks all others; then this member may stand for election if it has what any of them has.
+    async fn ask(&self, core: &Core, others: &[(u64, Place)], peers: &Peers, clock: &SharedClock) {
+        let question = {
+            let (server, data) = (core.server_metrics(), core.data_metrics());
+            let (vote, last) = (server.borrow_watched().vote, data.borrow_watched().last_log);
+            VoteRequest::new(vote, last)
         };
-        tokio::join!(all, silence);
-    }
-
-    async fn ask_one(&self, core: &Core, id: u64, place: &Place, peers: &Peers) {
-        let mut peer = peers.heartbeats(id, place);
-        loop {
-            match peer.ask(question(core)).await {
-                Ok(answer) => {
-                    let now = self.clock.monotonic();
-                    self.with(|survey| survey.as_mut().map(|survey| survey.note(id, &answer, now)));
+        let ask = |(id, place): &(u64, Place)| {
+            let (mut peer, question) = (peers.heartbeats(*id, place), question.clone());
+            async move {
+                loop {
+                    match peer.ask(question.clone()).await {
+                        Ok(answer) => return answer,
+                        Err(error) => tracing::debug!(%error, "a manager does not answer yet"),
+                    }
+                    clock.sleep(AGAIN).await;
                 }
-                Err(error) => tracing::debug!(%error, "a manager does not answer yet"),
             }
-            self.review(core);
-            self.clock.sleep(AGAIN).await;
+        };
+        let floor = Floor::of(&join_all(others.iter().map(ask)).await);
+        self.stage.send_replace(Stage::Cautious(floor));
+        if question.last_log_id >= floor.last {
+            core.runtime_config().elect(true);
+        } else {
+            tracing::info!("others have more: does not stand for election yet");
         }
+        std::future::pending().await
     }
-
-    /// Stands for election while this member has what any of the others has.
-    fn review(&self, core: &Core) {
-        let now = self.clock.monotonic();
-        let floor = self.with(|survey| survey.as_ref().and_then(|survey| survey.floor(now)));
-        let last = core.data_metrics().borrow_watched().last_log;
-        core.runtime_config().elect(floor.is_some_and(|floor| last >= floor.last));
-    }
-}
-
-/// A pre-vote of this member as it is now.
-fn question(core: &Core) -> VoteRequest<Types> {
-    let vote = core.server_metrics().borrow_watched().vote;
-    let last = core.data_metrics().borrow_watched().last_log;
-    VoteRequest::new(vote, last)
 }
 
 #[cfg(test)]
@@ -225,20 +175,9 @@ mod tests {
         VoteResponse { vote: Vote::new(term, 1), vote_granted: false, last_log_id: last }
     }
 
-    const BEGUN: Duration = Duration::from_secs(1000);
-
-    fn seconds(after: u64) -> Duration {
-        BEGUN + Duration::from_secs(after)
-    }
-
     #[test]
     fn only_who_has_what_any_other_has_gets_the_vote() {
-        let mut survey = Survey::new(3, BEGUN);
-        survey.note(2, &answer(4, id(3, 9)), BEGUN);
-        survey.note(3, &answer(3, id(2, 12)), BEGUN);
-        assert_eq!(survey.floor(seconds(1)), None, "one is to be heard yet");
-        survey.note(4, &answer(1, None), seconds(1));
-        let floor = survey.floor(seconds(1)).unwrap();
+        let floor = Floor::of(&[answer(4, id(3, 9)), answer(3, id(2, 12)), answer(1, None)]);
         assert_eq!(floor, Floor { last: id(3, 9), term: 4 });
         let permits = |term, last| floor.permits(&VoteRequest::new(Vote::new(term, 2), last));
         assert!(permits(5, id(3, 9)));
@@ -246,28 +185,5 @@ mod tests {
         assert!(!permits(4, id(3, 9)), "that vote may have been given before");
         assert!(!permits(5, id(2, 12)), "an entry may have been acknowledged that it lacks");
         assert!(!permits(5, None));
-    }
-
-    #[test]
-    fn who_has_more_counts_for_as_long_as_it_answers() {
-        let mut survey = Survey::new(2, BEGUN);
-        survey.note(2, &answer(4, id(3, 9)), BEGUN);
-        survey.note(3, &answer(3, id(2, 12)), BEGUN);
-        // The second one answers on, in terms of elections that nobody wins; the first one is gone.
-        survey.note(3, &answer(6, id(2, 12)), seconds(2));
-        assert_eq!(survey.floor(seconds(2)), Some(Floor { last: id(3, 9), term: 4 }));
-        assert_eq!(survey.floor(seconds(3)), Some(Floor { last: id(2, 12), term: 4 }));
-        survey.note(2, &answer(4, id(3, 9)), seconds(4));
-        assert_eq!(survey.floor(seconds(4)), Some(Floor { last: id(3, 9), term: 4 }));
-        assert_eq!(survey.floor(seconds(20)), Some(Floor { last: None, term: 4 }));
-    }
-
-    #[test]
-    fn who_never_answers_counts_as_failed() {
-        let mut survey = Survey::new(2, BEGUN);
-        assert_eq!(survey.floor(seconds(2)), None);
-        survey.note(3, &answer(3, id(2, 12)), seconds(2));
-        assert_eq!(survey.floor(seconds(2)), None);
-        assert_eq!(survey.floor(seconds(3)), Some(Floor { last: id(2, 12), term: 3 }));
     }
 }

@@ -65,45 +65,6 @@ async fn a_leader_with_an_old_disk_does_not_lead_from_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_forgot_an_entry_does_not_elect_who_never_had_it() {
-    let mut lab = Lab::in_memory(3).await;
-    let mut nodes = lab.cluster().await;
-    let index = write_many(&nodes[0], "old", 5).await;
-    for node in &nodes {
-        within(node.raft.wait_applied(index)).await.unwrap();
-    }
-    let old = lab.disks[&3].copied();
-    // The second one is away while the first and the third acknowledge.
-    lab.isolate(2);
-    let index = write_many(&nodes[0], "new", 20).await;
-    within(nodes[2].raft.wait_applied(index)).await.unwrap();
-    for node in nodes.drain(..) {
-        node.stop().await;
-    }
-    lab.disks.insert(3, old);
-    lab.heal();
-    // All start, and the two that forgot nothing do not see each other.
-    lab.cut(1, 2);
-    for number in 1..=3 {
-        nodes.push(lab.start(number).await);
-    }
-    nodes[0].until("leads", |status| status.leads()).await;
-    let index = nodes[0].write("after").await;
-    within(nodes[2].raft.wait_applied(index)).await.unwrap();
-    assert!(!nodes[1].raft.status().leads());
-    lab.heal();
-    let leader = leader_of(&nodes.iter().collect::<Vec<_>>()).await;
-    let index = nodes[leader].write("at last").await;
-    for node in &nodes {
-        within(node.raft.wait_applied(index)).await.unwrap();
-        assert_eq!((node.entries().len(), node.entries()), (27, nodes[0].entries()));
-    }
-    for node in nodes {
-        node.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_old_log_beside_a_newer_snapshot_is_no_harm() {
     let mut lab = Lab::new(1).await;
     lab.config.entries_for_slow_followers = 0;

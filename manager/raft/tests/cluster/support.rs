@@ -411,12 +411,6 @@ impl Lab {
         }
     }
 
-    /// Cuts two members off from each other, both ways.
-    pub(crate) fn cut(&self, a: usize, b: usize) {
-        let (a, b) = (self.member(a).id, self.member(b).id);
-        self.cuts.write().unwrap().extend([(a, b), (b, a)]);
-    }
-
     pub(crate) fn heal(&self) {
         self.cuts.write().unwrap().clear();
     }
