@@ -1,6 +1,7 @@
 //! The budgets of managers, measured from outside: three daemons in a lab, their API, kills.
 //!
-//! Run by `cargo xtask bench cluster`. `SHOAL_IDLE_SECONDS=600` makes the idle time without elections the long one.
+//! Run by `cargo xtask bench cluster`. `SHOAL_IDLE_SECONDS=600` makes the idle time without elections the long one,
+//! `SHOAL_IDLE_THREADS=0` leaves the load to what else the machine does.
 
 #![allow(clippy::print_stdout, reason = "a report for people")]
 
@@ -196,13 +197,15 @@ fn term(lab: &Cluster, host: u8) -> anyhow::Result<u64> {
 
 /// Elections while other programs want both cores, twice over.
 fn idle(lab: &Cluster) -> anyhow::Result<()> {
-    let seconds = match std::env::var("SHOAL_IDLE_SECONDS") {
-        Ok(seconds) => seconds.parse().context("SHOAL_IDLE_SECONDS")?,
-        Err(_) => IDLE_SECONDS,
+    let number = |name: &'static str, default: u64| match std::env::var(name) {
+        Ok(text) => text.parse().context(name),
+        Err(_) => Ok(default),
     };
+    let seconds = number("SHOAL_IDLE_SECONDS", IDLE_SECONDS)?;
+    let spinning = usize::try_from(number("SHOAL_IDLE_THREADS", 4)?)?;
     let before = term(lab, 1)?;
     let until = monotonic() + Duration::from_secs(seconds);
-    threads(4, |_| {
+    threads(spinning, |_| {
         while monotonic() < until {
             for _ in 0..10_000 {
                 std::hint::spin_loop();
@@ -210,8 +213,11 @@ fn idle(lab: &Cluster) -> anyhow::Result<()> {
         }
         Ok(())
     })?;
+    std::thread::sleep(until.saturating_sub(monotonic()));
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
     let elections = u32::try_from(term(lab, 1)? - before)?;
-    let what = format!("elections in {seconds} s, four threads at full load");
+    let what = format!("elections in {seconds} s, load {load}");
     at_most(&what, f64::from(elections), 0.0, "");
     Ok(())
 }

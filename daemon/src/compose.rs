@@ -8,7 +8,7 @@ use anyhow::Context;
 use shoal_api::Ports;
 use shoal_base::random::SystemRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
-use shoal_base::{SharedClock, SystemClock, SystemDisk, blocking};
+use shoal_base::{SharedClock, SystemDisk, blocking};
 use shoal_engine::config::{Config as EngineConfig, OWN_RUNTIME, RuntimeProgram};
 use shoal_engine::events::Bus;
 use shoal_engine::networking::DnsSettings;
@@ -28,6 +28,7 @@ use crate::cluster::{self, HostCluster, HostOverlays, Runner};
 use crate::config::Config;
 use crate::executor::{self, HostExecutor};
 use crate::facts::HostFacts;
+use crate::lab;
 use crate::networking::HostNetworking;
 use crate::ports::{HostContainers, HostExecs, HostImages, HostNetworks, HostSystem, HostVolumes};
 use crate::seal;
@@ -47,7 +48,7 @@ pub(crate) struct Closing {
 
 /// Opens everything and takes over what a previous daemon left.
 pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(Ports, Closing)> {
-    let clock: SharedClock = Arc::new(SystemClock);
+    let clock = lab::clock();
     let facts = HostFacts::read();
     let images = open_images(config, clock.clone()).await?;
     let transfers = transfers(config, images.clone(), tasks, clock.clone())?;

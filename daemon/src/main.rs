@@ -8,6 +8,7 @@ mod config;
 mod executor;
 mod facts;
 mod generic;
+mod lab;
 mod lock;
 mod networking;
 mod options;

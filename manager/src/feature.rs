@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_base::SharedClock;
+use shoal_manager_core::store::State;
 use shoal_manager_core::store::watch::Event;
 use shoal_model::cluster::node::NodeRole;
 use shoal_model::cluster::{Cluster, Node};
@@ -16,6 +17,11 @@ pub const LEVEL: u32 = 1;
 
 /// After a commit that failed.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a manager must know to take part.
+pub(crate) fn needed(state: &State) -> u32 {
+    state.cluster().map_or(0, |cluster| cluster.feature_level)
+}
 
 /// The level to which the cluster can go up now; `None`: it stays.
 pub fn allowed<'a>(cluster: &Cluster, nodes: impl Iterator<Item = &'a Arc<Node>>) -> Option<u32> {
@@ -34,9 +40,8 @@ pub fn allowed<'a>(cluster: &Cluster, nodes: impl Iterator<Item = &'a Arc<Node>>
 pub async fn run(store: &Store, clock: &SharedClock) {
     loop {
         let (state, mut changes) = store.watch();
-        let raise = |state: &shoal_manager_core::store::State| {
-            state.cluster().and_then(|cluster| allowed(cluster, state.managers()))
-        };
+        let raise =
+            |state: &State| state.cluster().and_then(|cluster| allowed(cluster, state.managers()));
         if raise(&state).is_some() {
             let raised = store.update(|txn| {
                 let Some(level) = raise(txn) else { return Ok(0) };

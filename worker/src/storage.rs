@@ -74,8 +74,18 @@ pub enum Error {
 
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Internal
+        match self {
+            Self::Open { source, .. } | Self::Write { source } if is_full(source) => {
+                ErrorKind::Unavailable
+            }
+            _ => ErrorKind::Internal,
+        }
     }
+}
+
+/// Whether the disk has no room.
+fn is_full(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if shoal_base::disk::is_full(error))
 }
 
 /// A task as it is kept.
@@ -117,10 +127,12 @@ impl Storage {
     /// Opens the database, setting a damaged one aside. Blocks.
     ///
     /// # Errors
-    /// When not even an empty one can be made.
+    /// When the disk is full, or not even an empty one can be made.
     pub fn open(path: &Path, secrets: SecretCache) -> Result<Self, Error> {
         match Self::try_open(path, secrets.clone()) {
             Ok(storage) => Ok(storage),
+            // Nothing is wrong with what is there.
+            Err(source) if is_full(&source) => Err(Error::Open { path: path.to_owned(), source }),
             Err(error) => {
                 let aside = set_aside(path)?;
                 tracing::error!(%error, aside = %aside.display(), "local state is damaged; set aside");

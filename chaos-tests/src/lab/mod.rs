@@ -159,6 +159,8 @@ impl Lab {
         let log =
             std::fs::File::options().create(true).append(true).open(root.join("shoald.log"))?;
         let flags = std::fs::read_to_string(self.directory.join("flags")).unwrap_or_default();
+        let settings = std::fs::read_to_string(root.join("environment")).unwrap_or_default();
+        let settings = settings.lines().filter_map(|line| line.split_once('='));
         // A host name of its own, as every host has.
         command("nsenter")
             .arg(format!("--net=/run/netns/{}", self.netns(host)))
@@ -172,6 +174,7 @@ impl Lab {
             .args(["--config-file", &root.join("daemon.json").display().to_string()])
             .args(["--cgroup-parent", &format!("/{}", self.netns(host))])
             .args(flags.lines())
+            .envs(settings)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -196,6 +199,17 @@ impl Lab {
         ensure!(self.pid(host).is_none(), "the daemon of host {host} runs already");
         self.spawn(host)?;
         self.await_start(host)
+    }
+
+    /// Gives the daemon of a host an environment, from its next start on.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn environment(&self, host: u8, variables: &[(&str, &str)]) -> anyhow::Result<()> {
+        self.check(host)?;
+        let lines = variables.iter().map(|(name, value)| format!("{name}={value}\n"));
+        let file = self.path(host).join("environment");
+        Ok(std::fs::write(file, lines.collect::<String>())?)
     }
 
     /// A `docker` command for a host.

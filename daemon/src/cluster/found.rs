@@ -16,9 +16,6 @@ use shoal_model::cluster::request::Init;
 use shoal_model::cluster::{Cluster, ClusterId, Node, NodeId};
 use shoal_model::error::{ErrorKind, Failure};
 
-/// Feature level of this release.
-pub(crate) const FEATURE_LEVEL: u32 = shoal_manager::feature::LEVEL;
-
 /// What a new cluster begins with.
 pub(super) struct Founded {
     pub(super) cluster: Cluster,
@@ -57,7 +54,7 @@ pub(super) fn found(
         unlock_key_version: 0,
         revoked: Vec::new(),
         mesh_cursor: 0,
-        feature_level: FEATURE_LEVEL,
+        feature_level: crate::lab::feature_level(),
     };
     cluster = configure::lock(&cluster, random);
     let (node, stored) =

@@ -83,7 +83,7 @@ impl Member {
     pub(super) async fn start(
         keeper: Keeper,
         record: Record,
-        manager: Option<Manager>,
+        manager: Option<Arc<Manager>>,
         runner: Runner,
         api: Option<Listening>,
         around: Around,
@@ -129,7 +129,7 @@ impl Member {
             record: Mutex::new(record),
             worker,
             view,
-            manager: watch::Sender::new(manager.map(Arc::new)),
+            manager: watch::Sender::new(manager),
             tasks: tasks.clone(),
             executor: runner.executor,
             networks: runner.networks,
@@ -344,6 +344,7 @@ pub(super) async fn start_manager(
         raft: record.raft.clone(),
         begin: if record.alone { Begin::Alone } else { Begin::AsStored },
         ready: !record.alone,
+        feature_level: crate::lab::feature_level(),
     };
     let surroundings = Surroundings {
         keeper,

@@ -12,6 +12,7 @@ mod node_api;
 mod overlays;
 mod port;
 mod record;
+mod resume;
 mod status;
 mod survive;
 mod worker;
@@ -23,7 +24,7 @@ use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_engine::events::Bus;
-use shoal_identity::{Keeper, NodeFiles, UnlockKey, chain, credentials, files, join};
+use shoal_identity::{Keeper, NodeFiles, UnlockKey, files, join};
 use shoal_manager::store;
 use shoal_manager_raft::RaftId;
 use shoal_model::cluster::NodeId;
@@ -34,7 +35,6 @@ use shoal_worker::executor::Executor;
 use shoal_worker::networks::Networks;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub(crate) use found::FEATURE_LEVEL;
 pub(crate) use overlays::HostOverlays;
 pub(crate) use port::HostCluster;
 
@@ -185,70 +185,28 @@ impl Host {
         Ok(())
     }
 
-    /// Runs as the member that is on disk.
-    async fn resume(self: &Arc<Self>, record: Record, unlock: Option<UnlockKey>) {
-        match self.try_resume(record, unlock).await {
-            Ok(Current::Member(member)) => self.adopt(member),
-            Ok(current) => self.set(current),
-            Err(error) => {
-                tracing::error!(%error, "membership of the cluster is broken");
-                self.set(Current::Broken { message: error.chain(), expired: false });
-            }
-        }
-    }
-
-    async fn try_resume(
-        &self,
-        record: Record,
-        unlock: Option<UnlockKey>,
-    ) -> Result<Current, Failure> {
-        let stored = match self.files.load(unlock.as_ref()) {
-            Err(files::Error::Locked) => return Ok(Current::Locked),
-            loaded => loaded?,
-        };
-        let Some(stored) = stored else {
-            return Err(Failure::new(ErrorKind::DataLoss, "the node's certificate is missing"));
-        };
-        let files = self.files.clone();
-        let clock = self.around.clock.clone();
-        let keeper = match Keeper::new(files, stored, unlock.clone(), clock) {
-            Err(credentials::Error::Chain(error @ chain::Error::Expired { .. })) => {
-                return self.renew_expired(record, unlock, &error).await;
-            }
-            keeper => keeper?,
-        };
-        self.run(keeper, record).await
-    }
-
-    /// A node that was off for longer than its certificate's life proves its old key.
-    async fn renew_expired(
-        &self,
-        record: Record,
-        unlock: Option<UnlockKey>,
-        error: &chain::Error,
-    ) -> Result<Current, Failure> {
-        tracing::warn!(error = %Chain(error), "renewing the node's expired certificate");
-        let Some(stored) = self.files.load(unlock.as_ref())? else {
-            return Err(Failure::new(ErrorKind::DataLoss, "the node's certificate is missing"));
-        };
-        let renewed =
-            join::renew_expired(&self.files, &stored, &record.remotes, &self.around.clock).await;
-        match renewed {
-            Ok(keeper) => self.run(keeper, record).await,
-            Err(error) => {
-                tracing::error!(error = %Chain(&error), "the expired certificate was not renewed");
-                let message = Chain(&error).to_string();
-                Ok(Current::Broken { message, expired: true })
-            }
-        }
-    }
-
-    /// Starts the member with everything that it serves.
+    /// Starts the member with everything that it serves. When that fails its manager does not run on.
     async fn start(
         &self,
         keeper: Keeper,
-        mut record: Record,
+        record: Record,
         manager: Option<shoal_manager::assembly::Manager>,
+    ) -> Result<Arc<Member>, Failure> {
+        let manager = manager.map(Arc::new);
+        let started = self.start_beside(keeper, record, manager.clone()).await;
+        if started.is_err()
+            && let Some(manager) = manager
+        {
+            manager.shut_down().await;
+        }
+        started
+    }
+
+    async fn start_beside(
+        &self,
+        keeper: Keeper,
+        mut record: Record,
+        manager: Option<Arc<shoal_manager::assembly::Manager>>,
     ) -> Result<Arc<Member>, Failure> {
         let around = self.around.clone();
         let api = node_api::listen(&mut record, &around.directory).await?;

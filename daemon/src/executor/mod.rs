@@ -459,7 +459,7 @@ pub(crate) fn description(
                 .context("--node-generic-resource")?,
         },
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
-        feature_level: crate::cluster::FEATURE_LEVEL,
+        feature_level: crate::lab::feature_level(),
         engine_labels: labels.collect(),
         plugins: plugins.into_iter().collect(),
         ..NodeDescription::default()

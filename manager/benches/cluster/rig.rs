@@ -102,6 +102,7 @@ impl Rig {
             raft: self.config.clone(),
             begin: Begin::AsStored,
             ready: duties == Duties::On,
+            feature_level: shoal_manager::feature::LEVEL,
         };
         let (random, disk) = (Arc::new(SystemRandom), Arc::new(SystemDisk));
         Manager::start(options, Surroundings { keeper, clock, random, disk }).await.unwrap()

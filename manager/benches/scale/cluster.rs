@@ -159,6 +159,7 @@ impl Lab {
             raft: RaftConfig::default(),
             begin: Begin::AsStored,
             ready: true,
+            feature_level: shoal_manager::feature::LEVEL,
         };
         self.managers.push(Manager::start(options, around).await.unwrap());
         self.addresses.push(address);

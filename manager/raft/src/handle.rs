@@ -370,6 +370,8 @@ impl Raft {
 
     /// Stops consensus here and closes the log. Idempotent.
     pub async fn shutdown(&self) {
+        // Otherwise the core would wait until a full disk has room.
+        self.inner.log.health().end();
         // A panic of the core was logged by its task; there is nothing else to do about it.
         let _ = self.inner.core.shutdown().await;
         self.inner.log.close().await;

@@ -41,7 +41,7 @@ impl Membership for Handler {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let caller = authorize::caller(request.extensions())?.node;
         let JoinRequest { raft_id, address, feature_level } = request.into_inner();
-        let needed = self.store.view().cluster().map_or(0, |cluster| cluster.feature_level);
+        let needed = feature::needed(&self.store.view());
         if feature_level.max(1) < needed {
             return Err(Status::failed_precondition(format!(
                 "the cluster is at feature level {needed}, and node `{caller}` knows level {feature_level}: \
@@ -82,6 +82,7 @@ impl Membership for Handler {
 /// Tells one of `managers` where this manager is.
 pub(super) async fn join(
     raft: &Raft,
+    feature_level: u32,
     credentials: &Credentials,
     managers: &[String],
     clock: &SharedClock,
@@ -94,7 +95,7 @@ pub(super) async fn join(
                 let request = JoinRequest {
                     raft_id: member.id.0,
                     address: member.address.clone(),
-                    feature_level: feature::LEVEL,
+                    feature_level,
                 };
                 MembershipClient::new(channel).join(request).await.map_err(|status| {
                     Failure::new(

@@ -33,6 +33,7 @@ use crate::consensus::raft::{RaftConsensus, View};
 use crate::control::Control;
 use crate::dispatcher::{Dispatcher, liveness};
 use crate::execs::Execs;
+use crate::feature;
 use crate::logs::Logs;
 use crate::peers::Peers;
 use crate::reach::Reach;
@@ -61,6 +62,8 @@ pub struct Options {
     /// Whether it leads at once. Otherwise it does so after [`Manager::take_over`]: what it has on disk names managers
     /// that are gone, and the leader would wait for them.
     pub ready: bool,
+    /// What this release understands, [`crate::feature::LEVEL`].
+    pub feature_level: u32,
 }
 
 /// What a manager needs of its surroundings.
@@ -91,6 +94,10 @@ pub enum Error {
     },
     #[error("there is no key of the raft log")]
     NoDataKey,
+    #[error(
+        "the cluster is at feature level {needed}, and this release knows level {known}: install a newer one"
+    )]
+    Outdated { needed: u32, known: u32 },
     #[error(transparent)]
     Raft(#[from] StartError),
 }
@@ -100,6 +107,7 @@ impl Classified for Error {
         match self {
             Self::Listen { .. } => ErrorKind::InvalidArgument,
             Self::NoDataKey => ErrorKind::DataLoss,
+            Self::Outdated { .. } => ErrorKind::Conflict,
             Self::Raft(error) => error.kind(),
         }
     }
@@ -126,6 +134,7 @@ pub struct Manager {
     pub authority: Arc<dyn CaStore>,
     keeper: Keeper,
     ready: watch::Sender<bool>,
+    feature_level: u32,
     tasks: Tasks,
 }
 
@@ -155,6 +164,11 @@ impl Manager {
             begin: options.begin,
         })
         .await?;
+        let (needed, known) = (feature::needed(&objects.view()), options.feature_level);
+        if needed > known {
+            raft.shutdown().await;
+            return Err(Error::Outdated { needed, known });
+        }
         let tasks = Tasks::new();
         let consensus = Arc::new(RaftConsensus::new(raft.clone(), &tasks));
         let peers = Arc::new(Peers::new(&credentials));
@@ -220,6 +234,7 @@ impl Manager {
             authority,
             keeper,
             ready,
+            feature_level: known,
             tasks,
         })
     }
@@ -229,7 +244,8 @@ impl Manager {
     /// # Cancel safety
     /// Dropping the future leaves open whether it was; asking again changes nothing.
     pub async fn join(&self, managers: &[String], clock: &SharedClock) {
-        membership::join(&self.raft, self.keeper.credentials(), managers, clock).await;
+        let (level, credentials) = (self.feature_level, self.keeper.credentials());
+        membership::join(&self.raft, level, credentials, managers, clock).await;
     }
 
     /// Writes down that this manager is the only one, and begins to lead.
@@ -240,6 +256,17 @@ impl Manager {
         self.store.update(|txn| takeover::take_over(txn, survivor)).await?;
         self.ready.send_replace(true);
         Ok(())
+    }
+
+    /// Checks that signers outside the cluster are there, for each root that needs them.
+    ///
+    /// # Errors
+    /// The refusal that docker shows.
+    pub async fn check_signers(
+        &self,
+        needed: &[ca::configure::Externals],
+    ) -> Result<(), ca::configure::Error> {
+        ca::external::check_reachable(needed, self.keeper.credentials()).await
     }
 
     /// Hands leadership over, if this manager has it and another can take it.

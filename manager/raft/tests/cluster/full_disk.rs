@@ -80,6 +80,30 @@ async fn a_snapshot_without_room_stops_no_write_and_comes_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_room_stops_when_it_is_told_to() {
+    let mut lab = Lab::in_memory(3).await;
+    let disk = lab.disks[&3].clone();
+    let mut nodes = lab.cluster().await;
+    let index = nodes[0].write("before").await;
+    within(nodes[2].raft.wait_applied(index)).await.unwrap();
+    disk.set_capacity(Some(disk.used()));
+    nodes[0].write("during").await;
+    nodes[2].until("says so", |status| status.disk_full.is_some()).await;
+    // Another leader's term is to be written down, too: consensus itself waits.
+    nodes[0].raft.transfer_leadership(Some(lab.member(2).id)).await.unwrap();
+    nodes[1].until("leads", |status| status.leads()).await;
+    within(nodes.remove(2).stop()).await;
+    disk.set_capacity(None);
+    nodes.push(lab.start(3).await);
+    let index = nodes[1].write("after").await;
+    within(nodes[2].raft.wait_applied(index)).await.unwrap();
+    assert_eq!(nodes[2].entries(), ["before", "during", "after"]);
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_without_room_hands_over_and_follows_again() {
     let mut lab = Lab::in_memory(3).await;
     let disk = lab.disks[&1].clone();
