@@ -1,14 +1,14 @@
 //! The stages of the test command, cheapest first.
 
 use crate::run::{cargo, sh};
-use crate::{build, setup, tidy};
+use crate::{build, setup, sim, tidy};
 
 /// Kills of the crash stage where nobody named it; by name it is as long as the test says.
 const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 11] = [
+pub(crate) const STAGES: [&str; 12] = [
     "fmt",
     "tidy",
     "clippy",
@@ -18,6 +18,7 @@ pub(crate) const STAGES: [&str; 11] = [
     "network",
     "cgroup2",
     "crash",
+    "sim",
     "cluster",
     "linear",
 ];
@@ -82,6 +83,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
         "compose" | "network" => of_chaos_tests(&["--test", name]),
         "cgroup2" => of_chaos_tests(&["--test", "cgroup_v2"]),
         "crash" => crash(named),
+        "sim" => sim::test(),
         "cluster" => of_chaos_tests(&[
             "--test",
             "swarm",
@@ -111,7 +113,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
 
 /// Unit and kernel tests of every crate; those that need a program get the directory of the built ones.
 fn unit() -> anyhow::Result<()> {
-    programs(&["--workspace", "--exclude", "shoal-chaos-tests"])?;
+    programs(&["--workspace", "--exclude", "shoal-chaos-tests", "--exclude", "shoal-sim"])?;
     programs(&["-p", "shoal-chaos-tests", "--lib"])
 }
 
