@@ -115,12 +115,14 @@ impl Checks {
 
     async fn follow_leader(&self, number: u8, manager: &Manager) {
         let mut status = manager.raft.watch();
+        let mut led = None;
         loop {
             let (leads, term) = {
                 let status = status.borrow_and_update();
                 (status.leads(), status.term)
             };
-            if leads {
+            if leads && led != Some(term) {
+                led = Some(term);
                 note!(self.trace, "manager {number} leads in term {term}");
                 let verdict = self.shared().election.leads(number, term);
                 self.verdict(verdict);

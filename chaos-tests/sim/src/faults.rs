@@ -146,8 +146,6 @@ impl Faults {
         for worker in &self.world.workers {
             worker.node.clock.set_offset(0);
         }
-        // What is dying is dead before it is started.
-        pass(Duration::from_secs(10)).await;
         for index in 0..self.world.managers.len() {
             self.world.start_manager(index).await;
         }
@@ -216,6 +214,8 @@ impl Faults {
                 let death = Death::PowerCut(self.below(u64::MAX));
                 self.crash_worker(worker, death).await;
             }
+            // While one starts, a full disk would only keep it from that.
+            Kind::FullDisk if world.managers[manager].life().is_none() => {}
             Kind::FullDisk => {
                 let disk = &world.managers[manager].node.disk;
                 disk.set_capacity(Some(disk.used() + self.below(4_000)));

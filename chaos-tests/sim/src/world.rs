@@ -18,13 +18,14 @@ use shoal_manager::store;
 use shoal_manager_core::allocator;
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::cluster::node::{
-    IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeStatus,
+    Availability, IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeStatus,
 };
 use shoal_model::cluster::{
     Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, ClusterSpec, Meta, NodeId, NodeSpec,
 };
 use shoal_model::error::Chain;
 use shoal_worker::agent::Worker;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::checks::Checks;
 use crate::executor::Machine;
@@ -48,23 +49,31 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// A process that may be dead.
 #[derive(Debug)]
-struct Slot<P>(Mutex<Option<Arc<Life<P>>>>);
+struct Slot<P> {
+    life: Mutex<Option<Arc<Life<P>>>>,
+    /// One change at a time: what dies is dead before it is started again.
+    change: Semaphore,
+}
 
 impl<P> Slot<P> {
     const fn empty() -> Self {
-        Self(Mutex::new(None))
+        Self { life: Mutex::new(None), change: Semaphore::const_new(1) }
     }
 
     fn get(&self) -> Option<Arc<Life<P>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set(&self, life: Arc<Life<P>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(life);
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = Some(life);
     }
 
     fn take(&self) -> Option<Arc<Life<P>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn changing(&self) -> SemaphorePermit<'_> {
+        self.change.acquire().await.expect("it is never closed")
     }
 }
 
@@ -187,10 +196,15 @@ fn object(id: NodeId, role: NodeRole, chain: &str) -> shoal_model::cluster::Node
         chain: chain.as_bytes().to_vec(),
         ..NodeCertificate::default()
     };
+    // Managers only manage: no worker runs there.
+    let availability = match role {
+        NodeRole::Manager => Availability::Drain,
+        NodeRole::Worker => Availability::Active,
+    };
     shoal_model::cluster::Node {
         id,
         meta: Meta::default(),
-        spec: NodeSpec { role, ..NodeSpec::default() },
+        spec: NodeSpec { role, availability, ..NodeSpec::default() },
         role,
         description: None,
         status: NodeStatus::default(),
@@ -321,6 +335,7 @@ impl World {
 
     /// Starts a manager, again and again until it does.
     pub async fn start_manager(self: &Arc<Self>, index: usize) {
+        let _changing = self.managers[index].life.changing().await;
         if self.managers[index].life().is_some() {
             return;
         }
@@ -344,6 +359,7 @@ impl World {
     /// Kills a manager, if it lives.
     pub async fn kill_manager(&self, index: usize, death: Death) {
         let manager = &self.managers[index];
+        let _changing = manager.life.changing().await;
         let Some(life) = manager.life.take() else { return };
         note!(self.trace, "manager {} dies: {death:?}", manager.node.number);
         machines::die(&manager.node, &life.died, death, life.process.drop_out()).await;
@@ -352,6 +368,7 @@ impl World {
     /// Starts a worker.
     pub async fn start_worker(&self, index: usize) {
         let worker = &self.workers[index];
+        let _changing = worker.life.changing().await;
         if worker.is_alive() {
             return;
         }
@@ -376,6 +393,7 @@ impl World {
     /// Kills a worker, if it lives; its containers only go when the machine loses its power.
     pub async fn kill_worker(&self, index: usize, death: Death) {
         let worker = &self.workers[index];
+        let _changing = worker.life.changing().await;
         let Some(life) = worker.life.take() else { return };
         note!(self.trace, "worker {} dies: {death:?}", worker.node.number);
         let stop = async {

@@ -189,7 +189,9 @@ pub fn converged(state: &State, service: &Service) -> Verdict {
     let running: Vec<_> =
         tasks.iter().filter(|task| task.status.state == TaskState::Running).collect();
     let places: BTreeSet<_> = running.iter().filter_map(|task| Place::of(task)).collect();
-    let suiting = state.nodes().filter(|node| enforcer::suits(&service.spec.task, node));
+    let suiting = state.nodes().filter(|node| {
+        node.spec.availability != Availability::Drain && enforcer::suits(&service.spec.task, node)
+    });
     let iteration = service.job.map(|job| job.iteration);
     let complete = tasks
         .iter()
