@@ -184,7 +184,8 @@ impl Host {
             self.docker(&arguments)?;
         }
         self.stop()?;
-        let left = crate::leaks::of_host(&self.name, self.path(), Duration::from_secs(5));
+        let left =
+            crate::leaks::of_host(&self.name, self.path(), Duration::from_secs(5), |_| false);
         if !left.is_empty() {
             bail!("left behind by {}:\n  {}\n{}", self.name, left.join("\n  "), self.log());
         }

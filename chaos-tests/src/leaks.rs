@@ -6,11 +6,17 @@ use std::time::Duration;
 use crate::command::{command, monotonic, stdout};
 
 /// What is left of a host whose daemon has ended and whose containers were removed. Clean-up that goes on in
-/// the background gets `patience`.
-pub fn of_host(name: &str, root: &Path, patience: Duration) -> Vec<String> {
+/// the background gets `patience`. Lines that `stays` knows are expected.
+pub fn of_host(
+    name: &str,
+    root: &Path,
+    patience: Duration,
+    stays: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let deadline = monotonic() + patience;
     loop {
-        let left = look(name, root);
+        let mut left = look(name, root);
+        left.retain(|line| !stays(line));
         if left.is_empty() || monotonic() > deadline {
             return left;
         }

@@ -117,7 +117,7 @@ fn conflicts(lab: &ServiceLab) {
     assert!(refused.ends_with(&expected), "{refused}");
     let output = run(lab.lab.docker(1).args(["run", "--rm", "-p", "8080:80", "busybox", "true"]));
     let refused = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
-    assert!(refused.to_lowercase().contains("address already in use"), "{refused}");
+    assert!(refused.contains("Bind for 0.0.0.0:8080 failed: port is already allocated"));
     let refused = remove_ingress(lab).unwrap_err().to_string();
     assert!(refused.contains(&format!("because service {id} depends on it")), "{refused}");
 }

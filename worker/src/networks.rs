@@ -148,10 +148,17 @@ pub(crate) async fn run(views: impl AsRef<Views>, networks: Arc<dyn Networks>, c
                 }
             }
         }
-        if failed {
-            clock.sleep(AGAIN).await;
-        } else {
-            views.changed.notified().await;
+        // What fails does not hold back the networks that do not.
+        let again = async {
+            if failed {
+                clock.sleep(AGAIN).await;
+            } else {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = views.changed.notified() => {}
+            () = again => {}
         }
     }
 }

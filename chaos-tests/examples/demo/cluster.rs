@@ -1,166 +1,127 @@
 //! Five hosts: a cluster is made, runs a stack from a file, and outlives its leader and a worker.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use shoal_chaos_tests::command::{eventually, monotonic, run};
-use shoal_chaos_tests::host::bin_dir;
-use shoal_chaos_tests::image;
-use shoal_chaos_tests::lab::{Guard, Lab};
+use anyhow::ensure;
+use shoal_chaos_tests::command::{eventually, monotonic};
+use shoal_chaos_tests::lab::Lab;
+
+use crate::stage::{PATIENCE, Stage, title};
 
 const HOSTS: u8 = 5;
 const MANAGERS: u8 = 3;
 
 /// The example that is shipped.
 const STACK: &str = include_str!("../../../deploy/stacks/shop.yaml");
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What the service of the example answers on its published port.
+const PAGE: &str = "/cgi-bin/page";
 
 struct Demo {
-    lab: Guard,
+    stage: Stage,
     /// The file, which changes with each release.
-    stack: PathBuf,
-    checked: Vec<&'static str>,
+    file: PathBuf,
 }
 
-/// Plays it; gives what was checked.
-pub(crate) fn play() -> anyhow::Result<Vec<&'static str>> {
-    let directory = tempfile::Builder::new().prefix("sd-").tempdir()?;
-    let name = format!("sd{}", std::process::id());
-    // Short: sockets of containers live beneath it.
-    let root = directory.path().join("l");
-    println!("\n== five hosts (network namespaces), a shoald on each");
-    let lab = Guard(Lab::up(&name, &root, HOSTS, &[])?);
-    let stack = directory.path().join("shop.yaml");
-    std::fs::write(&stack, STACK)?;
-    let mut demo = Demo { lab, stack, checked: Vec::new() };
-    demo.images(&directory.path().join("rootfs.tar"))?;
+/// Plays it in a lab of five hosts; gives what was checked. Files of the user are in `home`.
+pub(crate) fn play(home: &Path, directory: &Path) -> anyhow::Result<Vec<&'static str>> {
+    title("five hosts (network namespaces), a shoald on each");
+    let file = home.join("shop.yaml");
+    std::fs::write(&file, STACK)?;
+    let mut demo = Demo { stage: Stage::up(directory, HOSTS)?, file };
+    demo.stage.images(&home.join("rootfs.tar"))?;
     demo.join()?;
     demo.stack()?;
     demo.mesh()?;
     demo.updates()?;
     demo.leader()?;
     demo.worker()?;
-    println!("\n== all of it goes");
-    demo.type_shoal(2, &["stack", "rm", "--detach=false", "shop"])?;
-    let left = demo.lab.run(2, &["stack", "ls", "--format", "{{.Name}}"])?;
-    demo.check("nothing is left of the stack", left.is_empty())?;
-    let checked = std::mem::take(&mut demo.checked);
-    demo.lab.down()?;
-    // It is gone: the guard would look for it again.
-    std::mem::forget(demo.lab);
-    Ok(checked)
+    demo.end()?;
+    demo.stage.finish()
 }
 
 impl Demo {
-    fn images(&self, rootfs: &std::path::Path) -> anyhow::Result<()> {
-        image::busybox_rootfs(rootfs)?;
-        let rootfs = rootfs.display().to_string();
-        for host in self.lab.numbers() {
-            self.lab.run(host, &["import", &rootfs, "busybox:latest"])?;
-        }
-        Ok(())
-    }
-
     fn join(&mut self) -> anyhow::Result<()> {
-        println!("\n== hosts become a cluster");
-        self.type_in(1, &["swarm", "init"])?;
+        title("hosts become a cluster");
+        self.stage.docker(1, &["swarm", "init"])?;
         for host in 2..=HOSTS {
             let role = if host <= MANAGERS { "manager" } else { "worker" };
-            let token = self.lab.run(1, &["swarm", "join-token", "-q", role])?;
-            self.type_in(host, &["swarm", "join", "--token", &token, "10.99.0.1:2377"])?;
+            let token = self.lab().run(1, &["swarm", "join-token", "-q", role])?;
+            self.stage.docker(host, &["swarm", "join", "--token", &token, "10.99.0.1:2377"])?;
         }
         let ready = || {
             let format = "{{.Hostname}} {{.Status}} {{.ManagerStatus}}";
-            self.lab.run(3, &["node", "ls", "--format", format]).unwrap_or_default()
+            self.lab().run(3, &["node", "ls", "--format", format]).unwrap_or_default()
         };
         eventually("five nodes", Duration::from_secs(20), || {
             ready().lines().filter(|line| line.contains("Ready")).count() == usize::from(HOSTS)
         })?;
-        self.type_in(3, &["node", "ls"])?;
+        self.stage.docker(3, &["node", "ls"])?;
         let managers = ready().lines().filter(|line| line.trim_end().ends_with(['r', 'e'])).count();
         self.check("five nodes are ready, seen by any manager", managers >= usize::from(MANAGERS))
     }
 
     /// A stack from a file: what a user has in hand.
     fn stack(&mut self) -> anyhow::Result<()> {
-        println!(
-            "\n== a stack: web service, database with a volume, secret, config, network, published port"
+        title(
+            "a stack: web service, database with a volume, secret, config, network, published port",
         );
         let began = monotonic();
         self.deploy(&[])?;
         println!("# deployed and stable after {:?}", monotonic() - began);
-        self.type_in(2, &["stack", "services", "shop"])?;
-        self.type_in(3, &["stack", "ps", "shop"])?;
+        self.stage.docker(2, &["stack", "services", "shop"])?;
+        self.stage.docker(3, &["stack", "ps", "shop"])?;
         self.check("a stack from YAML runs", self.running("shop_web")? == 3)
     }
 
     fn deploy(&self, more: &[&str]) -> anyhow::Result<String> {
-        let file = self.stack.display().to_string();
+        let file = self.file.display().to_string();
         let flags = ["stack", "deploy", "--detach=false", "-q", "--resolve-image=never"];
-        self.type_shoal(1, &[&flags[..], &["-c", &file], more, &["shop"]].concat())
+        self.stage.shoal(1, &[&flags[..], &["-c", &file], more, &["shop"]].concat())
     }
 
     /// The published port answers on every node, and the service sees who asks.
     fn mesh(&mut self) -> anyhow::Result<()> {
-        println!("\n== requests through the mesh, on every node, from h4");
-        let client = self.lab.address(4);
-        let mut answered = BTreeSet::new();
-        for host in self.lab.numbers() {
-            let url = format!("http://{}:8080/cgi-bin/page", self.lab.address(host));
-            println!("h4$ wget -qO- {url}");
-            let page = eventually_some("an answer", || self.ask(4, &url))?;
-            println!("{page}");
-            ensure!(page.starts_with("hello from "), "database, secret or config did not arrive");
+        title("requests through the mesh, on every node, from h4");
+        let client = self.lab().address(4);
+        for host in self.lab().numbers() {
+            let page = self.stage.request(4, &self.url(host))?;
+            ensure!(page.starts_with("hello from "), "database or config did not arrive");
             ensure!(page.contains("key of 6 bytes"), "the secret did not arrive");
             // A node that asks itself is seen by its own address in the mesh.
             if host != 4 {
-                ensure!(page.contains(&format!("to {client},")), "the client's address is lost");
+                ensure!(page.contains(&client), "the client's address is lost");
             }
-            answered.insert(page);
         }
-        self.check(
-            "each node answers, and the service sees the client's address",
-            !answered.is_empty(),
-        )
-    }
-
-    fn ask(&self, host: u8, url: &str) -> Option<String> {
-        let mut wget = self.lab.inside(host);
-        let output = run(wget.args(["busybox", "wget", "-T", "3", "-qO-", url])).ok()?;
-        let page = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        (output.status.success() && !page.is_empty()).then_some(page)
+        self.check("each node answers, and the service sees the client's address", true)
     }
 
     fn updates(&mut self) -> anyhow::Result<()> {
-        println!("\n== more of it, and another release under load");
-        self.type_shoal(1, &["service", "scale", "--detach", "shop_web=6"])?;
+        title("more of it, and another release under load");
+        self.stage.shoal(1, &["service", "scale", "--detach", "shop_web=6"])?;
         eventually("six tasks", PATIENCE, || {
             self.running("shop_web").is_ok_and(|count| count == 6)
         })?;
         // What was scaled by hand is in the file from now on.
-        let text = std::fs::read_to_string(&self.stack)?.replace("replicas: 3", "replicas: 6");
-        std::fs::write(&self.stack, text.replace("RELEASE:-1", "RELEASE:-2"))?;
+        let text = std::fs::read_to_string(&self.file)?.replace("replicas: 3", "replicas: 6");
+        std::fs::write(&self.file, text.replace("RELEASE:-1", "RELEASE:-2"))?;
         let load = self.load(5)?;
         self.deploy(&[])?;
         let (asked, failed) = load.end()?;
         println!("# {asked} requests meanwhile, {failed} failed");
-        let page = eventually_some("an answer", || {
-            self.ask(4, &format!("http://{}:8080/cgi-bin/page", self.lab.address(1)))
-        })?;
+        let page = self.stage.request(4, &self.url(1))?;
         ensure!(page.contains("release 2"), "not the new release: {page}");
         self.check("a rolling update under load fails no request", asked > 20 && failed == 0)?;
 
-        println!("\n== a release that does not start");
-        let broken = self.stack.with_file_name("broken.yaml");
+        title("a release that does not start");
+        let broken = self.file.with_file_name("broken.yaml");
         std::fs::write(&broken, "services: {web: {command: ['false']}}\n")?;
         let path = broken.display().to_string();
-        let file = self.stack.display().to_string();
+        let file = self.file.display().to_string();
         let flags = ["stack", "deploy", "--detach", "--resolve-image=never", "-c"];
-        self.type_shoal(1, &[&flags[..], &[&file, "-c", &path, "shop"]].concat())?;
+        self.stage.shoal(1, &[&flags[..], &[&file, "-c", &path, "shop"]].concat())?;
         self.await_update("rollback_completed")?;
-        self.type_in(
+        self.stage.docker(
             1,
             &["service", "inspect", "--format", "{{.UpdateStatus.Message}}", "shop_web"],
         )?;
@@ -171,54 +132,73 @@ impl Demo {
     /// One request after the other from a host, until it is told to end.
     fn load(&self, host: u8) -> anyhow::Result<Load> {
         let directory = tempfile::tempdir()?;
-        let address = self.lab.address(1);
         let script = format!(
-            "cd {}; while [ ! -e stop ]; do if busybox wget -T 5 -qO- http://{address}:8080/cgi-bin/page \
+            "cd {}; while [ ! -e stop ]; do if timeout 5 busybox wget -qO- {} \
              | busybox grep -q ^hello; then echo . >> good; else echo . >> bad; fi; done",
-            directory.path().display()
+            directory.path().display(),
+            self.url(1)
         );
-        let child = self.lab.inside(host).args(["sh", "-c", &script]).spawn()?;
+        let child = self.lab().inside(host).args(["sh", "-c", &script]).spawn()?;
         Ok(Load { directory, child })
     }
 
     fn leader(&mut self) -> anyhow::Result<()> {
-        println!("\n== the leader is killed");
+        title("the leader is killed");
         let leader =
-            self.lab.run(2, &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"])?;
+            self.lab().run(2, &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"])?;
         let leader = leader.lines().find_map(|line| line.strip_suffix(" Leader"));
         let leader: u8 = leader.unwrap_or("h1").trim_start_matches('h').parse()?;
         let other = if leader == 2 { 3 } else { 2 };
         println!("# kill -9 shoald on h{leader}");
-        self.lab.kill(leader)?;
+        self.lab().kill(leader)?;
         let began = monotonic();
         eventually("a new leader", Duration::from_secs(15), || {
             let update =
                 ["service", "update", "--detach", "--label-add", "seen=new-leader", "shop_web"];
-            self.lab.run(other, &update).is_ok()
+            self.lab().run(other, &update).is_ok()
         })?;
         println!("# written again after {:?}", monotonic() - began);
-        self.lab.start(leader)?;
+        self.lab().start(leader)?;
         self.check("another manager leads and writes", true)
     }
 
     fn worker(&mut self) -> anyhow::Result<()> {
-        println!("\n== a node dies with all that ran there");
-        self.type_in(2, &["swarm", "update", "--dispatcher-heartbeat", "1s"])?;
+        title("a node dies with all that ran there");
+        self.stage.docker(2, &["swarm", "update", "--dispatcher-heartbeat", "1s"])?;
         let of_five = |demo: &Self| {
             demo.nodes("shop_web").map(|nodes| nodes.iter().filter(|node| *node == "h5").count())
         };
         ensure!(of_five(self)? > 0, "nothing runs on h5");
         println!("# power off h5");
-        self.lab.crash(5)?;
+        self.lab().crash(5)?;
         eventually("six tasks elsewhere", PATIENCE, || {
             self.nodes("shop_web")
                 .is_ok_and(|nodes| nodes.iter().filter(|node| *node != "h5").count() == 6)
         })?;
-        self.type_in(2, &["node", "ls"])?;
-        let url = format!("http://{}:8080/cgi-bin/page", self.lab.address(2));
-        let page = eventually_some("an answer", || self.ask(4, &url))?;
-        println!("h4$ wget -qO- {url}\n{page}");
+        self.stage.docker(2, &["node", "ls"])?;
+        let page = self.stage.request(4, &self.url(2))?;
+        ensure!(page.contains("release 2"), "not the release of before: {page}");
         self.check("what ran on a dead node runs elsewhere and is reached", true)
+    }
+
+    /// The dead node comes back, the stack goes, the nodes leave.
+    fn end(&mut self) -> anyhow::Result<()> {
+        title("all of it goes");
+        println!("# power on h5");
+        self.lab().start(5)?;
+        self.stage.shoal(2, &["stack", "rm", "--detach=false", "shop"])?;
+        let stacks = self.stage.docker(2, &["stack", "ls", "--format", "{{.Name}}"])?;
+        ensure!(stacks.is_empty(), "a stack is left");
+        for host in self.lab().numbers() {
+            eventually(&format!("the containers of h{host} to go"), PATIENCE, || {
+                self.lab().run(host, &["ps", "-aq"]).is_ok_and(|left| left.is_empty())
+            })?;
+        }
+        // From the workers to the last manager.
+        for host in (1..=HOSTS).rev() {
+            self.stage.docker(host, &["swarm", "leave", "--force"])?;
+        }
+        self.check("nothing is left of the stack, and nodes leave", true)
     }
 
     /// The nodes of the tasks of a service that run.
@@ -227,7 +207,7 @@ impl Demo {
         let filter = "desired-state=running";
         let arguments =
             ["service", "ps", "--no-trunc", "--filter", filter, "--format", format, service];
-        let text = self.lab.run(2, &arguments)?;
+        let text = self.lab().run(2, &arguments)?;
         let running = text.lines().filter_map(|line| {
             line.split_once(' ').filter(|(_, state)| state.starts_with("Running"))
         });
@@ -241,53 +221,22 @@ impl Demo {
     fn await_update(&self, state: &str) -> anyhow::Result<()> {
         let format = "{{.UpdateStatus.State}}";
         eventually(&format!("an update that is {state}"), PATIENCE, || {
-            self.lab
+            self.lab()
                 .run(2, &["service", "inspect", "--format", format, "shop_web"])
                 .is_ok_and(|found| found == state)
         })
     }
 
+    fn lab(&self) -> &Lab {
+        &self.stage.lab
+    }
+
+    fn url(&self, host: u8) -> String {
+        format!("http://{}:8080{PAGE}", self.lab().address(host))
+    }
+
     fn check(&mut self, what: &'static str, holds: bool) -> anyhow::Result<()> {
-        ensure!(holds, "not so: {what}\n{}", self.lab.log(1));
-        self.checked.push(what);
-        Ok(())
-    }
-
-    /// Types a command of docker's client on a host, shows it with its output, and returns its standard output.
-    fn type_in(&self, host: u8, arguments: &[&str]) -> anyhow::Result<String> {
-        self.type_with("docker", Path::new("docker"), host, arguments)
-    }
-
-    /// The same with `shoal`.
-    fn type_shoal(&self, host: u8, arguments: &[&str]) -> anyhow::Result<String> {
-        self.type_with("shoal", &bin_dir()?.join("shoal"), host, arguments)
-    }
-
-    fn type_with(
-        &self,
-        name: &str,
-        program: &Path,
-        host: u8,
-        arguments: &[&str],
-    ) -> anyhow::Result<String> {
-        let quoted = |word: &&str| {
-            let word =
-                word.rsplit_once('/').filter(|_| word.ends_with(".yaml")).map_or(*word, |w| w.1);
-            if word.contains([' ', ';']) { format!("'{word}'") } else { word.to_owned() }
-        };
-        let words: Vec<String> = arguments.iter().map(quoted).collect();
-        println!("h{host}$ {name} {}", words.join(" "));
-        let output = run(self.lab.client(host, program).env("SHOP_KEY", "s3cret").args(arguments))?;
-        let (out, err) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        print!("{out}{err}");
-        ensure!(
-            output.status.success(),
-            "{name} failed: {}\n{}",
-            output.status,
-            self.lab.log(host)
-        );
-        Ok(out.trim_end().to_owned())
+        self.stage.check(what, holds)
     }
 }
 
@@ -317,14 +266,4 @@ impl Drop for Load {
             let _ = self.child.wait();
         }
     }
-}
-
-/// Waits for a value.
-fn eventually_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
-    let mut found = None;
-    eventually(what, PATIENCE, || {
-        found = find();
-        found.is_some()
-    })?;
-    found.context("it was there")
 }

@@ -1,39 +1,32 @@
 //! One host: an image, containers, a daemon that is killed, limits, a volume.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::Path;
 
-use anyhow::{Context, ensure};
-use shoal_chaos_tests::command::{command, eventually, run, stdout};
-use shoal_chaos_tests::host::{Host, bin_dir};
 use shoal_chaos_tests::image;
 
+use crate::stage::{Stage, title};
+
 struct Demo {
-    host: Host,
-    checked: Vec<&'static str>,
+    stage: Stage,
 }
 
-/// Plays it; gives what was checked.
-pub(crate) fn play() -> anyhow::Result<Vec<&'static str>> {
-    let host = Host::start(&[])?;
-    let mut demo = Demo { host, checked: Vec::new() };
-    demo.image()?;
+/// Plays it in a lab of one host; gives what was checked.
+pub(crate) fn play(directory: &Path) -> anyhow::Result<Vec<&'static str>> {
+    title("one host");
+    let mut demo = Demo { stage: Stage::up(directory, 1)? };
+    demo.image(&directory.join("rootfs.tar"))?;
     demo.containers()?;
     demo.crash()?;
     demo.limits()?;
     demo.volume()?;
     demo.shoal(&["rm", "-f", "-v", "web"])?;
-    demo.title("nothing stays behind");
-    let checked = demo.checked;
-    demo.host.finish()?;
-    Ok(checked)
+    demo.stage.finish()
 }
 
 impl Demo {
-    fn image(&mut self) -> anyhow::Result<()> {
-        self.title("an image, from a root file system (no registry is reached from here)");
-        let rootfs = self.host.path().join("rootfs.tar");
-        image::busybox_rootfs(&rootfs)?;
+    fn image(&mut self, rootfs: &Path) -> anyhow::Result<()> {
+        title("an image, from a root file system (no registry is reached from here)");
+        image::busybox_rootfs(rootfs)?;
         let rootfs = rootfs.display().to_string();
         self.shoal(&["import", "--change", "CMD [\"sh\"]", &rootfs, "busybox:latest"])?;
         let images = self.docker(&["images"])?;
@@ -41,7 +34,7 @@ impl Demo {
     }
 
     fn containers(&mut self) -> anyhow::Result<()> {
-        self.title("containers, by shoal and by the unmodified docker CLI");
+        title("containers, by shoal and by the unmodified docker CLI");
         let hello = self.shoal(&["run", "--rm", "busybox", "echo", "hello from a container"])?;
         self.check("output arrives", hello == "hello from a container")?;
         let page = "mkdir /www && echo 'served by shoal' > /www/index.html && echo up && exec httpd -f -h /www";
@@ -73,7 +66,7 @@ impl Demo {
     }
 
     fn crash(&mut self) -> anyhow::Result<()> {
-        self.title("the daemon is killed; no container notices");
+        title("the daemon is killed; no container notices");
         let query = ["inspect", "-f", "{{.State.Pid}} {{.State.StartedAt}}", "web"];
         let before = self.shoal(&query)?;
         let address = self.shoal(&[
@@ -82,18 +75,18 @@ impl Demo {
             "{{.NetworkSettings.Networks.bridge.IPAddress}}",
             "web",
         ])?;
-        println!("# kill -9 shoald");
-        self.host.kill()?;
+        println!("h1# kill -9 shoald");
+        self.stage.lab.kill(1)?;
         let answer = self.request(&address)?;
         self.check("the web server answers without a daemon", answer == "served by shoal")?;
-        println!("# shoald &");
-        self.host.launch()?;
+        println!("h1# shoald &");
+        self.stage.lab.start(1)?;
         let after = self.shoal(&query)?;
         self.check("same process, same start", before == after)
     }
 
     fn limits(&mut self) -> anyhow::Result<()> {
-        self.title("limits hold");
+        title("limits hold");
         self.docker(&[
             "run",
             "-d",
@@ -119,7 +112,7 @@ impl Demo {
     }
 
     fn volume(&mut self) -> anyhow::Result<()> {
-        self.title("a volume outlives its containers");
+        title("a volume outlives its containers");
         self.shoal(&[
             "run",
             "--rm",
@@ -136,52 +129,20 @@ impl Demo {
         self.check("what was written is read", note == "kept")
     }
 
-    fn title(&self, text: &str) {
-        println!("\n== {text}");
-    }
-
     fn check(&mut self, what: &'static str, holds: bool) -> anyhow::Result<()> {
-        ensure!(holds, "not so: {what}\n{}", self.host.log());
-        self.checked.push(what);
-        Ok(())
+        self.stage.check(what, holds)
     }
 
     fn docker(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.client("docker", "docker".into(), arguments)
+        self.stage.docker(1, arguments)
     }
 
     fn shoal(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.client("shoal", bin_dir()?.join("shoal"), arguments)
-    }
-
-    /// Types a command, shows it with its output, and returns its standard output.
-    fn client(&self, name: &str, program: PathBuf, arguments: &[&str]) -> anyhow::Result<String> {
-        let words = arguments
-            .iter()
-            .map(|word| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() });
-        println!("$ {name} {}", words.collect::<Vec<_>>().join(" "));
-        let client = self.host.client(name, &program);
-        let output = run(command(&client.program).envs(client.env).args(arguments))?;
-        let (out, err) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        print!("{out}{err}");
-        ensure!(output.status.success(), "{name} failed: {}\n{}", output.status, self.host.log());
-        Ok(out.trim_end().to_owned())
+        self.stage.shoal(1, arguments)
     }
 
     /// Asks the web server from the host.
     fn request(&self, address: &str) -> anyhow::Result<String> {
-        println!("# wget -qO- http://{address}/");
-        let mut answer = String::new();
-        eventually("the web server", Duration::from_secs(5), || {
-            let mut wget = command("nsenter");
-            wget.arg(format!("--net=/run/netns/{}", self.host.name()));
-            wget.args(["--", "busybox", "wget", "-qO-", &format!("http://{address}/")]);
-            answer = stdout(&mut wget).unwrap_or_default();
-            !answer.is_empty()
-        })
-        .context("no answer")?;
-        print!("{answer}");
-        Ok(answer.trim_end().to_owned())
+        self.stage.request(1, &format!("http://{address}/"))
     }
 }

@@ -19,6 +19,8 @@ use crate::leaks;
 
 /// So many hosts fit into the fabric's subnet with room to spare.
 const HOSTS_MAX: u8 = 100;
+/// What the kernel removes after processes were killed is gone within this time.
+const GONE: Duration = Duration::from_secs(30);
 /// A daemon must answer within this time after its start.
 const START: Duration = Duration::from_secs(20);
 
@@ -43,7 +45,12 @@ impl std::ops::Deref for Guard {
 }
 
 impl Drop for Guard {
+    /// Where `SHOAL_HOLD_LAB` is set, the lab of a failed test stays until standard input ends, to be looked at.
     fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("SHOAL_HOLD_LAB").is_some() {
+            eprintln!("lab {} is held in {}", self.0.name, self.0.directory.display());
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        }
         if let Err(error) = self.0.down() {
             eprintln!("the lab was not removed: {error:#}");
         }
@@ -222,6 +229,29 @@ impl Lab {
         inside
     }
 
+    /// Ends the daemons in good order, and removes the hosts if they left nothing on the machine. The containers
+    /// were removed before.
+    ///
+    /// # Errors
+    /// When a daemon does not end, or something is left; the message lists it, and the lab stays.
+    pub fn finish(&self) -> anyhow::Result<()> {
+        for host in self.numbers() {
+            if self.pid(host).is_some() {
+                self.stop(host)?;
+            }
+        }
+        let left: Vec<String> = self.numbers().flat_map(|host| self.leaks(host)).collect();
+        ensure!(left.is_empty(), "left behind by the daemons:\n  {}", left.join("\n  "));
+        self.down()
+    }
+
+    /// What a host without a daemon has left on the machine. Files go with the directory, and `eth0` with the
+    /// namespace.
+    fn leaks(&self, host: u8) -> Vec<String> {
+        let stays = |line: &str| line.starts_with("file ") || line.contains(fabric::UPLINK);
+        leaks::of_host(&self.netns(host), &self.path(host), GONE, stays)
+    }
+
     /// Ends the daemons with all containers and removes everything. Attempts every step.
     ///
     /// # Errors
@@ -231,11 +261,7 @@ impl Lab {
         for host in self.numbers() {
             // Paused daemons and frozen containers can be killed, too.
             leaks::clear(&self.netns(host), &self.path(host));
-            let found = leaks::of_host(&self.netns(host), &self.path(host), Duration::from_secs(5));
-            // Files go with the directory, and `eth0` with the namespace.
-            let stays =
-                |line: &String| !line.starts_with("file ") && !line.contains(fabric::UPLINK);
-            left.extend(found.into_iter().filter(stays));
+            left.extend(self.leaks(host));
             if let Err(error) = fabric::unplug(&self.name, host) {
                 left.push(format!("{error:#}"));
             }

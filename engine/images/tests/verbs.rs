@@ -283,12 +283,15 @@ fn layers_of_containers_outlive_their_image_and_a_restart() {
     let unfinished =
         fixture.directory.path().join("snapshots/containers").join(container(4).as_str());
     std::fs::create_dir(&unfinished).unwrap();
+    let empty = unfinished.with_file_name(container(5).as_str());
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(empty.join("layer.json"), "").unwrap();
     let torn = fixture.directory.path().join("snapshots/new/torn/fs");
     std::fs::create_dir_all(&torn).unwrap();
     let reopened = Images::open(fixture.directory.path(), Arc::new(SystemClock)).unwrap();
     assert_eq!(reopened.snapshots().writable(&id).unwrap(), layer);
     assert!(layer.lowers[1].join("bin/busybox").exists());
-    assert!(!unfinished.exists() && !torn.exists());
+    assert!(!unfinished.exists() && !empty.exists() && !torn.exists());
     reopened.snapshots().remove(&id).unwrap();
     reopened.sweep().unwrap();
     assert!(!layer.lowers[1].exists());

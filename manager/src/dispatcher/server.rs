@@ -1,5 +1,6 @@
 //! The calls of workers, and of other managers.
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -198,6 +199,13 @@ impl Sessions for Dispatcher {
     }
 }
 
+/// Where other nodes reach the one that was seen at this address: the worker of a manager comes to its own manager
+/// by loopback, which tells them nothing.
+pub(super) fn address_for_others(node: &Node, seen: Option<IpAddr>) -> Option<IpAddr> {
+    let advertised = node.manager.as_ref().map(|manager| manager.address.ip());
+    seen.filter(|address| !address.is_loopback()).or(advertised)
+}
+
 #[tonic::async_trait]
 impl Liveness for Dispatcher {
     async fn report(
@@ -271,10 +279,11 @@ impl Dispatcher {
         &self,
         id: NodeId,
         description: &NodeDescription,
-        address: Option<std::net::IpAddr>,
+        address: Option<IpAddr>,
     ) -> Result<(), Status> {
         let written = self.store.update(|txn| {
             let Some(node) = txn.node(id) else { return Ok(()) };
+            let address = address_for_others(node, address);
             let same = node.description.as_ref() == Some(description)
                 && node.data_path == description.data_path;
             if same && (address.is_none() || node.status.address == address) {

@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use shoal_manager_core::store::{State, Txn};
 use shoal_model::Timestamp;
-use shoal_model::cluster::node::{NodeState, NodeStatus};
+use shoal_model::cluster::node::{ManagerAddress, NodeState, NodeStatus};
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskSpec, TaskStatus};
 use shoal_model::cluster::{
     Meta, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec, Task, TaskId, TaskState, Version,
 };
 
+use super::server::address_for_others;
 use super::statuses::{FAILURES_MAX, Update, apply};
 
 fn id(number: u8) -> TaskId {
@@ -151,4 +152,16 @@ fn marks_are_bounded_and_the_oldest_go() {
     assert_eq!(marks.len(), FAILURES_MAX);
     assert_eq!(marks[0].at.since(Timestamp::default()), Duration::from_secs(6));
     assert_eq!((marks[0].service, marks[0].spec_version), (service_id(), Version(3)));
+}
+
+#[test]
+fn a_node_that_is_seen_by_loopback_is_reached_where_it_advertises() {
+    let seen = Some([127, 0, 0, 1].into());
+    let (worker, mut manager) = (node(1), node(2));
+    assert_eq!(address_for_others(&worker, seen), None);
+    let address = ([10, 0, 0, 7], 2377).into();
+    manager.manager = Some(ManagerAddress { raft_id: 1, address });
+    assert_eq!(address_for_others(&manager, seen), Some([10, 0, 0, 7].into()));
+    let other = Some([10, 0, 0, 8].into());
+    assert_eq!(address_for_others(&manager, other), other);
 }

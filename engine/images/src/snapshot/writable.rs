@@ -87,9 +87,10 @@ impl Snapshots {
                 std::fs::set_permissions(upper, Permissions::from_mode(root.mode() & 0o7777))
             })
             .map_err(|e| disk("set owner of", upper, e))?;
-        // Last: a directory without record is unfinished.
-        let path = directory.join("layer.json");
-        std::fs::write(&path, bytes).map_err(|e| disk("write", &path, e))?;
+        // Last, and at once: a directory without record is unfinished.
+        let (temporary, path) = (directory.join("layer.json.new"), directory.join("layer.json"));
+        std::fs::write(&temporary, bytes).map_err(|e| disk("write", &temporary, e))?;
+        std::fs::rename(&temporary, &path).map_err(|e| disk("write", &path, e))?;
         Ok(layer)
     }
 
@@ -146,9 +147,12 @@ impl Snapshots {
         Ok(used)
     }
 
+    /// Drops layers without a record, or with an empty one: that is what a power failure leaves of a record
+    /// whose bytes had not reached the disk.
     pub(super) fn drop_unfinished_containers(&self) -> Result<(), Error> {
         for path in self.list("containers")? {
-            if !path.join("layer.json").exists() {
+            let record = std::fs::metadata(path.join("layer.json"));
+            if !record.is_ok_and(|meta| meta.len() > 0) {
                 self.discard(&path)?;
             }
         }
