@@ -11,7 +11,7 @@ pub struct Lost {
     pub source: tokio::task::JoinError,
 }
 
-/// Runs `job` on a thread where it may block.
+/// Runs `job` on a thread where it may block; on this one when it is the [only one](crate::single).
 ///
 /// # Errors
 /// When the job panicked or the runtime went down.
@@ -23,6 +23,9 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    if crate::single::is_on() {
+        return Ok(job());
+    }
     #[expect(clippy::disallowed_methods, reason = "the one door")]
     let handle = tokio::task::spawn_blocking(job);
     handle.await.map_err(|source| Lost { name, source })

@@ -7,6 +7,7 @@ pub mod command;
 pub mod disk;
 pub mod merge;
 pub mod random;
+pub mod single;
 pub mod tasks;
 
 pub use clock::{Clock, SharedClock, SystemClock};

@@ -1,7 +1,7 @@
 //! Randomness that a simulator can seed.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A source of random bytes.
 pub trait Random: Debug + Send + Sync + 'static {
@@ -19,6 +19,52 @@ pub struct SystemRandom;
 impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the kernel gives random bytes once it has booted");
+    }
+}
+
+/// Numbers from a seed (splitmix64): the same seed, the same numbers.
+#[derive(Debug, Clone)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// Begins with a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "there is always one more")]
+    pub const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// The next number below a limit; 0 when that is 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+}
+
+/// Random bytes from a seed. Not for secrets.
+#[derive(Debug)]
+pub struct SeededRandom(Mutex<Numbers>);
+
+impl SeededRandom {
+    /// Begins with a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(Mutex::new(Numbers::new(seed)))
+    }
+}
+
+impl Random for SeededRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in bytes.chunks_mut(8) {
+            part.copy_from_slice(&numbers.next().to_le_bytes()[..part.len()]);
+        }
     }
 }
 

@@ -14,12 +14,14 @@ use rustls_pki_types::ServerName;
 use shoal_model::error::{Classified, ErrorKind};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
 use crate::credentials::Credentials;
 use crate::tls::{self, Expected};
 use crate::told::Told;
+use crate::wire::{End, SharedWire};
 use crate::{listen, peer};
 
 /// A dead address is given up after this.
@@ -61,24 +63,31 @@ impl Classified for Error {
 /// Makes TLS connections for any `tonic` endpoint: give it to `connect_with_connector_lazy`. The endpoint's scheme
 /// must be `http`: the TLS is ours, not `tonic`'s.
 #[derive(Debug, Clone)]
-pub struct Connector {
-    config: Arc<ClientConfig>,
+pub struct Connector(Means);
+
+#[derive(Debug, Clone)]
+enum Means {
+    Tls(Arc<ClientConfig>),
+    Wire { wire: SharedWire, own: Credentials, expected: Expected },
 }
 
 impl Connector {
     /// As this node, to the node that is expected.
     pub fn new(credentials: &Credentials, expected: Expected) -> Self {
-        Self { config: tls::client(credentials, expected) }
+        Self(match credentials.wire() {
+            None => Means::Tls(tls::client(credentials, expected)),
+            Some(wire) => Means::Wire { wire, own: credentials.clone(), expected },
+        })
     }
 
     /// With another configuration of [`crate::tls`].
     pub fn with(config: Arc<ClientConfig>) -> Self {
-        Self { config }
+        Self(Means::Tls(config))
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Told>;
+    type Response = TokioIo<Either<Told, End>>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
 
@@ -88,7 +97,17 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let address = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let config = match &self.0 {
+            Means::Tls(config) => Arc::clone(config),
+            Means::Wire { wire, own, expected } => {
+                let connecting = wire.connect(own.identity(), &address, *expected);
+                return Box::pin(async move {
+                    let end = connecting.await.map_err(|source| Error::Tcp { address, source })?;
+                    Ok(TokioIo::new(Either::Right(end)))
+                });
+            }
+        };
+        let connector = TlsConnector::from(config);
         Box::pin(async move {
             let stream = tcp(&address)
                 .await
@@ -100,7 +119,7 @@ impl Service<Uri> for Connector {
             connector
                 .connect(name, stream)
                 .await
-                .map(|stream| TokioIo::new(Told(stream)))
+                .map(|stream| TokioIo::new(Either::Left(Told(stream))))
                 .map_err(|source| Error::Tls { address, source: tls::explained(source) })
         })
     }

@@ -1,7 +1,7 @@
 //! What a node shows and believes now: replaced while listeners and connections live.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use rustls::sign::CertifiedKey;
 use shoal_base::SharedClock;
@@ -13,6 +13,7 @@ use crate::chain::{self, Trust};
 use crate::files::Stored;
 use crate::peer::{Facts, PeerIdentity};
 use crate::request::NodeKey;
+use crate::wire::SharedWire;
 use crate::{pem, tls};
 
 /// A certificate cannot be used.
@@ -77,6 +78,7 @@ struct Inner {
     current: watch::Sender<Arc<Current>>,
     revoked: RwLock<BTreeSet<NodeId>>,
     clock: SharedClock,
+    wire: OnceLock<SharedWire>,
 }
 
 impl Credentials {
@@ -88,7 +90,8 @@ impl Credentials {
         let trust = Trust::new(&stored.trust)?;
         let current = Arc::new(Current::new(&stored.chain, &stored.key, trust, &clock)?);
         let revoked = RwLock::default();
-        Ok(Self(Arc::new(Inner { current: watch::Sender::new(current), revoked, clock })))
+        let (current, wire) = (watch::Sender::new(current), OnceLock::new());
+        Ok(Self(Arc::new(Inner { current, revoked, clock, wire })))
     }
 
     /// What holds now.
@@ -148,6 +151,15 @@ impl Credentials {
     /// Whether a node is refused.
     pub fn is_revoked(&self, node: NodeId) -> bool {
         self.0.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    /// Connects and listens by other means than TCP from now on. Only the first call counts.
+    pub fn set_wire(&self, wire: SharedWire) {
+        let _ = self.0.wire.set(wire);
+    }
+
+    pub(crate) fn wire(&self) -> Option<SharedWire> {
+        self.0.wire.get().cloned()
     }
 
     /// The clock by which certificates are judged.

@@ -30,6 +30,7 @@ pub mod tls;
 pub mod token;
 pub mod told;
 pub mod unlock;
+pub mod wire;
 
 #[cfg(test)]
 mod testing;

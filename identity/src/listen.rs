@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use rustix::net::sockopt;
 use rustls::ServerConfig;
 use shoal_base::SharedClock;
@@ -18,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tower_layer::{Identity, Stack};
@@ -26,6 +29,7 @@ use crate::authorize::Authorize;
 use crate::credentials::Credentials;
 use crate::peer::{self, PeerInfo};
 use crate::tls;
+use crate::wire::End;
 
 /// Handshakes at one time. A handshake costs about five milliseconds of a core; more at once only make all late.
 const HANDSHAKES_MAX: usize = 64;
@@ -53,9 +57,50 @@ pub fn server(credentials: &Credentials) -> Server<Stack<Authorize, Identity>> {
 /// Connections of nodes, for `tonic`'s `serve_with_incoming`.
 pub type Incoming = ReceiverStream<io::Result<PeerStream>>;
 
+/// What connections come from.
+pub enum Listener {
+    /// TCP; TLS says who is there.
+    Tcp(TcpListener),
+    /// A [wire](crate::wire::Wire).
+    Wire(BoxStream<'static, (End, PeerInfo)>),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp(_) => "Tcp",
+            Self::Wire(_) => "Wire",
+        })
+    }
+}
+
+/// Listens, by the means that these credentials have.
+///
+/// # Errors
+/// When the address is taken, or not of this host.
+pub async fn bind(credentials: &Credentials, address: SocketAddr) -> io::Result<Listener> {
+    match credentials.wire() {
+        None => TcpListener::bind(address).await.map(Listener::Tcp),
+        Some(wire) => wire.listen(credentials.identity(), address).map(Listener::Wire),
+    }
+}
+
 /// Accepts on `listener` until the stream is dropped or the program stops.
-pub fn accept(listener: TcpListener, credentials: &Credentials, tasks: &Tasks) -> Incoming {
+pub fn accept(listener: impl Into<Listener>, credentials: &Credentials, tasks: &Tasks) -> Incoming {
     let (ready, incoming) = mpsc::channel(READY_MAX);
+    let listener = match listener.into() {
+        Listener::Tcp(listener) => listener,
+        Listener::Wire(connections) => {
+            tasks.spawn(TaskKind::ClusterListener, take_over(connections, ready));
+            return ReceiverStream::new(incoming);
+        }
+    };
     let acceptor = Acceptor {
         config: tls::server(credentials),
         clock: credentials.clock(),
@@ -65,6 +110,17 @@ pub fn accept(listener: TcpListener, credentials: &Credentials, tasks: &Tasks) -
     };
     tasks.spawn(TaskKind::ClusterListener, acceptor.run(listener));
     ReceiverStream::new(incoming)
+}
+
+async fn take_over(
+    mut connections: BoxStream<'static, (End, PeerInfo)>,
+    ready: mpsc::Sender<io::Result<PeerStream>>,
+) {
+    while let Some((end, info)) = connections.next().await {
+        if ready.send(Ok(PeerStream { stream: Either::Right(end), info })).await.is_err() {
+            return;
+        }
+    }
 }
 
 struct Acceptor {
@@ -134,7 +190,7 @@ async fn handshake(
         .map(|certificate| peer::facts(certificate).map(|facts| facts.identity))
         .transpose()
         .map_err(io::Error::other)?;
-    Ok(PeerStream { stream, info: PeerInfo { address, identity } })
+    Ok(PeerStream { stream: Either::Left(stream), info: PeerInfo { address, identity } })
 }
 
 /// Closes a connection in a way that lets the other end read why: closed with bytes unread, the kernel would throw away
@@ -164,7 +220,7 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
 /// A connection with a node, or with one that wants to become one.
 #[derive(Debug)]
 pub struct PeerStream {
-    stream: TlsStream<TcpStream>,
+    stream: Either<TlsStream<TcpStream>, End>,
     info: PeerInfo,
 }
 

@@ -43,7 +43,8 @@ pub enum Expected {
 }
 
 impl Expected {
-    fn is(self, identity: PeerIdentity) -> bool {
+    /// Whether a node is what was expected.
+    pub fn is(self, identity: PeerIdentity) -> bool {
         match self {
             Self::Manager => identity.role == NodeRole::Manager,
             Self::Node(node) => identity.node == node,

@@ -130,8 +130,9 @@ impl Worker {
     pub async fn start(options: Options, ports: Ports) -> Result<Self, Error> {
         let path = options.directory.join("worker");
         let secrets = options.secrets;
+        let disk = ports.disk.clone();
         let opened = shoal_base::blocking::run("open worker state", move || {
-            Storage::open(&path, secrets).map(|storage| {
+            Storage::open(&path, secrets, disk).map(|storage| {
                 let loaded = storage.load();
                 (storage, loaded)
             })

@@ -4,11 +4,14 @@
 //! begun, a record that cannot be read is skipped. Neither stops a container: only a complete set of a manager does.
 //! All of it is sealed with a key derived from the node's key; without one, secrets are not on disk at all.
 
+mod database;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shoal_base::SharedDisk;
 use shoal_model::cluster::{AssignedTask, TaskId};
 use shoal_model::error::{Classified, ErrorKind, Failure};
 use shoal_proto::assignment::Key;
@@ -17,8 +20,7 @@ use shoal_proto::dispatcher::assignment_change::Kind;
 
 use crate::lifecycle::Memory;
 
-/// Page cache; the data of a node are some megabytes at most.
-const CACHE_BYTES: u64 = 8 << 20;
+use database::{Change, Database, File, Table};
 
 /// Seals what is written. The daemon derives the key from the node's key.
 pub trait Sealer: Send + Sync + 'static {
@@ -70,6 +72,12 @@ pub enum Error {
         #[source]
         source: sled::Error,
     },
+    #[error("failed to keep the worker's state in `{}`", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Classified for Error {
@@ -108,18 +116,12 @@ pub struct Loaded {
 
 /// Changes that belong together.
 #[derive(Debug, Default)]
-pub struct Batch {
-    tasks: sled::Batch,
-    references: sled::Batch,
-    is_empty: bool,
-}
+pub struct Batch(Vec<Change>);
 
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    db: sled::Db,
-    tasks: sled::Tree,
-    references: sled::Tree,
+    database: Database,
     secrets: SecretCache,
 }
 
@@ -128,7 +130,11 @@ impl Storage {
     ///
     /// # Errors
     /// When the disk is full, or not even an empty one can be made.
-    pub fn open(path: &Path, secrets: SecretCache) -> Result<Self, Error> {
+    pub fn open(path: &Path, secrets: SecretCache, disk: SharedDisk) -> Result<Self, Error> {
+        if shoal_base::single::is_on() {
+            let database = Database::File(File::open(disk, path)?);
+            return Ok(Self { database, secrets });
+        }
         match Self::try_open(path, secrets.clone()) {
             Ok(storage) => Ok(storage),
             // Nothing is wrong with what is there.
@@ -143,20 +149,13 @@ impl Storage {
     }
 
     fn try_open(path: &Path, secrets: SecretCache) -> Result<Self, sled::Error> {
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()?;
-        let tasks = db.open_tree("tasks")?;
-        let references = db.open_tree("references")?;
-        Ok(Self { db, tasks, references, secrets })
+        Ok(Self { database: Database::sled(path)?, secrets })
     }
 
     /// Everything that can be read. Blocks.
     pub fn load(&self) -> Loaded {
         let mut loaded = Loaded::default();
-        for (id, bytes) in self.tasks.iter().filter_map(readable) {
+        for (id, bytes) in self.database.read(Table::Tasks) {
             let plain = match self.open_sealed(&bytes) {
                 Ok(plain) => plain,
                 Err(error) => {
@@ -170,7 +169,7 @@ impl Storage {
                 Err(error) => tracing::warn!(%error, "a task record is damaged; skipped"),
             }
         }
-        for (key, bytes) in self.references.iter().filter_map(readable) {
+        for (key, bytes) in self.database.read(Table::References) {
             let Some(key) = parse_key(&key) else {
                 tracing::warn!("a record of the local state has no key; skipped");
                 continue;
@@ -207,33 +206,29 @@ impl Storage {
 
     /// A batch to be filled.
     pub fn batch(&self) -> Batch {
-        Batch { is_empty: true, ..Batch::default() }
+        Batch::default()
     }
 
     /// Keeps a task.
     pub fn put_task(&self, batch: &mut Batch, id: TaskId, record: &Record) {
-        batch.tasks.insert(&id.to_bytes(), self.seal(&codec::encode(record)));
-        batch.is_empty = false;
+        batch.change(Table::Tasks, &id.to_bytes(), Some(self.seal(&codec::encode(record))));
     }
 
     /// Drops a task.
     pub fn remove_task(&self, batch: &mut Batch, id: TaskId) {
-        batch.tasks.remove(&id.to_bytes());
-        batch.is_empty = false;
+        batch.change(Table::Tasks, &id.to_bytes(), None);
     }
 
     /// Keeps what tasks need; a secret only where it can be sealed.
     pub fn put_reference(&self, batch: &mut Batch, key: Key, object: &[u8]) {
         if self.keeps(key) {
-            batch.references.insert(&key_bytes(key), self.seal(object));
-            batch.is_empty = false;
+            batch.change(Table::References, &key_bytes(key), Some(self.seal(object)));
         }
     }
 
     /// Drops what no task needs.
     pub fn remove_reference(&self, batch: &mut Batch, key: Key) {
-        batch.references.remove(&key_bytes(key));
-        batch.is_empty = false;
+        batch.change(Table::References, &key_bytes(key), None);
     }
 
     /// Writes a batch and waits until it is on disk.
@@ -241,14 +236,7 @@ impl Storage {
     /// # Errors
     /// When the disk refuses.
     pub async fn commit(&self, batch: Batch) -> Result<(), Error> {
-        if batch.is_empty {
-            return Ok(());
-        }
-        let write = |source| Error::Write { source };
-        self.references.apply_batch(batch.references).map_err(write)?;
-        self.tasks.apply_batch(batch.tasks).map_err(write)?;
-        self.db.flush_async().await.map_err(write)?;
-        Ok(())
+        if batch.0.is_empty() { Ok(()) } else { self.database.write(batch.0).await }
     }
 
     /// Erases everything: the node leaves, or was removed.
@@ -256,16 +244,14 @@ impl Storage {
     /// # Errors
     /// When the disk refuses.
     pub async fn erase(&self) -> Result<(), Error> {
-        let write = |source| Error::Write { source };
-        self.references.clear().map_err(write)?;
-        self.tasks.clear().map_err(write)?;
-        self.db.flush_async().await.map_err(write)?;
-        Ok(())
+        self.database.clear().await
     }
 }
 
-fn readable(entry: sled::Result<(sled::IVec, sled::IVec)>) -> Option<(sled::IVec, sled::IVec)> {
-    entry.inspect_err(|error| tracing::warn!(%error, "local state cannot be read; skipped")).ok()
+impl Batch {
+    fn change(&mut self, table: Table, key: &[u8], value: Option<Vec<u8>>) {
+        self.0.push(Change { table, key: key.to_vec(), value });
+    }
 }
 
 fn key_bytes(key: Key) -> [u8; 20] {

@@ -10,6 +10,7 @@ mod demo;
 mod lab;
 mod run;
 mod setup;
+mod sim;
 mod test;
 mod tidy;
 
@@ -34,7 +35,8 @@ enum Command {
     },
     /// Everything CI checks: format, lints, arrows, unit, kernel and conformance tests.
     Test {
-        /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, cluster, linear, dockerd.
+        /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, sim, cluster, linear,
+        /// dockerd, soak.
         #[arg(value_parser = test::STAGES)]
         stages: Vec<String>,
     },
@@ -45,6 +47,12 @@ enum Command {
     /// Several hosts on this machine, each with its daemon: `lab` alone prints what it can do.
     Lab {
         /// up, ls, shell, kill, cut, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Simulate a cluster from a seed: `sim --seed 7 --trace`, `sim --help`.
+    Sim {
+        /// --seed, --count, --seconds, --trace, …
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -60,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Demo => demo::run(),
         Command::Lab { words } => lab::run(&words),
+        Command::Sim { words } => sim::run(&words),
         Command::Bench(options) => bench::run(&options),
     }
 }

@@ -1,14 +1,14 @@
 //! The stages of the test command, cheapest first.
 
 use crate::run::{cargo, sh};
-use crate::{build, setup, tidy};
+use crate::{build, setup, sim, tidy};
 
 /// Kills of the crash stage where nobody named it; by name it is as long as the test says.
 const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 13] = [
+pub(crate) const STAGES: [&str; 14] = [
     "fmt",
     "tidy",
     "clippy",
@@ -18,14 +18,16 @@ pub(crate) const STAGES: [&str; 13] = [
     "network",
     "cgroup2",
     "crash",
+    "sim",
     "cluster",
     "linear",
     "dockerd",
     "soak",
 ];
 
-/// Stages that run only when they are named: they take many minutes in labs of several hosts, or need Docker's daemon.
-const ON_REQUEST: [&str; 4] = ["cluster", "linear", "dockerd", "soak"];
+/// Stages that run only when they are named: they take many minutes, in labs of several hosts or because all crates are
+/// built anew, or need Docker's daemon.
+const ON_REQUEST: [&str; 5] = ["cluster", "linear", "sim", "dockerd", "soak"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(a_minority_acknowledges_nothing) \
@@ -88,6 +90,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
         "compose" | "network" => of_chaos_tests(&["--test", name]),
         "cgroup2" => of_chaos_tests(&["--test", "cgroup_v2"]),
         "crash" => crash(named),
+        "sim" => sim::test(),
         "cluster" => of_chaos_tests(&[
             "--test",
             "swarm",
@@ -122,7 +125,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
 
 /// Unit and kernel tests of every crate; those that need a program get the directory of the built ones.
 fn unit() -> anyhow::Result<()> {
-    programs(&["--workspace", "--exclude", "shoal-chaos-tests"])?;
+    programs(&["--workspace", "--exclude", "shoal-chaos-tests", "--exclude", "shoal-sim"])?;
     programs(&["-p", "shoal-chaos-tests", "--lib"])
 }
 

@@ -69,6 +69,19 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("shoal-chaos-tests", &["shoal-model", "shoal-base", "shoal-api-wire"]),
+    (
+        "shoal-sim",
+        &[
+            "shoal-model",
+            "shoal-base",
+            "shoal-identity",
+            "shoal-proto",
+            "shoal-manager-core",
+            "shoal-manager-raft",
+            "shoal-manager",
+            "shoal-worker",
+        ],
+    ),
     ("shoal-xtask", &[]),
 ];
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, temporary_for};
+use crate::random::Numbers;
 
 /// What is written of a sector is written whole or not at all.
 const SECTOR: usize = 512;
@@ -83,9 +84,12 @@ impl MemoryDisk {
     /// not usable any more.
     pub fn cut_power(&self, seed: u64) {
         let mut state = self.state();
-        let mut chance = Chance(seed ^ 0x9e37_79b9_7f4a_7c15);
-        let kept = chance.below(state.renamed.len() + 1);
-        for (path, file) in std::mem::take(&mut state.renamed).into_iter().take(kept) {
+        let mut chance = Numbers::new(seed ^ 0x9e37_79b9_7f4a_7c15);
+        let kept = chance.below(state.renamed.len() as u64 + 1);
+        for (path, file) in std::mem::take(&mut state.renamed)
+            .into_iter()
+            .take(usize::try_from(kept).unwrap_or(usize::MAX))
+        {
             set_name(&mut state.durable, path, file);
         }
         state.names = state.durable.clone();
@@ -204,7 +208,7 @@ impl Change {
     }
 
     /// Applies a part of itself.
-    fn survive(self, content: &mut Vec<u8>, chance: &mut Chance) {
+    fn survive(self, content: &mut Vec<u8>, chance: &mut Numbers) {
         match self {
             Self::Size(_) if chance.below(2) == 0 => {}
             Self::Size(_) => self.apply(content),
@@ -226,20 +230,6 @@ fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     let end = offset + bytes.len();
     content.resize(content.len().max(end), 0);
     content[offset..end].copy_from_slice(bytes);
-}
-
-/// Numbers from a seed (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % limit.max(1) as u64).unwrap_or(0)
-    }
 }
 
 impl Disk for MemoryDisk {

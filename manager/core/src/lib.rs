@@ -12,6 +12,7 @@ pub mod enforcer;
 pub mod explain;
 pub mod ids;
 pub mod init;
+pub mod invariants;
 pub mod liveness;
 pub mod mesh;
 pub mod orchestrator;

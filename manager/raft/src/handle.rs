@@ -107,7 +107,7 @@ pub(crate) struct Inner {
     log: LogStore,
     snapshots: SnapshotStore,
     probation: Probation,
-    /// Taken by shutdown.
+    /// Taken by shutdown. `None`: the caller's, which is the only thread.
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -128,6 +128,10 @@ impl Raft {
     /// When the directory is another member's, damaged, or sealed with an unknown key.
     pub async fn start(start: Start) -> Result<Self, StartError> {
         let config = Arc::new(settings::openraft_config(&start.config)?);
+        if shoal_base::single::is_on() {
+            let parts = run(start, config).await?;
+            return Ok(Self { inner: Arc::new(parts.into_inner(None)) });
+        }
         let runtime = settings::runtime()?;
         let handle = runtime.handle().clone();
         let started = handle.spawn(run(start, config)).await;
@@ -136,7 +140,7 @@ impl Raft {
             Err(error) => Err(StartError::Consensus { reason: error.to_string() }),
         };
         match parts {
-            Ok(parts) => Ok(Self { inner: Arc::new(parts.into_inner(runtime)) }),
+            Ok(parts) => Ok(Self { inner: Arc::new(parts.into_inner(Some(runtime))) }),
             Err(error) => {
                 runtime.shutdown_background();
                 Err(error)
@@ -410,7 +414,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn into_inner(self, runtime: Runtime) -> Inner {
+    fn into_inner(self, runtime: Option<Runtime>) -> Inner {
         Inner {
             member: self.member,
             core: self.core,
@@ -423,7 +427,7 @@ impl Parts {
             log: self.log,
             snapshots: self.snapshots,
             probation: self.probation,
-            runtime: Mutex::new(Some(runtime)),
+            runtime: Mutex::new(runtime),
         }
     }
 }

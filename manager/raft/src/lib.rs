@@ -17,6 +17,7 @@ mod membership;
 mod net;
 mod probation;
 pub mod quorum;
+mod runtime;
 pub mod seal;
 mod settings;
 mod snapshot;

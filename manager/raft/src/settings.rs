@@ -114,6 +114,9 @@ const NICE_BACKGROUND: i32 = 5;
 
 /// Runs blocking work that must not slow anything else down.
 pub(crate) fn in_background<T>(work: impl FnOnce() -> T) -> T {
+    if shoal_base::single::is_on() {
+        return work();
+    }
     let thread = Some(rustix::thread::gettid());
     let lowered = rustix::process::setpriority_process(thread, NICE_BACKGROUND);
     let result = work();

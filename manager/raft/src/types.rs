@@ -42,12 +42,6 @@ impl From<&Member> for Place {
     }
 }
 
-#[allow(deprecated, reason = "the runtime's own crate would be one more dependency to pin")]
-mod runtime {
-    /// The one place that names the runtime: a simulator swaps it.
-    pub(crate) type Runtime = openraft::impls::TokioRuntime;
-}
-
 openraft::declare_raft_types!(
     /// Our instance of openraft's types.
     pub(crate) Types:
@@ -55,7 +49,7 @@ openraft::declare_raft_types!(
         R = Bytes,
         NodeId = u64,
         Node = Place,
-        AsyncRuntime = runtime::Runtime,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;

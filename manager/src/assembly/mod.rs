@@ -24,7 +24,6 @@ use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
 use shoal_proto::membership::membership_server::MembershipServer;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
@@ -147,7 +146,7 @@ impl Manager {
     pub async fn start(options: Options, around: Surroundings) -> Result<Self, Error> {
         let Surroundings { keeper, clock, random, disk } = around;
         let credentials = keeper.credentials().clone();
-        let listener = TcpListener::bind(options.listen)
+        let listener = listen::bind(&credentials, options.listen)
             .await
             .map_err(|source| Error::Listen { address: options.listen, source })?;
         let objects = Objects::new();
@@ -290,6 +289,11 @@ impl Manager {
     /// Stops taking part. A leader hands over first.
     pub async fn shut_down(&self) {
         self.hand_over().await;
+        self.drop_out().await;
+    }
+
+    /// Stops taking part at once, as one that dies does.
+    pub async fn drop_out(&self) {
         self.tasks.shut_down().await;
         self.raft.shutdown().await;
     }

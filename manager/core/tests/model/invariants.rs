@@ -1,15 +1,15 @@
 //! What is true after every transaction, and at the end. The names are those of docs/INVARIANTS.md.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use shoal_manager_core::orchestrator::Place;
+use shoal_manager_core::invariants as shared;
 use shoal_manager_core::store::{Diff, Event, State};
-use shoal_manager_core::{constraint, enforcer, update};
+use shoal_manager_core::update;
 use shoal_model::cluster::node::{Availability, NodeState};
-use shoal_model::cluster::service::{PublishMode, ServiceMode, UpdateState, UpdateStatus};
-use shoal_model::cluster::{NodeId, Service, Task, TaskState};
+use shoal_model::cluster::service::{UpdateState, UpdateStatus};
+use shoal_model::cluster::{Service, Task, TaskState};
 
 use crate::cluster::{Author, Model};
 
@@ -24,6 +24,12 @@ pub(crate) struct Broken {
 impl Broken {
     pub(crate) fn new(id: &'static str, what: String) -> Self {
         Self { id, what, trace: Vec::new() }
+    }
+}
+
+impl From<shared::Broken> for Broken {
+    fn from(broken: shared::Broken) -> Self {
+        Self::new(broken.id, broken.what)
     }
 }
 
@@ -45,11 +51,11 @@ pub(crate) fn check(model: &Model, before: &State, author: Author, events: &[Eve
     for event in events {
         match event {
             Event::Task(diff) => {
-                forward(diff)?;
+                shared::forward(diff)?;
                 owners(author, diff)?;
-                places(model, diff)?;
-                removal(before, diff)?;
-                history(diff)?;
+                shared::placed(&model.state, diff)?;
+                shared::removal(before, diff)?;
+                shared::history(diff)?;
                 delay(model, diff)?;
                 services.extend(diff.latest().and_then(|task| task.service));
             }
@@ -66,17 +72,9 @@ pub(crate) fn check(model: &Model, before: &State, author: Author, events: &[Eve
     }
     match author {
         Author::Scheduler => placed(model, before, events),
-        Author::Allocator => given_once(&model.state),
+        Author::Allocator => Ok(shared::given_once(&model.state)?),
         Author::User | Author::Orchestrator | Author::Worker | Author::Liveness => Ok(()),
     }
-}
-
-/// TASK-1, TASK-4.
-fn forward(diff: &Diff<Task>) -> Verdict {
-    let (Some(old), Some(new)) = (&diff.old, &diff.new) else { return Ok(()) };
-    require(new.status.state != TaskState::Remove, "TASK-4", || format!("{new:?}"))?;
-    let back = new.status.state < old.status.state || new.desired < old.desired;
-    require(!back, "TASK-1", || format!("{:?} after {:?}", new.status, old.status))
 }
 
 /// TASK-2: each step is made by its owner.
@@ -104,34 +102,6 @@ fn owners(author: Author, diff: &Diff<Task>) -> Verdict {
         }
     };
     require(owner == author, "TASK-2", || format!("{author:?} did what is {owner:?}'s: {diff:?}"))
-}
-
-/// TASK-3, TASK-5, TASK-6.
-fn places(model: &Model, diff: &Diff<Task>) -> Verdict {
-    let Some(new) = &diff.new else { return Ok(()) };
-    let needs_node = new.status.state >= TaskState::Assigned;
-    require(!needs_node || new.node.is_some(), "TASK-3", || format!("{new:?}"))?;
-    let known = new.service.is_some_and(|service| model.state.service(service).is_some());
-    require(known, "TASK-6", || format!("{new:?}"))?;
-    let Some(old) = &diff.old else { return Ok(()) };
-    let moved = old.node.is_some() && old.node != new.node;
-    require(!moved, "TASK-5", || format!("{:?} after {:?}", new.node, old.node))
-}
-
-/// TASK-7.
-fn removal(before: &State, diff: &Diff<Task>) -> Verdict {
-    let (Some(old), None) = (&diff.old, &diff.new) else { return Ok(()) };
-    let over = old.status.state.is_terminal()
-        || old.status.state < TaskState::Assigned
-        || old.node.is_none_or(|node| before.node(node).is_none());
-    require(over, "TASK-7", || format!("deleted while {:?}", old.status))
-}
-
-/// HIST-2: no more attempts are remembered than count.
-fn history(diff: &Diff<Task>) -> Verdict {
-    let Some(new) = &diff.new else { return Ok(()) };
-    let most = new.spec.restart.as_ref().and_then(|policy| policy.max_attempts).unwrap_or(0);
-    require(new.history.attempts.len() as u64 <= most, "HIST-2", || format!("{:?}", new.history))
 }
 
 /// RESTART-1: what follows a task that failed does not run before its delay is over.
@@ -166,22 +136,12 @@ fn spec_is_the_users(author: Author, diff: &Diff<Service>) -> Verdict {
 /// containers run, but on nodes that were taken for dead and were not.
 fn one_per_place(model: &Model, service: &Service) -> Verdict {
     let most = if model.overlapping.contains(&service.id) { 2 } else { 1 };
-    let mut wanted = BTreeMap::<Place, usize>::new();
-    let mut running = BTreeMap::<Place, usize>::new();
-    for task in model.state.tasks_of_service(service.id) {
-        let Some(place) = Place::of(task) else { continue };
-        *wanted.entry(place).or_default() += usize::from(task.desired <= TaskState::Complete);
-        let runs = task.node.filter(|node| !model.suspect.contains(node)).is_some_and(|node| {
-            model.workers.get(&node).is_some_and(|worker| worker.runs(task.id))
-        });
-        *running.entry(place).or_default() += usize::from(runs);
-    }
-    let name = &service.spec.annotations.name;
-    for (id, counts) in [("SLOT-1", wanted), ("SLOT-2", running)] {
-        let many = counts.iter().find(|(_, count)| **count > most);
-        require(many.is_none(), id, || format!("{many:?} in {name}"))?;
-    }
-    Ok(())
+    let runs = |task: &Task| {
+        task.node
+            .filter(|node| !model.suspect.contains(node))
+            .is_some_and(|node| model.workers.get(&node).is_some_and(|worker| worker.runs(task.id)))
+    };
+    Ok(shared::one_per_place(&model.state, service, most, runs)?)
 }
 
 /// UPDATE-1: an update begins no place while as many are under way as its parallelism says. What must be replaced anyway
@@ -279,129 +239,19 @@ fn placed(model: &Model, before: &State, events: &[Event]) -> Verdict {
         };
         let Some(node) = new.node else { continue };
         nodes.insert(node);
-        let Some(object) = before.node(node) else {
-            return Err(Broken::new("FIT-1", "a node that is not there".to_owned()));
-        };
-        let placement = new.spec.placement.clone().unwrap_or_default();
-        let constraints = constraint::parse_all(&placement.constraints).unwrap_or_default();
-        let fits = object.status.state == NodeState::Ready
-            && object.spec.availability == Availability::Active
-            && constraint::matches(&constraints, object);
-        require(fits, "FIT-1", || format!("{new:?} on {:?} {:?}", object.status, object.spec))?;
-        let active = model.state.tasks_on_node(node).filter(|task| {
-            task.service == new.service
-                && task.desired < TaskState::Shutdown
-                && !task.status.state.is_terminal()
-                && task.status.state >= TaskState::Assigned
-                && !comes_unlimited(before, task)
-        });
-        let (count, most) = (active.count() as u64, placement.max_replicas);
-        require(most == 0 || count <= most, "FIT-1", || format!("{count} replicas, not {most}"))?;
+        shared::fits(&model.state, before, node, new)?;
     }
-    nodes.into_iter().try_for_each(|node| holds(&model.state, node))
-}
-
-/// Whether a task that no limit of replicas binds, being of another spec, was placed just now: maybe after those that are bound.
-fn comes_unlimited(before: &State, task: &Task) -> bool {
-    let most = task.spec.placement.as_ref().map_or(0, |placement| placement.max_replicas);
-    let was_placed =
-        before.task(task.id).is_some_and(|task| task.status.state >= TaskState::Assigned);
-    most == 0 && !was_placed
-}
-
-fn holds(state: &State, id: NodeId) -> Verdict {
-    let Some(about) = state.node(id).and_then(|node| node.description.as_ref()) else {
-        return Ok(());
-    };
-    let held = || {
-        let states = TaskState::Assigned..=TaskState::Running;
-        state.tasks_on_node(id).filter(move |task| states.contains(&task.status.state))
-    };
-    let reserved = held().filter_map(|task| task.spec.resources.as_ref()?.reservations.as_ref());
-    let cpus: i64 = reserved.map(|wish| wish.nano_cpus).sum();
-    let has = about.resources.nano_cpus;
-    require(cpus <= has, "RES-1", || format!("{cpus} nano CPUs of {has}"))?;
-    let (mut pieces, mut ports) = (BTreeSet::new(), BTreeSet::new());
-    for task in held() {
-        let piece = task.generic.iter().find(|piece| !pieces.insert((*piece).clone()));
-        require(piece.is_none(), "RES-1", || format!("{piece:?} twice on a node"))?;
-        let endpoint = task.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-        let mut host = endpoint.filter(|port| port.mode == PublishMode::Host);
-        let port = host.find(|port| !ports.insert(port.published));
-        require(port.is_none(), "RES-1", || format!("{port:?} twice on a node"))?;
-    }
-    Ok(())
-}
-
-/// IPAM-2: no address of a cluster network and no published port of the cluster has two owners.
-fn given_once(state: &State) -> Verdict {
-    let mut addresses = BTreeSet::new();
-    let mut ports = BTreeSet::new();
-    for service in state.services() {
-        let Some(endpoint) = &service.endpoint else { continue };
-        for address in endpoint.virtual_ips.iter().flat_map(|vip| {
-            vip.addresses().map(|address| (vip.network, address)).collect::<Vec<_>>()
-        }) {
-            require(addresses.insert(address), "IPAM-2", || format!("{address:?} twice"))?;
-        }
-        let ingress = endpoint.ports.iter().filter(|port| {
-            port.mode == PublishMode::Ingress && port.published != 0 && !service.removing
-        });
-        for port in ingress {
-            let key = (port.protocol, port.published);
-            require(ports.insert(key), "IPAM-2", || format!("port {key:?} twice"))?;
-        }
-    }
-    let holds = TaskState::Pending..=TaskState::Running;
-    for task in state.tasks().filter(|task| holds.contains(&task.status.state)) {
-        for attachment in &task.networks {
-            for prefix in &attachment.addresses {
-                let key = (attachment.network, prefix.address);
-                require(addresses.insert(key), "IPAM-2", || format!("{key:?} twice"))?;
-            }
-        }
-    }
-    Ok(())
+    nodes.into_iter().try_for_each(|node| Ok(shared::holds(&model.state, node)?))
 }
 
 /// CONV-1, when nothing has happened for long: what runs is what the specs ask for, in the store and on the nodes.
 pub(crate) fn converged(model: &Model) -> Verdict {
     let state = &model.state;
     for service in state.services() {
-        let name = &service.spec.annotations.name;
-        let end = |what: String| {
+        if let Err(broken) = shared::converged(state, service) {
             let from = model.trace.len().saturating_sub(60);
             let trace = model.trace[from..].to_vec();
-            Err(Broken { id: "CONV-1", what: format!("{name}: {what}"), trace })
-        };
-        if service.removing {
-            return end("a removed service is left".to_owned());
-        }
-        let tasks: Vec<_> = state.tasks_of_service(service.id).collect();
-        let running: Vec<_> =
-            tasks.iter().filter(|task| task.status.state == TaskState::Running).collect();
-        let places: BTreeSet<_> = running.iter().filter_map(|task| Place::of(task)).collect();
-        let suiting = state.nodes().filter(|node| enforcer::suits(&service.spec.task, node));
-        let iteration = service.job.map(|job| job.iteration);
-        let complete = tasks.iter().filter(|task| {
-            task.status.state == TaskState::Complete && task.job_iteration == iteration
-        });
-        let (wanted, there) = match service.spec.mode {
-            ServiceMode::Replicated { replicas } => (replicas.unwrap_or(1), places.len()),
-            ServiceMode::Global => (suiting.count() as u64, places.len()),
-            ServiceMode::ReplicatedJob { total_completions, .. } => {
-                (total_completions.unwrap_or(1), complete.count())
-            }
-            ServiceMode::GlobalJob => (suiting.count() as u64, complete.count()),
-        };
-        if wanted != there as u64 || running.len() != places.len() {
-            return end(format!("{there} instead of {wanted}, {:?}", service.update));
-        }
-        if let Some(old) = running.iter().find(|task| task.spec != service.spec.task) {
-            return end(format!(
-                "an old spec runs: {:?}, {:?}",
-                old.spec.container.image, service.update
-            ));
+            return Err(Broken { id: broken.id, what: broken.what, trace });
         }
     }
     for (node, worker) in &model.workers {

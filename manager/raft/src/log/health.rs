@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use shoal_base::{Clock as _, SystemClock, single};
 use shoal_model::error::Chain;
 use tokio::sync::watch;
 
@@ -65,8 +66,17 @@ impl Health {
         });
     }
 
-    /// Waits a moment for room. Blocks.
-    pub(crate) fn wait(&self) -> Result<(), Ended> {
+    /// Waits a moment for room. Blocks, but on the [only thread](single).
+    pub(crate) async fn wait(&self) -> Result<(), Ended> {
+        if single::is_on() {
+            SystemClock.sleep(RETRY).await;
+            let begun = *self.ending.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            return if begun { Err(Ended) } else { Ok(()) };
+        }
+        self.block()
+    }
+
+    fn block(&self) -> Result<(), Ended> {
         let begun = self.ending.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.ending.told.wait_timeout_while(begun, RETRY, |begun| !*begun);
         let (begun, _) = waited.unwrap_or_else(PoisonError::into_inner);

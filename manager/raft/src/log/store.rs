@@ -66,13 +66,7 @@ impl LogStore {
         let health = Health::new();
         let (thread, keys) = Thread::new(disk, directory, sealer, health.clone(), opened)?;
         let (requests, receiver) = mpsc::channel(limits::LOG_QUEUE);
-        std::thread::Builder::new()
-            .name("raft-log".to_owned())
-            .spawn(move || {
-                crate::settings::prefer();
-                thread.run(receiver);
-            })
-            .map_err(Error::io("start the writer of", directory))?;
+        start(thread, receiver).map_err(Error::io("start the writer of", directory))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 memory: RwLock::new(memory),
@@ -126,6 +120,21 @@ impl LogStore {
         self.shared.requests.send(request(done)).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
+}
+
+/// Runs the writer on a thread of its own, or as a task of the only one.
+fn start(thread: Thread, requests: mpsc::Receiver<Request>) -> io::Result<()> {
+    if shoal_base::single::is_on() {
+        crate::settings::spawn(thread.run(requests));
+        return Ok(());
+    }
+    let waits = tokio::runtime::Builder::new_current_thread().build()?;
+    let named = std::thread::Builder::new().name("raft-log".to_owned());
+    let started = named.spawn(move || {
+        crate::settings::prefer();
+        waits.block_on(thread.run(requests));
+    });
+    started.map(drop)
 }
 
 fn io_error(error: Error) -> io::Error {

@@ -1,4 +1,5 @@
-//! The thread that writes the log: one at a time, in order, synced in groups.
+//! The thread that writes the log: one at a time, in order, synced in groups. It may block wherever it does not wait for
+//! requests; on the [only thread](shoal_base::single) it is a task, whose disk is memory.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -90,21 +91,32 @@ impl Thread {
     }
 
     /// Serves requests until told to close, or until no one can ask any more.
-    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut waiting = None;
-        while let Some(request) = waiting.take().or_else(|| requests.blocking_recv()) {
+        loop {
+            let request = match waiting.take() {
+                Some(request) => request,
+                None => match requests.recv().await {
+                    Some(request) => request,
+                    None => return,
+                },
+            };
             match request {
                 Request::Append { entries, done } => {
-                    waiting = self.append(entries, done, &mut requests);
+                    waiting = self.append(entries, done, &mut requests).await;
                 }
                 Request::Vote { vote, done } => {
-                    self.answer(done, |thread| thread.files.save_vote(&vote));
+                    self.answer(done, |thread| thread.files.save_vote(&vote)).await;
                 }
                 Request::Truncate { next, done } => {
-                    self.answer(done, |thread| thread.truncate(next));
+                    self.answer(done, |thread| thread.truncate(next)).await;
                 }
-                Request::Purge { upto, done } => self.answer(done, |thread| thread.purge(upto)),
-                Request::Roll { done } => self.answer(done, |thread| thread.roll(thread.next)),
+                Request::Purge { upto, done } => {
+                    self.answer(done, |thread| thread.purge(upto)).await;
+                }
+                Request::Roll { done } => {
+                    self.answer(done, |thread| thread.roll(thread.next)).await;
+                }
                 Request::Close { done } => {
                     // Whoever closes may have gone.
                     let _ = done.send(Ok(()));
@@ -114,8 +126,8 @@ impl Thread {
         }
     }
 
-    fn answer(&mut self, done: Done, write: impl Fn(&mut Self) -> Result<(), Error>) {
-        let result = if self.failed { Err(Error::Closed) } else { self.with_room(write) };
+    async fn answer(&mut self, done: Done, write: impl Fn(&mut Self) -> Result<(), Error>) {
+        let result = if self.failed { Err(Error::Closed) } else { self.with_room(write).await };
         if let Err(error) = &result {
             self.fail(error);
         }
@@ -124,12 +136,15 @@ impl Thread {
     }
 
     /// Makes a write; while the disk is full, again and again. Each may be repeated after it failed.
-    fn with_room(&mut self, write: impl Fn(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+    async fn with_room(
+        &mut self,
+        write: impl Fn(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         loop {
             match write(self) {
                 Err(error) if error.is_full() => {
                     self.health.set_full(&error);
-                    self.health.wait().map_err(|_| error)?;
+                    self.health.wait().await.map_err(|_| error)?;
                 }
                 written => {
                     self.health.set_well();
@@ -148,21 +163,21 @@ impl Thread {
 
     /// Writes entries together with those that wait behind them. Gives back the first request that is
     /// something else.
-    fn append(
+    async fn append(
         &mut self,
         entries: Vec<Entry>,
         done: IOFlushed<Types>,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Option<Request> {
         let mut batch = Batch::new(self.next);
-        let mut result = self.collect(&mut batch, &entries);
+        let mut result = self.collect(&mut batch, &entries).await;
         let mut all_done = vec![done];
         let mut other = None;
         while result.is_ok() && batch.group.len() < limits::GROUP_BYTES {
             match requests.try_recv() {
                 Ok(Request::Append { entries, done }) => {
                     all_done.push(done);
-                    result = self.collect(&mut batch, &entries);
+                    result = self.collect(&mut batch, &entries).await;
                 }
                 Ok(request) => {
                     other = Some(request);
@@ -171,7 +186,10 @@ impl Thread {
                 Err(_) => break,
             }
         }
-        let result = result.and_then(|()| self.flush(&mut batch));
+        let result = match result {
+            Ok(()) => self.flush(&mut batch).await,
+            failed => failed,
+        };
         if let Err(error) = &result {
             self.fail(error);
         }
@@ -185,23 +203,23 @@ impl Thread {
     }
 
     /// Adds entries to a batch; a full one is written.
-    fn collect(&mut self, batch: &mut Batch, entries: &[Entry]) -> Result<(), Error> {
+    async fn collect(&mut self, batch: &mut Batch, entries: &[Entry]) -> Result<(), Error> {
         for entry in entries {
             batch.group.push(entry);
             batch.next = entry.log_id.index() + 1;
             if batch.group.len() >= limits::GROUP_BYTES {
-                self.flush(batch)?;
+                self.flush(batch).await?;
             }
         }
         Ok(())
     }
 
-    fn flush(&mut self, batch: &mut Batch) -> Result<(), Error> {
+    async fn flush(&mut self, batch: &mut Batch) -> Result<(), Error> {
         if batch.next == self.next {
             return Ok(());
         }
         let group = std::mem::replace(&mut batch.group, Group::new());
-        self.with_room(|thread| thread.write(group.bytes()))?;
+        self.with_room(|thread| thread.write(group.bytes())).await?;
         self.next = batch.next;
         Ok(())
     }

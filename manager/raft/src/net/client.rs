@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
@@ -18,12 +18,13 @@ use openraft::raft::{
 };
 use shoal_proto::raft as pb;
 use shoal_proto::raft::raft_client::RaftClient;
-use tokio::sync::mpsc;
+use shoal_proto::raft::snapshot_part::Part;
 use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::handle::Core;
 use crate::settings::{self, limits};
+use crate::snapshot::file::Reader;
 use crate::snapshot::machine::Snapshot;
 use crate::snapshot::store::{SnapshotFile, SnapshotStore};
 use crate::types::{Place, Types, Vote};
@@ -313,21 +314,15 @@ impl RaftNetworkV2<Types> for Peer {
             vote: Some(wire::vote(&vote)),
             meta: Some(wire::snapshot_meta(&snapshot.meta)),
         };
-        let (parts, receiver) = mpsc::channel(2);
-        let store = self.snapshots.clone();
-        let reading = shoal_base::blocking::run("read raft snapshot", move || {
-            send_parts(&store, &snapshot.snapshot, header, &parts)
-        });
-        let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        // A snapshot that cannot be read ends the stream without its last part: the other refuses.
+        let failure = Arc::new(OnceLock::new());
+        let parts = parts(self.snapshots.clone(), snapshot.snapshot, header, Arc::clone(&failure));
         let sending =
-            tokio::time::timeout(limits::SNAPSHOT_TIMEOUT, client.install_snapshot(receiver));
+            tokio::time::timeout(limits::SNAPSHOT_TIMEOUT, client.install_snapshot(parts));
         let sent = async {
-            // A snapshot that cannot be read ends the stream without its last part: the other refuses.
-            let (read, sent) = tokio::join!(reading, sending);
-            match read {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(StreamingError::Network(NetworkError::new(&error))),
-                Err(lost) => return Err(StreamingError::Network(NetworkError::new(&lost))),
+            let sent = sending.await;
+            if let Some(error) = failure.get() {
+                return Err(StreamingError::Network(NetworkError::new(error)));
             }
             sent.map_err(|elapsed| StreamingError::Unreachable(Unreachable::new(&elapsed)))?
                 .map_err(|status| refused(&status).into())
@@ -360,27 +355,64 @@ impl RaftNetworkV2<Types> for Peer {
     }
 }
 
-/// Sends a file's parts; stops early when no one takes them any more.
-fn send_parts(
-    store: &SnapshotStore,
-    file: &SnapshotFile,
+/// Why a snapshot was not read to its end.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error(transparent)]
+    Snapshot(#[from] crate::SnapshotError),
+    #[error(transparent)]
+    Lost(#[from] shoal_base::blocking::Lost),
+}
+
+/// Where in a snapshot its sender is.
+enum Sending {
+    Header(SnapshotStore, SnapshotFile, pb::SnapshotHeader),
+    Begin(SnapshotStore, SnapshotFile),
+    Blocks(Reader, u64),
+    Over,
+}
+
+/// A file's parts, each read when the one before it was taken.
+fn parts(
+    store: SnapshotStore,
+    file: SnapshotFile,
     header: pb::SnapshotHeader,
-    parts: &mpsc::Sender<pb::SnapshotPart>,
-) -> Result<(), crate::SnapshotError> {
-    use pb::snapshot_part::Part;
-    let send = |part| parts.blocking_send(pb::SnapshotPart { part: Some(part) }).is_ok();
-    if !send(Part::Header(header)) {
-        return Ok(());
-    }
-    let mut taken = true;
-    let size = store.read(file, &mut |block| {
-        taken = send(Part::Data(block.into()));
-        taken
-    })?;
-    if taken {
-        send(Part::End(pb::SnapshotEnd { size }));
-    }
-    Ok(())
+    failure: Arc<OnceLock<Unread>>,
+) -> impl Stream<Item = pb::SnapshotPart> + Send + 'static {
+    stream::unfold(Sending::Header(store, file, header), move |sending| {
+        let failure = Arc::clone(&failure);
+        async move {
+            let next = next_part(sending).await;
+            let (part, then) = next.map_err(|error| failure.set(error)).ok()??;
+            Some((pb::SnapshotPart { part: Some(part) }, then))
+        }
+    })
+}
+
+async fn next_part(sending: Sending) -> Result<Option<(Part, Sending)>, Unread> {
+    let (reader, size) = match sending {
+        Sending::Header(store, file, header) => {
+            return Ok(Some((Part::Header(header), Sending::Begin(store, file))));
+        }
+        Sending::Begin(store, file) => (
+            shoal_base::blocking::run("open raft snapshot", move || store.reader(&file)).await??,
+            0,
+        ),
+        Sending::Blocks(reader, size) => (reader, size),
+        Sending::Over => return Ok(None),
+    };
+    let read = shoal_base::blocking::run("read raft snapshot", move || {
+        let mut reader = reader;
+        reader.block().map(|block| (block, reader))
+    });
+    let (block, reader) = read.await??;
+    Ok(Some(match block {
+        Some(block) => {
+            let size = size + block.len() as u64;
+            (Part::Data(block.into()), Sending::Blocks(reader, size))
+        }
+        None => (Part::End(pb::SnapshotEnd { size }), Sending::Over),
+    }))
 }
 
 /// For messages about the id of a member.

@@ -7,11 +7,9 @@ use futures_util::stream::{self, Stream, StreamExt};
 use openraft::raft::{TransferLeaderRequest, VoteRequest, VoteResponse};
 use shoal_proto::raft as pb;
 use shoal_proto::raft::raft_server::{Raft as RaftCalls, RaftServer};
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::client::wrong_target;
-use crate::RaftId;
 use crate::handle::Core;
 use crate::probation::Probation;
 use crate::settings::limits;
@@ -19,6 +17,7 @@ use crate::snapshot::machine::Snapshot;
 use crate::snapshot::store::{SnapshotFile, SnapshotStore};
 use crate::types::{SnapshotMeta, Types, Vote};
 use crate::wire::{self, Malformed};
+use crate::{RaftId, SnapshotError};
 
 /// The service to add to a tonic router.
 pub type Service = RaftServer<Server>;
@@ -180,39 +179,35 @@ impl Server {
         meta: &SnapshotMeta,
         parts: &mut Streaming<pb::SnapshotPart>,
     ) -> Result<SnapshotFile, Status> {
-        let (blocks, mut receiver) = mpsc::channel::<bytes::Bytes>(2);
         let (store, meta) = (self.snapshots.clone(), meta.clone());
-        let writing = shoal_base::blocking::run("receive raft snapshot", move || {
-            store.receive(&meta, &mut || receiver.blocking_recv())
-        });
-        let reading = async move {
-            loop {
-                match parts.message().await?.and_then(|part| part.part) {
-                    Some(pb::snapshot_part::Part::Data(block)) => {
-                        // Its writer failed, and says why.
-                        if blocks.send(block).await.is_err() {
-                            return Ok(None);
-                        }
-                    }
-                    Some(pb::snapshot_part::Part::End(end)) => return Ok(Some(end.size)),
-                    _ => return Err(Status::data_loss("the raft snapshot was cut off")),
+        let mut incoming = on_disk(move || store.incoming(&meta)).await?;
+        let expected = loop {
+            match parts.message().await?.and_then(|part| part.part) {
+                Some(pb::snapshot_part::Part::Data(block)) => {
+                    incoming = on_disk(move || {
+                        incoming.write(&block)?;
+                        Ok(incoming)
+                    })
+                    .await?;
                 }
+                Some(pb::snapshot_part::Part::End(end)) => break end.size,
+                _ => return Err(Status::data_loss("the raft snapshot was cut off")),
             }
         };
-        let (expected, written) = tokio::join!(reading, writing);
-        let failed = |error: &dyn std::error::Error| Status::internal(error.to_string());
-        let (file, size) =
-            written.map_err(|lost| failed(&lost))?.map_err(|error| failed(&error))?;
-        match expected {
-            Ok(Some(expected)) if expected == size => Ok(file),
-            Ok(_) => {
-                self.snapshots.discard(&file.path);
-                Err(Status::data_loss("the raft snapshot has another size"))
-            }
-            Err(status) => {
-                self.snapshots.discard(&file.path);
-                Err(status)
-            }
+        let (file, size) = on_disk(move || incoming.finish()).await?;
+        if size != expected {
+            self.snapshots.discard(&file.path);
+            return Err(Status::data_loss("the raft snapshot has another size"));
         }
+        Ok(file)
     }
+}
+
+/// One step of a snapshot that arrives.
+async fn on_disk<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, Status> {
+    let failed = |error: &dyn std::error::Error| Status::internal(error.to_string());
+    let done = shoal_base::blocking::run("receive raft snapshot", step).await;
+    done.map_err(|lost| failed(&lost))?.map_err(|error| failed(&error))
 }

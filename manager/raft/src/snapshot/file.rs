@@ -3,6 +3,7 @@
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 use shoal_base::Disk;
@@ -31,10 +32,10 @@ fn context(salt: &[u8; 16], ordinal: u64) -> [u8; 32] {
 }
 
 /// Writes a snapshot; bytes written to it are the state.
-pub(crate) struct Writer<'a> {
+pub(crate) struct Writer {
     path: PathBuf,
     file: BufWriter<Appended>,
-    sealer: &'a dyn Sealer,
+    sealer: Arc<dyn Sealer>,
     salt: [u8; 16],
     ordinal: u64,
     size: u64,
@@ -43,12 +44,12 @@ pub(crate) struct Writer<'a> {
     unsynced: usize,
 }
 
-impl<'a> Writer<'a> {
+impl Writer {
     /// Begins a file. `meta` may be longer than a block: many members.
     pub(crate) fn create(
         disk: &dyn Disk,
         path: &Path,
-        sealer: &'a dyn Sealer,
+        sealer: Arc<dyn Sealer>,
         meta: &SnapshotMeta,
     ) -> Result<Self, Error> {
         let file = disk.create(path).map_err(Error::io("create", path))?;
@@ -122,7 +123,7 @@ fn salt_of(sealed: &[u8]) -> [u8; 16] {
     salt
 }
 
-impl Write for Writer<'_> {
+impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = limits::SNAPSHOT_BLOCK_BYTES - self.block.len();
         let taken = bytes.len().min(room);
@@ -140,10 +141,10 @@ impl Write for Writer<'_> {
 }
 
 /// Reads a snapshot, block by block.
-pub(crate) struct Reader<'a> {
+pub(crate) struct Reader {
     path: PathBuf,
     file: BufReader<Sequential>,
-    sealer: &'a dyn Sealer,
+    sealer: Arc<dyn Sealer>,
     salt: [u8; 16],
     ordinal: u64,
     offset: u64,
@@ -153,11 +154,11 @@ pub(crate) struct Reader<'a> {
     ended: bool,
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
-        sealer: &'a dyn Sealer,
+        sealer: Arc<dyn Sealer>,
     ) -> Result<Self, Error> {
         let file = disk.open(path).map_err(Error::io("open", path))?;
         let mut reader = Self {
@@ -254,18 +255,18 @@ impl<'a> Reader<'a> {
 }
 
 /// The state as one stream of bytes.
-pub(crate) struct Content<'r, 'a> {
-    reader: &'r mut Reader<'a>,
+pub(crate) struct Content<'r> {
+    reader: &'r mut Reader,
     block: io::Cursor<Vec<u8>>,
 }
 
-impl<'r, 'a> Content<'r, 'a> {
-    pub(crate) fn new(reader: &'r mut Reader<'a>) -> Self {
+impl<'r> Content<'r> {
+    pub(crate) fn new(reader: &'r mut Reader) -> Self {
         Self { reader, block: io::Cursor::new(Vec::new()) }
     }
 }
 
-impl Read for Content<'_, '_> {
+impl Read for Content<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.block.read(buffer)?;

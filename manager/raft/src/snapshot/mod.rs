@@ -1,6 +1,6 @@
 //! Raft snapshots: the state in a sealed file, so that older entries can go.
 
-mod file;
+pub(crate) mod file;
 pub(crate) mod machine;
 pub(crate) mod store;
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl SnapshotStore {
     ) -> Result<Self, Error> {
         disk.create_directory(directory).map_err(Error::io("create", directory))?;
         remove_temporaries(disk.as_ref(), directory)?;
-        let current = newest(disk.as_ref(), directory, sealer.as_ref(), purged)?;
+        let current = newest(disk.as_ref(), directory, &sealer, purged)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 disk,
@@ -88,50 +88,29 @@ impl SnapshotStore {
         meta: &SnapshotMeta,
         view: &dyn SnapshotView,
     ) -> Result<SnapshotFile, Error> {
-        let (path, file) = self.temporary(meta, |writer, path| {
-            view.write(writer).map_err(Error::io("write the state to", path))
-        })?;
-        self.adopt(&SnapshotFile { path, ..file })
+        let (mut writer, file) = self.temporary(meta)?;
+        let written = view
+            .write(&mut writer)
+            .map_err(Error::io("write the state to", &file.path))
+            .and_then(|()| writer.finish());
+        written.inspect_err(|_| self.discard(&file.path))?;
+        self.adopt(&file)
     }
 
-    /// Writes blocks that arrive; the file is temporary until it is adopted. Blocks.
-    pub(crate) fn receive(
-        &self,
-        meta: &SnapshotMeta,
-        blocks: &mut dyn FnMut() -> Option<bytes::Bytes>,
-    ) -> Result<(SnapshotFile, u64), Error> {
-        let mut size = 0;
-        let (_, file) = self.temporary(meta, |writer, path| {
-            while let Some(block) = blocks() {
-                size += block.len() as u64;
-                let written = std::io::Write::write_all(writer, &block);
-                written.map_err(Error::io("write", path))?;
-            }
-            Ok(())
-        })?;
-        Ok((file, size))
+    /// Begins a file for blocks that arrive. Blocks.
+    pub(crate) fn incoming(&self, meta: &SnapshotMeta) -> Result<Incoming, Error> {
+        let (writer, file) = self.temporary(meta)?;
+        Ok(Incoming { store: self.clone(), writer: Some(writer), file, size: 0 })
     }
 
-    fn temporary(
-        &self,
-        meta: &SnapshotMeta,
-        fill: impl FnOnce(&mut Writer<'_>, &Path) -> Result<(), Error>,
-    ) -> Result<(PathBuf, SnapshotFile), Error> {
+    fn temporary(&self, meta: &SnapshotMeta) -> Result<(Writer, SnapshotFile), Error> {
         let shared = &self.shared;
         let number = shared.temporaries.fetch_add(1, Ordering::Relaxed);
         let path = shared.directory.join(format!("{number}{TEMPORARY}"));
         let key = shared.sealer.current();
-        let written = Writer::create(shared.disk.as_ref(), &path, shared.sealer.as_ref(), meta)
-            .and_then(|mut writer| {
-                fill(&mut writer, &path)?;
-                writer.finish()
-            });
-        if let Err(error) = written {
-            self.discard(&path);
-            return Err(error);
-        }
-        let file = SnapshotFile { path: path.clone(), meta: meta.clone(), key };
-        Ok((path, file))
+        let begun = Writer::create(shared.disk.as_ref(), &path, Arc::clone(&shared.sealer), meta);
+        let writer = begun.inspect_err(|_| self.discard(&path))?;
+        Ok((writer, SnapshotFile { path, meta: meta.clone(), key }))
     }
 
     /// Gives a file its name and makes it the newest; older ones go.
@@ -178,8 +157,9 @@ impl SnapshotStore {
         discard(self.shared.disk.as_ref(), path);
     }
 
-    fn reader(&self, file: &SnapshotFile) -> Result<Reader<'_>, Error> {
-        Reader::open(self.shared.disk.as_ref(), &file.path, self.shared.sealer.as_ref())
+    /// Reads a file block by block. Blocks, as the reader does.
+    pub(crate) fn reader(&self, file: &SnapshotFile) -> Result<Reader, Error> {
+        Reader::open(self.shared.disk.as_ref(), &file.path, Arc::clone(&self.shared.sealer))
     }
 
     /// Brings a machine to a snapshot's state. Blocks.
@@ -196,22 +176,37 @@ impl SnapshotStore {
         });
         restored.map_err(Error::io("restore the state from", &file.path))
     }
+}
 
-    /// Reads a file block by block into `take`, until that returns `false`. Blocks. Gives the size.
-    pub(crate) fn read(
-        &self,
-        file: &SnapshotFile,
-        take: &mut dyn FnMut(Vec<u8>) -> bool,
-    ) -> Result<u64, Error> {
-        let mut reader = self.reader(file)?;
-        let mut size = 0;
-        while let Some(block) = reader.block()? {
-            size += block.len() as u64;
-            if !take(block) {
-                break;
-            }
+/// A snapshot that arrives; removed when it is dropped before its end.
+pub(crate) struct Incoming {
+    store: SnapshotStore,
+    writer: Option<Writer>,
+    file: SnapshotFile,
+    size: u64,
+}
+
+impl Incoming {
+    /// Takes a block. Blocks.
+    pub(crate) fn write(&mut self, block: &[u8]) -> Result<(), Error> {
+        let writer = self.writer.as_mut().expect("it is dropped with its end");
+        self.size += block.len() as u64;
+        std::io::Write::write_all(writer, block).map_err(Error::io("write", &self.file.path))
+    }
+
+    /// Ends the file, durably; it is temporary until it is adopted. Gives the size. Blocks.
+    pub(crate) fn finish(mut self) -> Result<(SnapshotFile, u64), Error> {
+        let writer = self.writer.take().expect("it is dropped with its end");
+        writer.finish().inspect_err(|_| self.store.discard(&self.file.path))?;
+        Ok((self.file.clone(), self.size))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            self.store.discard(&self.file.path);
         }
-        Ok(size)
     }
 }
 
@@ -250,7 +245,7 @@ fn remove_temporaries(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
 fn newest(
     disk: &dyn Disk,
     directory: &Path,
-    sealer: &dyn Sealer,
+    sealer: &Arc<dyn Sealer>,
     purged: Option<u64>,
 ) -> Result<Option<SnapshotFile>, Error> {
     let mut damaged = Vec::new();
@@ -291,8 +286,8 @@ fn set_aside(disk: &dyn Disk, damaged: &[(PathBuf, Error)]) {
 }
 
 /// Reads a whole file.
-fn check(disk: &dyn Disk, path: &Path, sealer: &dyn Sealer) -> Result<SnapshotFile, Error> {
-    let mut reader = Reader::open(disk, path, sealer)?;
+fn check(disk: &dyn Disk, path: &Path, sealer: &Arc<dyn Sealer>) -> Result<SnapshotFile, Error> {
+    let mut reader = Reader::open(disk, path, Arc::clone(sealer))?;
     let (key, meta) = (reader.key(), reader.meta().clone());
     while reader.block()?.is_some() {}
     Ok(SnapshotFile { path: path.to_owned(), meta, key })

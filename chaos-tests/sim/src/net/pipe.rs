@@ -1,0 +1,185 @@
+//! One direction of a connection: bytes that arrive later, in order, as those of TCP do.
+
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::{Host, Network};
+
+/// Bytes on their way before a writer waits.
+const WINDOW: usize = 1 << 20;
+
+/// Bytes from one end to the other.
+#[derive(Debug)]
+pub(super) struct Direction {
+    pub(super) from: Host,
+    pub(super) to: Host,
+    flow: Mutex<Flow>,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    queue: VecDeque<(Instant, Vec<u8>)>,
+    bytes: usize,
+    last: Option<Instant>,
+    /// The writer is done: the reader sees the end after what is queued.
+    ended: bool,
+    /// The reader is gone, or the connection was reset.
+    broken: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Direction {
+    pub(super) fn new(from: Host, to: Host) -> Arc<Self> {
+        Arc::new(Self { from, to, flow: Mutex::default() })
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has both ends look again.
+    pub(super) fn wake(&self) {
+        let mut flow = self.flow();
+        let wakers = [flow.reader.take(), flow.writer.take()];
+        drop(flow);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    pub(super) fn reset(&self) {
+        let mut flow = self.flow();
+        flow.broken = true;
+        flow.queue.clear();
+        drop(flow);
+        self.wake();
+    }
+
+    fn end(&self) {
+        self.flow().ended = true;
+        self.wake();
+    }
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) network: Network,
+    pub(super) incoming: Arc<Direction>,
+    pub(super) outgoing: Arc<Direction>,
+    pub(super) arrival: Option<Pin<Box<Sleep>>>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // The other end reads what was sent before, and then the end; what it still sends is lost.
+        self.outgoing.end();
+        self.incoming.reset();
+    }
+}
+
+fn reset() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let direction = Arc::clone(&self.incoming);
+        let mut flow = direction.flow();
+        if flow.broken {
+            return Poll::Ready(Err(reset()));
+        }
+        flow.reader = Some(context.waker().clone());
+        let Some((at, _)) = flow.queue.front() else {
+            return if flow.ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+        };
+        let at = *at;
+        if at > Instant::now() {
+            drop(flow);
+            let sleep = self.arrival.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            sleep.as_mut().reset(at);
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            flow = direction.flow();
+        }
+        // Lost until the way is free again: the sender repeats it.
+        if self.network.is_cut(direction.from, direction.to) {
+            return Poll::Pending;
+        }
+        let Some((_, bytes)) = flow.queue.front_mut() else { return Poll::Pending };
+        let count = bytes.len().min(buffer.remaining());
+        buffer.put_slice(&bytes[..count]);
+        bytes.drain(..count);
+        if bytes.is_empty() {
+            flow.queue.pop_front();
+        }
+        flow.bytes -= count;
+        let writer = flow.writer.take();
+        drop(flow);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "virtual time")]
+fn sleep_until(at: Instant) -> Sleep {
+    tokio::time::sleep(at.saturating_duration_since(Instant::now()))
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let direction = &self.outgoing;
+        let mut flow = direction.flow();
+        if flow.broken || flow.ended {
+            return Poll::Ready(Err(reset()));
+        }
+        if flow.bytes >= WINDOW {
+            flow.writer = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let delay = self.network.delay(direction.from, direction.to);
+        let at = (Instant::now() + delay).max(flow.last.unwrap_or_else(Instant::now));
+        flow.last = Some(at);
+        flow.bytes += bytes.len();
+        flow.queue.push_back((at, bytes.to_vec()));
+        let reader = flow.reader.take();
+        drop(flow);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.end();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A round trip.
+pub(super) async fn round_trip(network: &Network, from: Host, to: Host) {
+    let there: Duration = network.delay(from, to);
+    crate::time::pass(there + network.delay(to, from)).await;
+}

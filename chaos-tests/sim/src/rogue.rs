@@ -1,0 +1,90 @@
+//! Bugs of managers, planted: transactions that no manager should make.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_manager::store;
+use shoal_manager_core::store::Txn;
+use shoal_model::cluster::node::Availability;
+use shoal_model::cluster::{Service, Task, TaskId, TaskState};
+
+use crate::planted::Bug;
+use crate::time::pass;
+use crate::world::World;
+
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Makes such transactions for as long as the run lasts, if its bug is of that kind.
+pub(crate) async fn run(world: Arc<World>) {
+    let kinds = [
+        Bug::DoubleSlot,
+        Bug::LeakedAddress,
+        Bug::WrongNode,
+        Bug::LostRestartCount,
+        Bug::ChangedSpec,
+    ];
+    let Some(bug) = kinds.into_iter().find(|bug| world.planted.is(*bug)) else { return };
+    loop {
+        pass(AGAIN).await;
+        let Some(life) = world.leader().and_then(|index| world.managers[index].life()) else {
+            continue;
+        };
+        // What cannot be committed now is tried again.
+        let _ = life.process.store.update::<_, store::Error>(|txn| change(txn, bug)).await;
+    }
+}
+
+fn task(txn: &Txn, fits: impl Fn(&Task) -> bool) -> Option<Task> {
+    txn.tasks().find(|task| fits(task)).map(|task| (**task).clone())
+}
+
+fn change(txn: &mut Txn, bug: Bug) -> Result<(), store::Error> {
+    let runs =
+        |task: &Task| task.status.state == TaskState::Running && task.desired == TaskState::Running;
+    match bug {
+        Bug::DoubleSlot => {
+            let Some(mut twin) = task(txn, runs) else { return Ok(()) };
+            let mut id = twin.id.to_bytes();
+            id[0] ^= 0xff;
+            twin.id = TaskId::from_bytes(id);
+            twin.node = None;
+            twin.networks.clear();
+            twin.status.state = TaskState::New;
+            txn.put_task(twin)?;
+        }
+        Bug::LeakedAddress => {
+            let on_network = |task: &Task| runs(task) && !task.networks.is_empty();
+            let Some(first) = task(txn, on_network) else { return Ok(()) };
+            let other = |task: &Task| on_network(task) && task.id != first.id;
+            let Some(mut second) = task(txn, other) else { return Ok(()) };
+            second.networks.clone_from(&first.networks);
+            txn.put_task(second)?;
+        }
+        Bug::WrongNode => {
+            let drained = txn.nodes().find(|node| node.spec.availability == Availability::Drain);
+            let Some(node) = drained.map(|node| node.id) else { return Ok(()) };
+            let waits = |task: &Task| task.status.state == TaskState::Pending;
+            let Some(mut task) = task(txn, waits) else { return Ok(()) };
+            task.node = Some(node);
+            task.status.state = TaskState::Assigned;
+            txn.put_task(task)?;
+        }
+        Bug::LostRestartCount => {
+            let restarted = |task: &Task| runs(task) && !task.history.attempts.is_empty();
+            let Some(mut task) = task(txn, restarted) else { return Ok(()) };
+            task.history.attempts.clear();
+            txn.put_task(task)?;
+        }
+        Bug::ChangedSpec => {
+            let Some(mut service) = txn.services().next().map(|it| Service::clone(it)) else {
+                return Ok(());
+            };
+            let mut spec = (*service.spec.task).clone();
+            spec.container.image = "what nobody asked for".to_owned();
+            service.spec.task = Arc::new(spec);
+            txn.put_service(service)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! One run: a cluster, users and faults from a seed; then quiet, and a look at what is left.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shoal_base::random::Numbers;
+use shoal_base::single;
+use shoal_manager_core::invariants::Broken;
+use tokio::sync::oneshot;
+
+use crate::client::{Client, Counts};
+use crate::faults::{self, Coverage, Faults, Kind};
+use crate::invariants::{converged, roles};
+use crate::planted::Planted;
+use crate::time::pass;
+use crate::world::{Plan, World};
+use crate::{admin, rogue};
+
+/// Users at a time.
+const USERS: u8 = 4;
+/// Virtual time in which a healed cluster must come to what the specs ask for.
+const LIVENESS: Duration = Duration::from_secs(180);
+/// How often is looked whether it has.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// All randomness.
+    pub seed: u64,
+    /// Virtual time with users and faults.
+    pub duration: Duration,
+    /// Kinds of faults.
+    pub faults: Vec<Kind>,
+    /// A bug.
+    pub planted: Planted,
+    /// Whether to print the trace as it comes.
+    pub print: bool,
+}
+
+impl Options {
+    /// Three virtual minutes with all kinds of faults.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            duration: Duration::from_secs(180),
+            faults: faults::ALL.to_vec(),
+            planted: Planted::NONE,
+            print: false,
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What was broken first.
+    pub broken: Option<Broken>,
+    /// Of the whole trace.
+    pub digest: u64,
+    /// Lines of the trace.
+    pub lines: u64,
+    /// The last of them.
+    pub last: Vec<String>,
+    /// Virtual time.
+    pub virtual_time: Duration,
+    /// How often each kind of fault happened.
+    pub coverage: Coverage,
+    /// Operations that were acknowledged.
+    pub acknowledged: u64,
+    /// Whose answer was lost.
+    pub lost: u64,
+    /// That were refused.
+    pub refused: u64,
+    /// Entries that were checked.
+    pub steps: u64,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: u64 = self.coverage.values().sum();
+        write!(
+            f,
+            "{:?} virtual, {faults} faults, {} acknowledged, {} lost, {} refused, {} entries checked, digest {:016x}",
+            Duration::from_secs(self.virtual_time.as_secs()),
+            self.acknowledged,
+            self.lost,
+            self.refused,
+            self.steps,
+            self.digest
+        )
+    }
+}
+
+/// Runs a seed on this thread.
+///
+/// # Errors
+/// When there is no such runtime: this was not built by `cargo xtask`.
+pub fn run(options: &Options) -> anyhow::Result<Outcome> {
+    let _single = single::enter(options.seed);
+    runtime(options.seed)?.block_on(simulate(options))
+}
+
+/// One thread, virtual time, and the order of branches from the seed.
+#[cfg(tokio_unstable)]
+fn runtime(seed: u64) -> anyhow::Result<tokio::runtime::Runtime> {
+    let seed = tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes());
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_time().start_paused(true).rng_seed(seed).build()?)
+}
+
+#[cfg(not(tokio_unstable))]
+fn runtime(_: u64) -> anyhow::Result<tokio::runtime::Runtime> {
+    anyhow::bail!(
+        "a run would not be repeatable: build with `--cfg tokio_unstable`, as `cargo xtask sim` does"
+    )
+}
+
+async fn simulate(options: &Options) -> anyhow::Result<Outcome> {
+    let Options { seed, duration, faults: kinds, planted, print } = options;
+    let mut numbers = Numbers::new(seed ^ 0x0051_4d00);
+    let plan = Plan { seed: *seed, print: *print, planted: *planted };
+    let world = World::begin(&plan).await?;
+    let counts = Arc::new(Counts::default());
+    let until = world.trace.now() + *duration;
+    let mut users = Vec::new();
+    for number in 1..=USERS {
+        let (done, user) = oneshot::channel();
+        let client = Client::new(&world, &counts, number, numbers.next());
+        world.spawn(async move {
+            // Nobody waits any more once something is broken.
+            let _ = done.send(client.work(until).await);
+        });
+        users.push(user);
+    }
+    world.spawn(roles::probe(Arc::clone(&world)));
+    world.spawn(rogue::run(Arc::clone(&world)));
+    world.spawn(admin::run(Arc::clone(&world), numbers.next(), until));
+    let faults = Faults::new(&world, numbers.next());
+    let checked = async {
+        faults.run(kinds, until).await;
+        let mut clients = Vec::new();
+        for user in users {
+            clients.push(user.await?);
+        }
+        finish(&world, clients).await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        biased;
+        () = world.checks.wait_broken() => {}
+        checked = checked => checked?,
+    }
+    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    let outcome = Outcome {
+        broken: world.checks.broken(),
+        digest: world.trace.digest(),
+        lines: world.trace.lines(),
+        last: world.trace.last(),
+        virtual_time: world.trace.now(),
+        coverage: faults.coverage(),
+        acknowledged: count(&counts.acknowledged),
+        lost: count(&counts.lost),
+        refused: count(&counts.refused),
+        steps: world.checks.steps(),
+    };
+    world.end().await;
+    Ok(outcome)
+}
+
+/// Nothing goes wrong any more: the cluster must come to what the specs ask for, with all that was acknowledged.
+async fn finish(world: &Arc<World>, mut clients: Vec<Client>) {
+    let deadline = world.trace.now() + LIVENESS;
+    loop {
+        pass(LOOK).await;
+        let verdict = converged::check(world);
+        if verdict.is_ok() {
+            break;
+        }
+        if world.trace.now() >= deadline {
+            return world.checks.verdict(verdict);
+        }
+    }
+    for client in &mut clients {
+        client.read_all().await;
+    }
+}

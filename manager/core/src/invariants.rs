@@ -1,0 +1,225 @@
+//! What is true of the store after every transaction; the names are those of docs/INVARIANTS.md. For tests and the
+//! simulation: managers do not look here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::service::{PublishMode, ServiceMode};
+use shoal_model::cluster::{NodeId, Service, Task, TaskState};
+
+use crate::orchestrator::Place;
+use crate::store::{Diff, State};
+use crate::{constraint, enforcer};
+
+/// An invariant does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{id}: {what}")]
+pub struct Broken {
+    /// The invariant.
+    pub id: &'static str,
+    /// What was found.
+    pub what: String,
+}
+
+/// Whether something holds.
+pub type Verdict = Result<(), Broken>;
+
+/// Fails unless something holds.
+///
+/// # Errors
+/// Names the invariant and what was found.
+pub fn require(holds: bool, id: &'static str, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(Broken { id, what: what() }) }
+}
+
+/// TASK-1, TASK-4: states never move back, and nothing is observed to be removed.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn forward(diff: &Diff<Task>) -> Verdict {
+    let (Some(old), Some(new)) = (&diff.old, &diff.new) else { return Ok(()) };
+    require(new.status.state != TaskState::Remove, "TASK-4", || format!("{new:?}"))?;
+    let back = new.status.state < old.status.state || new.desired < old.desired;
+    require(!back, "TASK-1", || format!("{:?} after {:?}", new.status, old.status))
+}
+
+/// TASK-3, TASK-5, TASK-6: what is assigned has a node, and keeps it; and there is the service.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn placed(state: &State, diff: &Diff<Task>) -> Verdict {
+    let Some(new) = &diff.new else { return Ok(()) };
+    let needs_node = new.status.state >= TaskState::Assigned;
+    require(!needs_node || new.node.is_some(), "TASK-3", || format!("{new:?}"))?;
+    let known = new.service.is_some_and(|service| state.service(service).is_some());
+    require(known, "TASK-6", || format!("{new:?}"))?;
+    let Some(old) = &diff.old else { return Ok(()) };
+    let moved = old.node.is_some() && old.node != new.node;
+    require(!moved, "TASK-5", || format!("{:?} after {:?}", new.node, old.node))
+}
+
+/// TASK-7: what leaves the store has stopped, never had a node, or its node is gone.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn removal(before: &State, diff: &Diff<Task>) -> Verdict {
+    let (Some(old), None) = (&diff.old, &diff.new) else { return Ok(()) };
+    let over = old.status.state.is_terminal()
+        || old.status.state < TaskState::Assigned
+        || old.node.is_none_or(|node| before.node(node).is_none());
+    require(over, "TASK-7", || format!("deleted while {:?}", old.status))
+}
+
+/// HIST-2: no more attempts are remembered than count.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn history(diff: &Diff<Task>) -> Verdict {
+    let Some(new) = &diff.new else { return Ok(()) };
+    let most = new.spec.restart.as_ref().and_then(|policy| policy.max_attempts).unwrap_or(0);
+    require(new.history.attempts.len() as u64 <= most, "HIST-2", || format!("{:?}", new.history))
+}
+
+/// SLOT-1: a place has no more than `most` tasks that shall run. SLOT-2: nor more that do, as `runs` says.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn one_per_place(
+    state: &State,
+    service: &Service,
+    most: usize,
+    runs: impl Fn(&Task) -> bool,
+) -> Verdict {
+    let mut wanted = BTreeMap::<Place, usize>::new();
+    let mut running = BTreeMap::<Place, usize>::new();
+    for task in state.tasks_of_service(service.id) {
+        let Some(place) = Place::of(task) else { continue };
+        *wanted.entry(place).or_default() += usize::from(task.desired <= TaskState::Complete);
+        *running.entry(place).or_default() += usize::from(runs(task));
+    }
+    let name = &service.spec.annotations.name;
+    for (id, counts) in [("SLOT-1", wanted), ("SLOT-2", running)] {
+        let many = counts.iter().find(|(_, count)| **count > most);
+        require(many.is_none(), id, || format!("{many:?} in {name}"))?;
+    }
+    Ok(())
+}
+
+/// FIT-1: a task that gets a node may get that one. `state` is that after the step, `before` that before it.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn fits(state: &State, before: &State, node: NodeId, task: &Task) -> Verdict {
+    let Some(object) = before.node(node) else {
+        return Err(Broken { id: "FIT-1", what: "a node that is not there".to_owned() });
+    };
+    let placement = task.spec.placement.clone().unwrap_or_default();
+    let constraints = constraint::parse_all(&placement.constraints).unwrap_or_default();
+    let fits = object.status.state == NodeState::Ready
+        && object.spec.availability == Availability::Active
+        && constraint::matches(&constraints, object);
+    require(fits, "FIT-1", || format!("{task:?} on {:?} {:?}", object.status, object.spec))?;
+    let active = state.tasks_on_node(object.id).filter(|other| {
+        other.service == task.service
+            && other.desired < TaskState::Shutdown
+            && !other.status.state.is_terminal()
+            && other.status.state >= TaskState::Assigned
+            && !comes_unlimited(before, other)
+    });
+    let (count, most) = (active.count() as u64, placement.max_replicas);
+    require(most == 0 || count <= most, "FIT-1", || format!("{count} replicas, not {most}"))
+}
+
+/// Whether a task that no limit of replicas binds, being of another spec, was placed just now: maybe after those that are
+/// bound.
+fn comes_unlimited(before: &State, task: &Task) -> bool {
+    let most = task.spec.placement.as_ref().map_or(0, |placement| placement.max_replicas);
+    let was_placed =
+        before.task(task.id).is_some_and(|task| task.status.state >= TaskState::Assigned);
+    most == 0 && !was_placed
+}
+
+/// RES-1: a node never holds more than it has.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn holds(state: &State, id: NodeId) -> Verdict {
+    let Some(about) = state.node(id).and_then(|node| node.description.as_ref()) else {
+        return Ok(());
+    };
+    let held = || {
+        let states = TaskState::Assigned..=TaskState::Running;
+        state.tasks_on_node(id).filter(move |task| states.contains(&task.status.state))
+    };
+    let reserved = held().filter_map(|task| task.spec.resources.as_ref()?.reservations.as_ref());
+    let cpus: i64 = reserved.map(|wish| wish.nano_cpus).sum();
+    let has = about.resources.nano_cpus;
+    require(cpus <= has, "RES-1", || format!("{cpus} nano CPUs of {has}"))?;
+    let (mut pieces, mut ports) = (BTreeSet::new(), BTreeSet::new());
+    for task in held() {
+        let piece = task.generic.iter().find(|piece| !pieces.insert((*piece).clone()));
+        require(piece.is_none(), "RES-1", || format!("{piece:?} twice on a node"))?;
+        let endpoint = task.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+        let mut host = endpoint.filter(|port| port.mode == PublishMode::Host);
+        let port = host.find(|port| !ports.insert(port.published));
+        require(port.is_none(), "RES-1", || format!("{port:?} twice on a node"))?;
+    }
+    Ok(())
+}
+
+/// IPAM-2: no address of a cluster network and no published port of the cluster has two owners.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn given_once(state: &State) -> Verdict {
+    let mut addresses = BTreeSet::new();
+    let mut ports = BTreeSet::new();
+    for service in state.services() {
+        let Some(endpoint) = &service.endpoint else { continue };
+        for vip in &endpoint.virtual_ips {
+            for address in vip.addresses() {
+                let fresh = addresses.insert((vip.network, address));
+                require(fresh, "IPAM-2", || format!("{address:?} twice"))?;
+            }
+        }
+        let ingress = endpoint.ports.iter().filter(|port| {
+            port.mode == PublishMode::Ingress && port.published != 0 && !service.removing
+        });
+        for port in ingress {
+            let key = (port.protocol, port.published);
+            require(ports.insert(key), "IPAM-2", || format!("port {key:?} twice"))?;
+        }
+    }
+    let holds = TaskState::Pending..=TaskState::Running;
+    for task in state.tasks().filter(|task| holds.contains(&task.status.state)) {
+        for attachment in &task.networks {
+            for prefix in &attachment.addresses {
+                let key = (attachment.network, prefix.address);
+                require(addresses.insert(key), "IPAM-2", || format!("{key:?} twice"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// CONV-1 for one service in the store, when nothing has happened for long: what runs is what its spec asks for.
+#[allow(clippy::missing_errors_doc, reason = "as the others")]
+pub fn converged(state: &State, service: &Service) -> Verdict {
+    let name = &service.spec.annotations.name;
+    let end = |what: String| Err(Broken { id: "CONV-1", what: format!("{name}: {what}") });
+    if service.removing {
+        return end("a removed service is left".to_owned());
+    }
+    let tasks: Vec<_> = state.tasks_of_service(service.id).collect();
+    let running: Vec<_> =
+        tasks.iter().filter(|task| task.status.state == TaskState::Running).collect();
+    let places: BTreeSet<_> = running.iter().filter_map(|task| Place::of(task)).collect();
+    let suiting = state.nodes().filter(|node| {
+        node.spec.availability != Availability::Drain && enforcer::suits(&service.spec.task, node)
+    });
+    let iteration = service.job.map(|job| job.iteration);
+    let complete = tasks
+        .iter()
+        .filter(|task| task.status.state == TaskState::Complete && task.job_iteration == iteration);
+    let (wanted, there) = match service.spec.mode {
+        ServiceMode::Replicated { replicas } => (replicas.unwrap_or(1), places.len()),
+        ServiceMode::Global => (suiting.count() as u64, places.len()),
+        ServiceMode::ReplicatedJob { total_completions, .. } => {
+            (total_completions.unwrap_or(1), complete.count())
+        }
+        ServiceMode::GlobalJob => (suiting.count() as u64, complete.count()),
+    };
+    if wanted != there as u64 || running.len() != places.len() {
+        return end(format!("{there} instead of {wanted}, {:?}", service.update));
+    }
+    match running.iter().find(|task| task.spec != service.spec.task) {
+        Some(old) => {
+            end(format!("an old spec runs: {:?}, {:?}", old.spec.container.image, service.update))
+        }
+        None => Ok(()),
+    }
+}
