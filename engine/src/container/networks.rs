@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shoal_model::container::{EndpointSpec, NetworkMode, Phase};
-use shoal_model::network::Endpoint;
 use shoal_model::error::Classified as _;
+use shoal_model::network::Endpoint;
 use shoal_model::{ErrorKind, EventKind, NetworkRefusal};
 
 use super::Container;
@@ -32,9 +32,7 @@ pub(crate) async fn connect(
         // One that is the cluster's becomes known here by joining it.
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let name = network.to_owned();
-            container
-                .ask(move |owner| Box::pin(owner.connect_unknown(name, spec, error)))
-                .await?
+            container.ask(move |owner| Box::pin(owner.connect_unknown(name, spec, error))).await?
         }
         Err(error) => Err(error),
     }

@@ -89,8 +89,8 @@ pub fn concerns(old: Option<&Node>, new: Option<&Node>) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use shoal_model::cluster::node::NodeDescription;
     use shoal_model::cluster::network::NetworkAllocation;
+    use shoal_model::cluster::node::NodeDescription;
     use shoal_model::cluster::service::{Endpoint, PortPolicy, Protocol};
     use shoal_model::network::IpamPool;
 
