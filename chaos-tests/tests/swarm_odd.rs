@@ -1,6 +1,6 @@
 //! Hosts that are unlike: clocks that are off by hours, managers of two releases, a certificate authority outside.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::path::Path;
 use std::process::{Child, Stdio};

@@ -65,7 +65,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let mut measure = cargo();
         build::linker(&mut measure);
         measure.args(["test", "--release", "--locked", "-p", package]);
-        tests.iter().for_each(|test| drop(measure.args(["--test", test])));
+        for test in tests {
+            measure.args(["--test", test]);
+        }
         if options.no_run {
             measure.arg("--no-run");
         } else {

@@ -146,6 +146,7 @@ impl Node {
             raft: RaftConfig::default(),
             begin: Begin::AsStored,
             ready: true,
+            feature_level: shoal_manager::feature::LEVEL,
         };
         let around = Surroundings {
             keeper,

@@ -82,11 +82,11 @@ impl Asker {
             }
             Way::Mesh { to } => {
                 let [ipv4, ipv6] = [format!("10.99.0.{to}"), format!("fd00:99::{to}")];
-                let text = if turn / 2 % 2 == 0 { ipv4 } else { ipv6 };
+                let text = if (turn / 2).is_multiple_of(2) { ipv4 } else { ipv6 };
                 (&self.outside, SocketAddr::new(text.parse()?, published(service)))
             }
         };
-        let answer = if turn % 2 == 0 {
+        let answer = if turn.is_multiple_of(2) {
             place.ask_at(address).with_context(|| format!("tcp {address}"))
         } else {
             place.ask_by_datagrams_at(address).with_context(|| format!("udp {address}"))

@@ -100,7 +100,7 @@ impl Cluster for HostCluster {
 
     async fn unlock(&self, key: &str) -> Result<()> {
         let (host, key) = (Arc::clone(&self.0), key.to_owned());
-        self.change(async move { host.unlock(&key).await }).await
+        self.change(Box::pin(async move { host.unlock(&key).await })).await
     }
 
     async fn unlock_key(&self) -> Result<String> {

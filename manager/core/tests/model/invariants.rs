@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use shoal_manager_core::invariants as shared;
+use shoal_manager_core::orchestrator::Place;
 use shoal_manager_core::store::{Diff, Event, State};
 use shoal_manager_core::update;
 use shoal_model::cluster::node::{Availability, NodeState};
