@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::command::{command, monotonic, stdout};
 
+/// The link of a host in a lab to the others.
+const UPLINK: &str = "eth0";
+
 /// What is left of a host whose daemon has ended and whose containers were removed. Clean-up that goes on in
 /// the background gets `patience`. Lines that `stays` knows are expected.
 pub fn of_host(
@@ -68,6 +71,13 @@ pub fn clear(name: &str, root: &Path) {
         }
     }
     unmount(root);
+    // Whoever still looks at a container's namespace keeps it, and both ends of its link.
+    for link in links(name) {
+        let end = link.split(": ").nth(1).and_then(|words| words.split('@').next());
+        if let Some(end) = end.filter(|end| *end != UPLINK) {
+            let _ = stdout(command("ip").args(["-n", name, "link", "delete", end]));
+        }
+    }
 }
 
 /// Takes away everything that is mounted beneath a directory, in the mount namespace of this thread.

@@ -40,12 +40,13 @@ struct Served {
 type Attended = Arc<Mutex<BTreeMap<String, Served>>>;
 
 pub(crate) struct World {
-    pub(crate) lab: Arc<ServiceLab>,
     pub(crate) wanted: Mutex<BTreeMap<&'static str, Wanted>>,
     attended: Attended,
     over: Arc<AtomicBool>,
     attendant: Option<JoinHandle<()>>,
     _outside: Vec<Unknowing>,
+    /// Last: it goes when nobody looks at it any more.
+    pub(crate) lab: Arc<ServiceLab>,
 }
 
 pub(crate) fn published(service: &str) -> u16 {
@@ -84,12 +85,12 @@ impl World {
             })
         };
         let world = Self {
-            lab,
             wanted: Mutex::default(),
             attended,
             over,
             attendant: Some(attendant),
             _outside: outside,
+            lab,
         };
         for (number, service) in SERVICES.into_iter().enumerate() {
             world.create(service, 2, [NETWORKS[number % 2]].into());
@@ -217,6 +218,7 @@ impl Drop for World {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
         drop(self.attendant.take().map(JoinHandle::join));
+        self.attended.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
