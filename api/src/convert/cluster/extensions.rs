@@ -120,11 +120,7 @@ fn take_port(key: &str, value: &str, ports: &mut Vec<PortExtension>) -> Result<(
 }
 
 fn put_port(port: &PortExtension, labels: &mut BTreeMap<String, String>) {
-    let protocol = match port.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    };
+    let protocol = port.protocol.as_str();
     let key = |field: &str| format!("{PUBLISH}{}/{protocol}.{field}", port.target);
     let policy = match port.policy {
         PortPolicy::Mesh => None,
