@@ -60,6 +60,8 @@ fn client(host: u8) -> String {
 impl World {
     pub(crate) fn up() -> Self {
         let lab = Arc::new(ServiceLab::up("soak", HOSTS, MANAGERS, &[]).unwrap());
+        // The machine may have other work: what is asked for is that nobody is led to a task that has stopped.
+        lab.said(1, &["swarm", "update", "--drain-wait", "1m"]).unwrap();
         for network in NETWORKS {
             let create = ["network", "create", "-d", "overlay", "--attachable", "--ipv6", network];
             lab.docker(&create).unwrap();
