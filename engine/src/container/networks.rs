@@ -171,7 +171,9 @@ impl Owner {
         if self.client().is_none() {
             let endpoint = Endpoint { spec, ..Endpoint::default() };
             return self
-                .save(|record| drop(record.endpoints.entry(name).or_insert(endpoint)))
+                .save(|record| {
+                    record.endpoints.entry(name).or_insert(endpoint);
+                })
                 .await;
         }
         self.join(name.clone(), spec.clone()).await?;
