@@ -103,6 +103,7 @@ fn clear(directory: &Path) {
 }
 
 /// Ends this process at SIGINT and SIGTERM, without its directories.
+#[expect(clippy::exit, reason = "a test knows nothing of signals: nobody else would end it")]
 fn clear_when_interrupted() {
     std::thread::spawn(|| {
         if let Err(error) = await_interruption() {

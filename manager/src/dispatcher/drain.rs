@@ -18,8 +18,8 @@ use shoal_manager_core::store::State;
 use shoal_model::cluster::node::NodeState;
 use shoal_model::cluster::service::OnDisconnect;
 use shoal_model::cluster::{
-    ClusterNetwork, ClusterNetworkId, Config, ConfigId, NodeId, Secret, SecretId, ServiceId, Task,
-    TaskId, TaskState,
+    ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId, NodeId, Secret, SecretId,
+    ServiceId, Task, TaskId, TaskState,
 };
 use shoal_model::error::Failure;
 use shoal_proto::codec;
@@ -149,7 +149,8 @@ impl Dispatcher {
     /// Longest wait for nodes that are slow to put a view into effect.
     pub(super) fn patience(&self) -> Duration {
         let view = self.store.view();
-        view.cluster().map(|cluster| cluster.spec.drain_wait).unwrap_or_default()
+        view.cluster()
+            .map_or_else(|| ClusterSpec::default().drain_wait, |cluster| cluster.spec.drain_wait)
     }
 
     /// Cancelled once the aim is reached, or given up.
