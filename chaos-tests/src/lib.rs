@@ -23,6 +23,7 @@ pub mod names;
 pub mod network;
 pub mod pattern;
 pub mod registry;
+pub mod report;
 pub mod script;
 pub mod service_lab;
 pub mod traffic;
