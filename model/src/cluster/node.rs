@@ -200,6 +200,13 @@ pub struct NodeCertificate {
     pub role: NodeRole,
 }
 
+impl NodeCertificate {
+    /// Whether a request waits for a signature.
+    pub fn is_asked_for(&self) -> bool {
+        self.state == IssueState::Pending && !self.request.is_empty()
+    }
+}
+
 /// Where the issue of a certificate stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IssueState {
