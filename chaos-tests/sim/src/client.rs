@@ -83,8 +83,9 @@ impl Client {
 
     /// Does one thing after the other for so long, and gives itself back.
     pub async fn work(mut self, until: Duration) -> Self {
+        let pause = u64::try_from(self.world.settings.pause.as_millis()).unwrap_or(u64::MAX);
         while self.world.trace.now() < until {
-            pass(Duration::from_millis(20 + self.numbers.below(700))).await;
+            pass(Duration::from_millis(20 + self.numbers.below(pause))).await;
             self.one().await;
         }
         self

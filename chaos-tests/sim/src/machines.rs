@@ -16,7 +16,6 @@ use shoal_identity::{Credentials, NodeFiles, connect};
 use shoal_manager::assembly::{self, Manager, Options, Surroundings};
 use shoal_manager_raft::{Begin, RaftId};
 use shoal_model::cluster::NodeId;
-use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::error::Failure;
 use shoal_worker::agent::{self, Ports, Worker};
 use shoal_worker::session::Connector;
@@ -27,6 +26,7 @@ use tonic::transport::Channel;
 use crate::executor::Machine;
 use crate::net::Network;
 use crate::planted::Planted;
+use crate::settings::Settings;
 use crate::time::NodeClock;
 
 /// Where managers listen.
@@ -50,6 +50,7 @@ pub struct Node {
     random: SharedRandom,
     network: Network,
     planted: Planted,
+    settings: Settings,
 }
 
 /// What a node is made from.
@@ -71,6 +72,8 @@ pub struct Making<'a> {
     pub directory: &'a Path,
     /// The run's bug.
     pub planted: Planted,
+    /// Of the run.
+    pub settings: Settings,
 }
 
 /// Where a node is.
@@ -84,7 +87,8 @@ impl Node {
     /// # Errors
     /// When its certificate cannot be stored.
     pub fn new(making: Making<'_>) -> anyhow::Result<Self> {
-        let Making { number, id, stored, seed, clock, network, directory, planted } = making;
+        let Making { number, id, stored, seed, clock, network, directory, planted, settings } =
+            making;
         let random: SharedRandom = Arc::new(SeededRandom::new(seed ^ (u64::from(number) << 40)));
         let directory = directory.join(number.to_string());
         // Certificates are on a disk of their own: what becomes of them after a crash has its own tests.
@@ -102,6 +106,7 @@ impl Node {
             random,
             network: network.clone(),
             planted,
+            settings,
         })
     }
 
@@ -143,7 +148,7 @@ impl Node {
             raft_id: RaftId(self.number.into()),
             listen: address,
             advertise: address.to_string(),
-            raft: RaftConfig::default(),
+            raft: self.settings.raft(),
             begin: Begin::AsStored,
             ready: true,
             feature_level: shoal_manager::feature::LEVEL,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use shoal_base::{Clock as _, SystemClock};
 use shoal_sim::faults::Coverage;
-use shoal_sim::run::{Options, run};
+use shoal_sim::run::{ACKNOWLEDGED_MIN, FAULTS_MIN, Options, run};
 
 /// Simulates a cluster.
 #[derive(Debug, Parser)]
@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
         tracing_subscriber::fmt().without_time().with_env_filter(filter).init();
     }
-    let (mut coverage, mut broken) = (Coverage::new(), Vec::new());
+    let (mut coverage, mut broken, mut thin) = (Coverage::new(), Vec::new(), Vec::new());
     let (began, mut virtual_time) = (SystemClock.monotonic(), Duration::ZERO);
     for seed in arguments.seed..arguments.seed + arguments.count {
         let mut options = Options::new(seed);
@@ -59,6 +59,9 @@ fn main() -> anyhow::Result<()> {
             println!("{}\n  BROKEN {found}", outcome.last.join("\n"));
             broken.push(seed);
         }
+        if !arguments.calm && outcome.broken.is_none() && outcome.is_thin() {
+            thin.push(seed);
+        }
         if arguments.twice {
             let again = run(&options)?;
             virtual_time += again.virtual_time;
@@ -68,6 +71,9 @@ fn main() -> anyhow::Result<()> {
     let took = SystemClock.monotonic() - began;
     let ratio = virtual_time.as_secs_f64() / took.as_secs_f64().max(0.001);
     println!("faults: {coverage:?}");
+    if !thin.is_empty() {
+        println!("fewer than {FAULTS_MIN} faults or {ACKNOWLEDGED_MIN} answers: seeds {thin:?}");
+    }
     println!("{:.0} virtual minutes, {ratio:.0} in each minute", virtual_time.as_secs_f64() / 60.0);
     anyhow::ensure!(
         broken.is_empty(),

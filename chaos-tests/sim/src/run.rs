@@ -14,10 +14,15 @@ use crate::client::{Client, Counts};
 use crate::faults::{self, Coverage, Faults, Kind};
 use crate::invariants::{converged, roles};
 use crate::planted::Planted;
+use crate::settings::Settings;
 use crate::time::pass;
 use crate::world::{Plan, World};
-use crate::{admin, rogue};
+use crate::{admin, panics, rogue};
 
+/// Faults that a run of three minutes must have met to mean something.
+pub const FAULTS_MIN: u64 = 20;
+/// Operations that must have been acknowledged in it.
+pub const ACKNOWLEDGED_MIN: u64 = 200;
 /// Users at a time.
 const USERS: u8 = 4;
 /// Virtual time in which a healed cluster must come to what the specs ask for.
@@ -38,10 +43,12 @@ pub struct Options {
     pub planted: Planted,
     /// Whether to print the trace as it comes.
     pub print: bool,
+    /// Of cluster and users.
+    pub settings: Settings,
 }
 
 impl Options {
-    /// Three virtual minutes with all kinds of faults.
+    /// Three virtual minutes with all kinds of faults, with settings of the seed.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -49,6 +56,7 @@ impl Options {
             faults: faults::ALL.to_vec(),
             planted: Planted::NONE,
             print: false,
+            settings: Settings::of(seed),
         }
     }
 }
@@ -78,6 +86,14 @@ pub struct Outcome {
     pub steps: u64,
 }
 
+impl Outcome {
+    /// Whether too little happened for the run to mean something.
+    pub fn is_thin(&self) -> bool {
+        let faults: u64 = self.coverage.values().sum();
+        faults < FAULTS_MIN || self.acknowledged < ACKNOWLEDGED_MIN
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults: u64 = self.coverage.values().sum();
@@ -100,7 +116,11 @@ impl fmt::Display for Outcome {
 /// When there is no such runtime: this was not built by `cargo xtask`.
 pub fn run(options: &Options) -> anyhow::Result<Outcome> {
     let _single = single::enter(options.seed);
-    runtime(options.seed)?.block_on(simulate(options))
+    panics::watch();
+    let mut outcome = runtime(options.seed)?.block_on(simulate(options))?;
+    let panicked = panics::first().map(|what| Broken { id: "PANIC", what });
+    outcome.broken = outcome.broken.or(panicked);
+    Ok(outcome)
 }
 
 /// One thread, virtual time, and the order of branches from the seed.
@@ -119,9 +139,9 @@ fn runtime(_: u64) -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn simulate(options: &Options) -> anyhow::Result<Outcome> {
-    let Options { seed, duration, faults: kinds, planted, print } = options;
+    let Options { seed, duration, faults: kinds, planted, print, settings } = options;
     let mut numbers = Numbers::new(seed ^ 0x0051_4d00);
-    let plan = Plan { seed: *seed, print: *print, planted: *planted };
+    let plan = Plan { seed: *seed, print: *print, planted: *planted, settings: *settings };
     let world = World::begin(&plan).await?;
     let counts = Arc::new(Counts::default());
     let until = world.trace.now() + *duration;

@@ -33,6 +33,7 @@ use crate::machines::{self, Death, Life, Making, Node, PORT};
 use crate::net::Network;
 use crate::note;
 use crate::planted::Planted;
+use crate::settings::Settings;
 use crate::time::{NodeClock, pass};
 use crate::trace::Trace;
 
@@ -40,10 +41,6 @@ use crate::trace::Trace;
 pub const MANAGERS: u8 = 3;
 /// Nodes that only work.
 pub const WORKERS: u8 = 3;
-/// Entries between two raft snapshots: often, so that members that were away get them.
-const SNAPSHOT_INTERVAL: u64 = 120;
-/// Entries behind a snapshot that are kept.
-const KEPT_ENTRIES: u64 = 20;
 /// Before a process that did not start is started again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -124,6 +121,8 @@ pub struct World {
     pub checks: Checks,
     /// The run's bug.
     pub planted: Planted,
+    /// Of the run.
+    pub settings: Settings,
     /// Owner of the harness's own tasks.
     pub tasks: Tasks,
     /// The network of the cluster that services join.
@@ -140,18 +139,20 @@ pub struct Plan {
     pub print: bool,
     /// The bug.
     pub planted: Planted,
+    /// Of the run.
+    pub settings: Settings,
 }
 
 fn id(numbers: &mut Numbers) -> [u8; 16] {
     u128::from(numbers.next()).to_be_bytes()
 }
 
-fn cluster(id: ClusterId, clock: &NodeClock, random: &SeededRandom) -> anyhow::Result<Cluster> {
-    let raft = RaftConfig {
-        snapshot_interval: SNAPSHOT_INTERVAL,
-        entries_for_slow_followers: KEPT_ENTRIES,
-        ..RaftConfig::default()
-    };
+fn cluster(
+    id: ClusterId,
+    raft: RaftConfig,
+    clock: &NodeClock,
+    random: &SeededRandom,
+) -> anyhow::Result<Cluster> {
     Ok(Cluster {
         id,
         meta: Meta::default(),
@@ -247,7 +248,8 @@ impl World {
         let mut numbers = Numbers::new(plan.seed);
         let (clock, random) = (NodeClock::new(), SeededRandom::new(numbers.next()));
         let network = Network::new(numbers.next());
-        let cluster = cluster(ClusterId::from_bytes(id(&mut numbers)), &clock, &random)?;
+        let raft = plan.settings.raft();
+        let cluster = cluster(ClusterId::from_bytes(id(&mut numbers)), raft, &clock, &random)?;
         let directory = tempfile::tempdir()?;
         let trace = Trace::new(plan.print);
         let (mut managers, mut workers, mut objects) = (Vec::new(), Vec::new(), Vec::new());
@@ -265,6 +267,7 @@ impl World {
                 network: &network,
                 directory: directory.path(),
                 planted: plan.planted,
+                settings: plan.settings,
             };
             let node = Node::new(making)?;
             if role == NodeRole::Manager {
@@ -285,6 +288,7 @@ impl World {
             checks: Checks::new(trace.clone()),
             trace,
             planted: plan.planted,
+            settings: plan.settings,
             tasks: Tasks::new(),
             overlay,
             _directory: directory,

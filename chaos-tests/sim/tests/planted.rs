@@ -7,6 +7,7 @@ use std::time::Duration;
 use shoal_sim::faults::Kind;
 use shoal_sim::planted::{Bug, Planted};
 use shoal_sim::run::{Options, run};
+use shoal_sim::settings::Settings;
 
 /// A bug that shows only now and then shows within so many seeds.
 const SEEDS_MAX: u64 = 12;
@@ -19,6 +20,7 @@ fn finds(bug: Bug, faults: &[Kind], expected: &[&str]) {
             duration: Duration::from_secs(30),
             faults: faults.to_vec(),
             planted: Planted::with(bug),
+            settings: Settings::BUSY,
             ..Options::new(seed)
         };
         let outcome = run(&options).unwrap();

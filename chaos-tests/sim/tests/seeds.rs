@@ -10,7 +10,7 @@ use shoal_sim::run::{Options, Outcome, run};
 const DURATION: Duration = Duration::from_secs(60);
 /// What such a run must have met to mean something.
 const FAULTS_MIN: u64 = 15;
-const ACKNOWLEDGED_MIN: u64 = 200;
+const ACKNOWLEDGED_MIN: u64 = 70;
 
 fn sound(seed: u64) -> Outcome {
     let outcome = run(&Options { duration: DURATION, ..Options::new(seed) }).unwrap();

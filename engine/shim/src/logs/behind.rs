@@ -1,5 +1,5 @@
-//! Records that never hold up the container (`mode=non-blocking`): a process of its own takes them from a pipe and
-//! writes them; what the pipe has no room for is lost, and counted. Effects.
+//! Records that never hold up the container (`mode=non-blocking`): a process of its own takes them from a pipe into its
+//! memory, and writes them; when that is full the pipe fills, and what it has no room for is lost, and counted. Effects.
 //!
 //! Source: moby `daemon/logger/ring.go`; there the buffer is memory of the daemon.
 
@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -24,8 +25,8 @@ use crate::{files, sys};
 pub(crate) const ARGUMENT: &str = "--log";
 /// After the container's end what is under way is waited for so long, and then left to the writer.
 const LAST_RECORDS: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-/// No pipe is larger.
-const PIPE_BYTES_MAX: u64 = 1 << 30;
+/// Read at once.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// The end that never waits.
 #[derive(Debug)]
@@ -38,10 +39,10 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
-    /// Starts the writer of the container in `directory`. Its pipe holds `bytes`.
-    pub(crate) fn begin(directory: &Path, bytes: u64) -> Result<Self> {
+    /// Starts the writer of the container in `directory`.
+    pub(crate) fn begin(directory: &Path) -> Result<Self> {
         let failed = || "start the writer of the log".to_owned();
-        let (read, write) = pipe(bytes)?;
+        let (read, write) = pipe()?;
         #[allow(clippy::disallowed_methods, reason = "the shim does not depend on shoal-base")]
         let mut command = std::process::Command::new("/proc/self/exe");
         command.args([ARGUMENT, "--dir"]).arg(directory);
@@ -86,12 +87,10 @@ impl Behind {
     }
 }
 
-/// A pipe that holds so many bytes, and whose end for writing never waits.
-fn pipe(bytes: u64) -> Result<(OwnedFd, OwnedFd)> {
-    let failed = || format!("make a pipe of {bytes} bytes");
-    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(failed)?;
-    let size = usize::try_from(bytes.clamp(1, PIPE_BYTES_MAX)).unwrap_or(usize::MAX);
-    rustix::pipe::fcntl_setpipe_size(&write, size).doing(failed)?;
+/// A pipe whose end for writing never waits.
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+    let (read, write) = pipe.doing(|| "make a pipe".to_owned())?;
     set_nonblocking(&write)?;
     Ok((read, write))
 }
@@ -131,30 +130,89 @@ pub(crate) fn run(directory: &Path) -> Result<()> {
     sys::ignore_signal(libc::SIGPIPE);
     let config = files::read_config(directory)?;
     let mut sinks = Sinks::open(&config.logs)?;
-    let written = take(io::stdin().lock(), |record| {
-        let _lost = sinks.write(record);
-    });
-    written.doing(|| "read records".to_owned())
+    let most = config.log_buffer.unwrap_or_default();
+    let waiting = Waiting::new(usize::try_from(most).unwrap_or(usize::MAX));
+    std::thread::scope(|scope| {
+        scope.spawn(|| waiting.fill(std::io::stdin().lock()));
+        waiting.empty(|record| {
+            let _lost = sinks.write(record);
+        })
+    })
+    .doing(|| "read records".to_owned())
 }
 
-fn take(mut from: impl Read, mut each: impl FnMut(&Record<'_>)) -> io::Result<()> {
-    let (mut bytes, mut piece) = (Vec::new(), vec![0; 64 << 10]);
-    loop {
-        let count = match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        bytes.extend_from_slice(&piece[..count]);
-        let mut used = 0;
-        while let Some((record, length)) =
-            local_log::decode(&bytes[used..]).map_err(io::Error::other)?
-        {
-            each(&record);
-            used += length;
+/// Records that were taken and are not written yet.
+#[derive(Debug)]
+struct Waiting {
+    most: usize,
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// Bytes that are being written.
+    in_hand: usize,
+    ended: bool,
+}
+
+impl Waiting {
+    fn new(most: usize) -> Self {
+        Self { most: most.max(1), held: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while(&self, condition: impl Fn(&Held) -> bool) -> MutexGuard<'_, Held> {
+        let held = self.changed.wait_while(self.held(), |held| condition(held));
+        held.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all that comes, whenever there is room.
+    fn fill(&self, mut from: impl Read) {
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            drop(self.wait_while(|held| held.bytes.len() + held.in_hand >= self.most));
+            let count = match from.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.unwrap_or_default(), // an error of a pipe is its end
+            };
+            let mut held = self.held();
+            held.bytes.extend_from_slice(&piece[..count]);
+            held.ended |= count == 0;
+            self.changed.notify_all();
+            if held.ended {
+                return;
+            }
         }
-        bytes.drain(..used);
+    }
+
+    /// Gives each record away, until the end.
+    fn empty(&self, mut each: impl FnMut(&Record<'_>)) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        loop {
+            let mut held = self.wait_while(|held| held.bytes.is_empty() && !held.ended);
+            if held.bytes.is_empty() {
+                return Ok(());
+            }
+            held.in_hand = held.bytes.len();
+            bytes.append(&mut held.bytes);
+            drop(held);
+            let mut used = 0;
+            while let Some((record, length)) =
+                local_log::decode(&bytes[used..]).map_err(io::Error::other)?
+            {
+                each(&record);
+                used += length;
+            }
+            bytes.drain(..used);
+            // What is left is the beginning of a record, whose end must have room.
+            self.held().in_hand = 0;
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -165,7 +223,8 @@ mod tests {
     use super::*;
 
     fn behind() -> (Behind, OwnedFd) {
-        let (read, write) = pipe(16_384).unwrap();
+        let (read, write) = pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&write, 16_384).unwrap();
         let writer = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
         (Behind { pipe: Some(write), rest: Vec::new(), writer: writer.unwrap() }, read)
     }
@@ -191,11 +250,14 @@ mod tests {
         assert!(give(&mut behind, 6));
         behind.pipe = None;
         assert!(!give(&mut behind, 7), "it has ended");
-        let all = io::Read::chain(&first[..count], std::fs::File::from(read));
+        let waiting = Waiting::new(1);
         let mut times = Vec::new();
-        take(all, |record| {
-            assert_eq!(record.line, line);
-            times.push(record.time_ns);
+        std::thread::scope(|scope| {
+            scope.spawn(|| waiting.fill(Read::chain(&first[..count], std::fs::File::from(read))));
+            waiting.empty(|record| {
+                assert_eq!(record.line, line);
+                times.push(record.time_ns);
+            })
         })
         .unwrap();
         assert_eq!(times, [0, 1, 2, 6]);

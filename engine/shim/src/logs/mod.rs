@@ -38,9 +38,9 @@ impl Logs {
         let sinks = Sinks::open(&config.logs)?;
         let to = match config.log_buffer {
             // The other opens them again; here is seen whether that will go well.
-            Some(bytes) if !config.logs.is_empty() => {
+            Some(_) if !config.logs.is_empty() => {
                 drop(sinks);
-                To::Behind(behind::Behind::begin(directory, bytes)?)
+                To::Behind(behind::Behind::begin(directory)?)
             }
             _ => To::Sinks(sinks),
         };
