@@ -41,9 +41,9 @@ impl Objects {
 
     /// The objects, and all that changes after.
     pub fn watch(&self) -> (State, Subscription) {
-        let state = self.view();
+        let state = self.state();
         let subscription = self.ring.follow(state.index());
-        (state, subscription)
+        (state.clone(), subscription)
     }
 
     /// The objects as they are now, and all changes that a subscription has not seen: those up to this view, no others.
