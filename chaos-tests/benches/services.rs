@@ -1,34 +1,16 @@
 //! The budgets of services: figure, budget, ratio to what was measured of Docker.
 //!
-//! Run by `cargo xtask bench services`; `--full` also has a thousand tasks idle. `ONLY=life,idle,death,kills` runs a part. Measured over the API of a manager, in a lab of three managers on this machine. Docker's
-//! figures are those of Docker Engine 29.7 on a quiet machine of the same kind with one host.
-
-#![allow(clippy::print_stdout, reason = "a report for people")]
+//! Run by `cargo xtask bench services`; `--full` also has a thousand tasks idle. `ONLY=life,idle,death,kills` runs a part.
+//! Measured over the API of a manager, in a lab of three managers on this machine.
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde_json::{Value, json};
 use shoal_chaos_tests::command::{eventually, monotonic};
 use shoal_chaos_tests::http::Connection;
+use shoal_chaos_tests::report::{Row, print};
 use shoal_chaos_tests::service_lab::{ServiceLab, call};
-
-/// One row of the report.
-struct Row {
-    what: &'static str,
-    unit: &'static str,
-    runs: Vec<f64>,
-    budget: f64,
-    /// `None`: was not measured.
-    docker: Option<f64>,
-}
-
-impl Row {
-    fn seconds(what: &'static str, runs: Vec<Duration>, budget: f64, docker: f64) -> Self {
-        let runs = runs.iter().map(Duration::as_secs_f64).collect();
-        Self { what, unit: "s", runs, budget, docker: Some(docker) }
-    }
-}
 
 const ROUNDS: usize = 3;
 /// Kills of a leader.
@@ -59,10 +41,15 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted("death") {
         let runs = vec![node_death(&lab)?];
-        rows.push(Row::seconds("node dead to replacement running", runs, GRACE + 1.0, 17.0));
+        rows.push(Row::seconds("node dead to replacement running", runs, GRACE + 1.0, Some(17.0)));
     }
     if wanted("kills") {
-        rows.push(Row::seconds("leader killed to next write", leader_kills(&lab)?, 1.5, 13.0));
+        rows.push(Row::seconds(
+            "leader killed to next write",
+            leader_kills(&lab)?,
+            1.5,
+            Some(13.0),
+        ));
     }
     print(&rows)
 }
@@ -77,7 +64,7 @@ fn life(lab: &ServiceLab) -> anyhow::Result<Vec<Row>> {
         ("rollback of 20, parallelism 1", 12.0, 55.0),
         ("remove a service of 20, containers gone", 0.8, 4.5),
     ]
-    .map(|(what, budget, docker)| Row::seconds(what, Vec::new(), budget, docker));
+    .map(|(what, budget, docker)| Row::seconds(what, Vec::new(), budget, Some(docker)));
     for _ in 0..ROUNDS {
         let figures = Bench::new(lab, 1)?.round()?;
         let figures = figures.iter().map(Duration::as_secs_f64);
@@ -301,36 +288,4 @@ fn leader(lab: &ServiceLab, asked: u8) -> anyhow::Result<u8> {
 
 fn node(lab: &ServiceLab, asked: u8, host: u8) -> anyhow::Result<String> {
     lab.run(asked, &["node", "inspect", "-f", "{{.ID}}", &format!("h{host}")])
-}
-
-fn print(rows: &[Row]) -> anyhow::Result<()> {
-    println!(
-        "{:<42} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}  verdict",
-        "what", "median", "min", "max", "budget", "docker", "ratio"
-    );
-    for Row { what, unit, runs, budget, docker } in rows {
-        ensure!(!runs.is_empty(), "nothing was measured of `{what}`");
-        let mut runs = runs.clone();
-        runs.sort_unstable_by(f64::total_cmp);
-        let (median, least, most) = (runs[runs.len() / 2], runs[0], runs[runs.len() - 1]);
-        let verdict = match (median <= *budget, least <= *budget) {
-            (true, _) => "met",
-            (false, true) => "met by the minimum",
-            (false, false) => "MISSED",
-        };
-        let (docker, ratio) = match docker {
-            Some(docker) => (format!("{docker:.1} {unit}"), format!("1/{:.1}", docker / median)),
-            None => ("-".to_owned(), "-".to_owned()),
-        };
-        println!(
-            "{what:<42} {median:>6.2} {unit} {least:>6.2} {unit} {most:>6.2} {unit} {budget:>6.2} {unit} {docker:>8} \
-             {ratio:<8}  {verdict}"
-        );
-    }
-    let load = std::fs::read_to_string("/proc/loadavg").context("cannot read the load")?;
-    println!("\nload of this machine: {}", load.trim());
-    println!(
-        "docker: Docker Engine 29.7 measured quiet on a machine of this kind, not in this run"
-    );
-    Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use crate::command::{eventually, run};
 use crate::image;
 use crate::lab::{Guard, Lab};
+use crate::scratch::Scratch;
 
 /// What nodes and containers come to by themselves comes within this time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,7 +24,7 @@ const NODE: &str = "{{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus
 pub struct Cluster {
     lab: Guard,
     /// Of the lab's files.
-    _directory: tempfile::TempDir,
+    _directory: Scratch,
 }
 
 impl std::ops::Deref for Cluster {
@@ -40,7 +41,7 @@ impl Cluster {
     /// # Errors
     /// When a host does not start.
     pub fn hosts(name: &str, hosts: u8) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
+        let directory = Scratch::new()?;
         let lab = Lab::up(name, &directory.path().join("lab"), hosts, &[])?;
         Ok(Self { lab: Guard(lab), _directory: directory })
     }
@@ -216,7 +217,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be made.
     pub fn give_image(&self) -> anyhow::Result<()> {
-        let directory = tempfile::tempdir()?;
+        let directory = Scratch::new()?;
         let rootfs = directory.path().join("rootfs.tar");
         image::busybox_rootfs(&rootfs)?;
         for host in self.numbers() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::command::{command, eventually, stdout};
+use crate::scratch::{self, Scratch};
 use crate::script::Client;
 
 /// The directory that holds `shoald`, `shoal` and `shoal-shim`: `cargo xtask` says it in `SHOAL_BIN_DIR`.
@@ -42,7 +43,7 @@ const START: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Host {
     name: String,
-    root: tempfile::TempDir,
+    root: Scratch,
     daemon: Option<Child>,
     flags: Vec<String>,
     engine: Engine,
@@ -98,7 +99,8 @@ impl Host {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("shoal-t{}-{number}", std::process::id());
-        let root = tempfile::Builder::new().prefix("shoal-host-").tempdir()?;
+        let root = Scratch::new()?;
+        std::fs::write(root.path().join(scratch::NETNS), &name)?;
         stdout(command("ip").args(["netns", "add", &name]))?;
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         let mut host = Self { name, root, daemon: None, flags, engine };
@@ -238,13 +240,11 @@ impl Host {
 }
 
 impl Drop for Host {
-    /// Ends what a failed test leaves, so that one failure does not become many.
+    /// Ends the daemon; what a failed test leaves goes with the directory, so that one failure does not become many.
     fn drop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
-        crate::leaks::clear(&self.name, self.root.path());
-        let _ = stdout(command("ip").args(["netns", "del", &self.name]));
     }
 }

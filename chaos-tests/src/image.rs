@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::command::{command, stdout};
+use crate::scratch::Scratch;
 
 /// Writes a tar of a root file system with busybox and all its applets to `target`.
 ///
@@ -23,7 +24,7 @@ pub fn busybox_rootfs_with(target: &Path, more: &Path) -> anyhow::Result<()> {
 }
 
 fn write_rootfs(target: &Path, more: Option<&Path>) -> anyhow::Result<()> {
-    let work = tempfile::tempdir()?;
+    let work = Scratch::new()?;
     let root = work.path();
     for directory in ["bin", "etc", "tmp", "root", "home", "usr/bin", "var", "dev", "proc", "sys"] {
         std::fs::create_dir_all(root.join(directory))?;

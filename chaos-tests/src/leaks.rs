@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::command::{command, monotonic, stdout};
 
+/// The link of a host in a lab to the others.
+const UPLINK: &str = "eth0";
+
 /// What is left of a host whose daemon has ended and whose containers were removed. Clean-up that goes on in
 /// the background gets `patience`. Lines that `stays` knows are expected.
 pub fn of_host(
@@ -67,24 +70,41 @@ pub fn clear(name: &str, root: &Path) {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-    let mounts: Vec<String> = mounts(root);
-    for line in mounts.iter().rev() {
+    unmount(root);
+    // Whoever still looks at a container's namespace keeps it, and both ends of its link.
+    for link in links(name) {
+        let end = link.split(": ").nth(1).and_then(|words| words.split('@').next());
+        if let Some(end) = end.filter(|end| *end != UPLINK) {
+            let _ = stdout(command("ip").args(["-n", name, "link", "delete", end]));
+        }
+    }
+}
+
+/// Takes away everything that is mounted beneath a directory, in the mount namespace of this thread.
+pub(crate) fn unmount(root: &Path) {
+    for line in mounts(root).iter().rev() {
         if let Some(target) = line.split(' ').nth(1) {
             let _ = stdout(command("umount").args(["-l", target]));
         }
     }
 }
 
+/// Whether a text names a directory or something beneath it; `/l/h10` is not beneath `/l/h1`.
+fn names(text: &str, root: &Path) -> bool {
+    let root = root.display().to_string();
+    let ends = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric());
+    text.match_indices(&root).any(|(at, _)| ends(&text[at + root.len()..]))
+}
+
 /// Processes whose command line names the host's directory: its shims, its daemon.
 fn processes(root: &Path) -> Vec<(u32, String)> {
-    let needle = root.display().to_string();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
             let line = std::fs::read(entry.path().join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            (line.contains(&needle) && pid != std::process::id()).then_some((pid, line))
+            (names(&line, root) && pid != std::process::id()).then_some((pid, line))
         })
         .collect()
 }
@@ -114,9 +134,8 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn mounts(root: &Path) -> Vec<String> {
-    let needle = root.display().to_string();
-    let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    text.lines().filter(|line| line.contains(&needle)).map(str::to_owned).collect()
+    let text = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
+    text.lines().filter(|line| names(line, root)).map(str::to_owned).collect()
 }
 
 /// Links of containers in the host's namespace; bridges are the daemon's own and may stay.
@@ -124,4 +143,20 @@ fn links(name: &str) -> Vec<String> {
     let text = stdout(command("ip").args(["-n", name, "-o", "link", "show", "type", "veth"]))
         .unwrap_or_default();
     text.lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_begins_alike_is_another_one() {
+        let root = Path::new("/l/h1");
+        for text in ["shoald --root /l/h1", "tmpfs /l/h1/run tmpfs", "/l/h10 /l/h1"] {
+            assert!(names(text, root), "{text}");
+        }
+        for text in ["shoald --root /l/h10", "/l/h1a/run", "/l"] {
+            assert!(!names(text, root), "{text}");
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub mod names;
 pub mod network;
 pub mod pattern;
 pub mod registry;
+pub mod report;
+pub mod scratch;
 pub mod script;
 pub mod service_lab;
 pub mod traffic;

@@ -1,6 +1,7 @@
 //! What the name server of a container says, asked by a datagram as any resolver asks.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,9 @@ use anyhow::{Context as _, bail};
 
 use crate::traffic::Place;
 
-/// An answer takes no longer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Whoever got no answer asks once more, as resolvers do.
+const PATIENCE: Duration = Duration::from_secs(5);
+const ATTEMPTS: usize = 2;
 const SERVER: &str = "127.0.0.11:53";
 
 impl Place {
@@ -25,12 +27,9 @@ impl Place {
         self.run(move || {
             let mut found = BTreeSet::new();
             for kind in [1, 28] {
-                let socket = UdpSocket::bind("127.0.0.1:0")?;
-                socket.set_read_timeout(Some(PATIENCE))?;
-                socket.send_to(&query(&name, kind), SERVER)?;
-                let mut buffer = [0; 4096];
-                let length = socket.recv(&mut buffer).with_context(|| format!("name {name}"))?;
-                found.extend(answers(&buffer[..length])?);
+                let asked = (0..ATTEMPTS).find_map(|_| ask(&query(&name, kind)).transpose());
+                let answer = asked.with_context(|| format!("no answer to {name}"))??;
+                found.extend(answers(&answer)?);
             }
             Ok(found)
         })
@@ -72,6 +71,21 @@ impl Drop for Unknowing {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+/// `None`: there was no answer in time.
+fn ask(query: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send_to(query, SERVER)?;
+    let mut buffer = [0; 4096];
+    match socket.recv(&mut buffer) {
+        Ok(length) => Ok(Some(buffer[..length].to_vec())),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::host::bin_dir;
 use crate::http::Connection;
 use crate::image;
 use crate::lab::{Guard, Lab};
+use crate::scratch::Scratch;
 
 /// How long anything may take that is not said to take longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,7 +26,7 @@ pub const QUICK: [&str; 3] = ["--no-resolve-image", "--stop-signal", "SIGKILL"];
 pub struct ServiceLab {
     /// Its hosts; the first is a manager.
     pub lab: Guard,
-    _directory: tempfile::TempDir,
+    _directory: Scratch,
 }
 
 impl std::ops::Deref for ServiceLab {
@@ -42,7 +43,7 @@ impl ServiceLab {
     /// # Errors
     /// When a host does not start or does not join.
     pub fn up(name: &str, hosts: u8, managers: u8, flags: &[&str]) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("q").tempdir()?;
+        let directory = Scratch::new()?;
         let lab = Guard(Lab::up(name, &directory.path().join("l"), hosts, flags)?);
         let rootfs = directory.path().join("rootfs.tar");
         image::busybox_rootfs(&rootfs)?;

@@ -16,8 +16,8 @@ use crate::command::monotonic;
 
 /// Port of [`Server`], TCP and UDP.
 pub const PORT: u16 = 9000;
-/// An answer takes no longer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer takes no longer, whatever else the machine does.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two datagrams of a [`Sender`].
 const PACE: Duration = Duration::from_millis(20);
 /// Between two looks whether to stop.

@@ -11,6 +11,7 @@ use std::path::Path;
 use shoal_chaos_tests::command::{command, run};
 use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::image;
+use shoal_chaos_tests::scratch::Scratch;
 
 const CHECKS: [&str; 13] = [
     "version",
@@ -30,7 +31,7 @@ const CHECKS: [&str; 13] = [
 
 #[test]
 fn limits_are_enforced_on_pure_cgroup_v2() {
-    let files = tempfile::tempdir().unwrap();
+    let files = Scratch::new().unwrap();
     let rootfs = files.path().join("rootfs.tar");
     image::busybox_rootfs(&rootfs).unwrap();
     let disk = files.path().join("disk");

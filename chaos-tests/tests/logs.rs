@@ -12,6 +12,7 @@ use shoal_chaos_tests::command::{eventually, run};
 use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::image;
 use shoal_chaos_tests::lab::{Guard, Lab};
+use shoal_chaos_tests::scratch::Scratch;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -101,7 +102,7 @@ impl Drop for Following {
 
 #[test]
 fn logs_of_a_service_come_from_all_hosts_in_order_and_say_where_they_come_from() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let lab = cluster("shoallogs", directory.path().join("lab"));
     serve(
         &lab,
@@ -145,7 +146,7 @@ fn logs_of_a_service_come_from_all_hosts_in_order_and_say_where_they_come_from()
 
 #[test]
 fn shoal_executes_in_a_task_from_a_manager_that_does_not_run_it() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let lab = cluster("shoalexec", directory.path().join("lab"));
     serve(&lab, "web", 3, "hostname > /name; sleep 1000");
     let ps =
@@ -181,7 +182,7 @@ fn shoal_executes_in_a_task_from_a_manager_that_does_not_run_it() {
 
 #[test]
 fn who_follows_sees_new_tasks_and_goes_on_after_a_daemon_was_killed() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let lab = cluster("shoalfollow", directory.path().join("lab"));
     let script = "i=0; while true; do i=$((i+1)); echo $(hostname) $i; sleep 1; done";
     lab.run(
@@ -242,7 +243,7 @@ fn who_follows_sees_new_tasks_and_goes_on_after_a_daemon_was_killed() {
 
 #[test]
 fn a_host_that_is_out_of_reach_is_named_after_what_the_others_say() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let lab = cluster("shoallost", directory.path().join("lab"));
     serve(&lab, "web", 3, "echo here; sleep 1000");
     let all = || logs(&lab, &["--raw", "web"]);

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use shoal_chaos_tests::cluster::{Cluster, PATIENCE};
 use shoal_chaos_tests::command::{command, eventually, stdout};
+use shoal_chaos_tests::scratch::Scratch;
 
 /// Log, vote and snapshots of a manager.
 fn raft(lab: &Cluster, host: u8) -> PathBuf {
@@ -192,7 +193,7 @@ fn a_damaged_log_is_told_or_mended_and_never_another_state() {
     write(&lab, 1, "kept", 12);
     await_secrets(&lab, 3, 1, 12);
     lab.stop(3).unwrap();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let good = directory.path().join("raft");
     copy(&raft(&lab, 3), &good);
     // While it is away there is more to catch up with.
@@ -228,7 +229,7 @@ fn a_manager_with_an_old_disk_gets_what_it_lost() {
     let lab = Cluster::up("qa4old", 3, 0).unwrap();
     write(&lab, 1, "old", 3);
     await_secrets(&lab, 3, 1, 3);
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let old = |host: u8| directory.path().join(host.to_string());
     for host in [1, 3] {
         lab.stop(host).unwrap();

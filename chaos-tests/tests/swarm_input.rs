@@ -10,6 +10,7 @@ use std::process::{Output, Stdio};
 use shoal_chaos_tests::cluster::{Cluster, PATIENCE};
 use shoal_chaos_tests::command::{eventually, run};
 use shoal_chaos_tests::host::bin_dir;
+use shoal_chaos_tests::scratch::Scratch;
 
 #[test]
 fn an_address_where_nobody_listens_is_named_and_leaves_nothing() {
@@ -107,7 +108,7 @@ fn unlock(lab: &Cluster, host: u8, key: &str) -> Output {
 #[test]
 fn a_locked_clusters_backup_is_locked_on_other_addresses_too() {
     let lab = Cluster::hosts("qa4lockback", 3).unwrap();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let file = |name: &str| directory.path().join(name).display().to_string();
     lab.ok(1, &["swarm", "init", "--autolock"]).unwrap();
     lab.join(2, 1, "manager").unwrap();

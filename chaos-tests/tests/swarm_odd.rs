@@ -10,6 +10,7 @@ use shoal_chaos_tests::cluster::{Cluster, PATIENCE};
 use shoal_chaos_tests::command::{command, eventually, run, stdout};
 use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::pattern::line_fits;
+use shoal_chaos_tests::scratch::Scratch;
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -205,7 +206,7 @@ fn make_root(directory: &Path) {
 #[test]
 fn a_cluster_turns_to_an_authority_outside_and_lives_with_its_outages() {
     let lab = Cluster::up("qa4signer", 2, 1).unwrap();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     make_root(directory.path());
     let root = read(&directory.path().join("root.pem"));
     // Managers show it certificates of the old root first, then its own.

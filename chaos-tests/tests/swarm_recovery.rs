@@ -14,12 +14,13 @@ use shoal_chaos_tests::command::{eventually, run};
 use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::image;
 use shoal_chaos_tests::lab::{Guard, Lab};
+use shoal_chaos_tests::scratch::Scratch;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
 struct Case {
     lab: Guard,
-    directory: tempfile::TempDir,
+    directory: Scratch,
 }
 
 impl std::ops::Deref for Case {
@@ -32,7 +33,7 @@ impl std::ops::Deref for Case {
 
 impl Case {
     fn up(name: &str, hosts: u8) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Scratch::new().unwrap();
         let flags = ["--log-level", "info"];
         let lab = Lab::up(name, &directory.path().join("lab"), hosts, &flags).unwrap();
         Self { lab: Guard(lab), directory }

@@ -24,6 +24,9 @@ pub(crate) trait Managers: Send + Sync + 'static {
 
     /// Takes an attachment back that nobody uses.
     async fn detach(&self, task: TaskId) -> Result<(), Failure>;
+
+    /// Whether there are any: this host is in a cluster.
+    fn are_there(&self) -> bool;
 }
 
 /// The container of an attachment.
@@ -97,6 +100,11 @@ impl Attachments {
         let mut managers = self.0.managers.subscribe();
         let known = managers.wait_for(Option::is_some).await.ok()?;
         known.clone()
+    }
+
+    /// Whether networks may exist of which this host has not heard.
+    pub(crate) fn are_possible(&self) -> bool {
+        self.0.managers.borrow().as_ref().is_some_and(|managers| managers.are_there())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

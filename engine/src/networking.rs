@@ -40,6 +40,12 @@ pub trait Networking: Debug + Send + Sync + 'static {
     /// When there is none, or the prefix fits several.
     async fn resolve(&self, name: &str) -> Result<NetworkReference, Failure>;
 
+    /// Whether `resolve` finds every network that there is. It does not where this host is in a cluster, whose networks
+    /// become known here with the first container on them.
+    fn knows_all(&self) -> bool {
+        true
+    }
+
     /// Makes a sandbox, joins it to its networks and publishes its ports. Undoes itself on failure.
     ///
     /// # Errors

@@ -238,6 +238,7 @@ fn build(
         }),
         stdio: stdio(spec),
         logs: log_sinks(core, record, &container.paths.directory)?,
+        log_buffer: sinks::buffer(spec)?,
         runtime,
         cgroup_driver: if core.config.defaults.systemd_cgroups {
             CgroupDriver::Systemd

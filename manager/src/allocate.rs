@@ -44,6 +44,13 @@ impl Planner for Allocator {
         &plan.changes
     }
 
+    fn may_be_followed(plan: &Plan) -> bool {
+        // Tasks are decided by what the view has of services and networks, and those by what it has of the cluster.
+        let is_task =
+            |change: &Change| matches!(change, Change::EditTask(_) | Change::TaskStatus { .. });
+        plan.changes.iter().all(is_task)
+    }
+
     fn forget(&mut self, state: &State, plan: &Plan) {
         self.forget(state, plan);
     }

@@ -17,7 +17,7 @@ use shoal_manager_core::ids::Ids;
 use shoal_manager_core::orchestrator::Agenda;
 use shoal_manager_core::orchestrator::agenda::Item;
 use shoal_manager_core::store::codec::{decode_outcome, encode_transaction};
-use shoal_manager_core::store::{State, Transaction, Txn};
+use shoal_manager_core::store::{State, Transaction};
 
 use crate::store::{Error, Store};
 use crate::watch::Subscription;
@@ -142,18 +142,11 @@ impl Round<'_> {
 
     fn look(&mut self, view: &State, item: Item) {
         let now = self.clock.now();
-        match self.agenda.look(view, item, now, self.ids) {
-            Ok(txns) if txns.is_empty() => {}
-            Ok(txns) => {
-                let transactions = txns.into_iter().map(Txn::finish);
-                let commit = commit(self.store.clone(), transactions.collect());
-                self.busy.insert(item);
-                self.flights.push(Box::pin(async move { (item, commit.await) }));
-            }
-            Err(error) => {
-                tracing::error!(?item, %error, "a plan breaks a rule of the store");
-                self.agenda.put_off(item, now.after(RETRY_DELAY));
-            }
+        let transactions = self.agenda.look(view, item, now, self.ids);
+        if !transactions.is_empty() {
+            let commit = commit(self.store.clone(), transactions);
+            self.busy.insert(item);
+            self.flights.push(Box::pin(async move { (item, commit.await) }));
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lab::{Lab, ask, attach_with_ports, id, inside, pings, sh, try_sh};
 use serde_json::Value;
+use shoal_chaos_tests::scratch::Scratch;
 use shoal_netoverlay::Networks;
 use shoal_netoverlay::kernel::namespace::Namespace;
 use shoal_netoverlay::network::NetworkSpec;
@@ -65,7 +66,7 @@ const FIREWALLD: &str = "table inet firewalld {
 }";
 
 fn load(rules: &str) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let file = directory.path().join("rules.nft");
     std::fs::write(&file, rules).unwrap();
     sh(&format!("nft -f {}", file.display()));

@@ -296,9 +296,9 @@ fn a_taken_port_is_refused_here_and_published_elsewhere() {
         .networks()
         .refused_ports()
         .iter()
-        .map(|(protocol, port)| format!("{port}/{protocol}"))
+        .map(|(protocol, port)| format!("{port}/{protocol:?}"))
         .collect();
-    assert_eq!(refused, ["8080/tcp"]);
+    assert_eq!(refused, ["8080/Tcp"]);
     // The program on the third host is not cut off.
     assert_eq!(ask(&client(&hosts), "203.0.113.3:8080").as_deref(), Ok("203.0.113.100"));
     assert_eq!(ask(&hosts.host(3).path, "127.0.0.1:8080").as_deref(), Ok("127.0.0.1"));

@@ -58,6 +58,18 @@ fn names_are_answered_and_queries_outlive_a_restart() {
         assert!(lookup(&two, "172.18.0.2").await.contains("one.front"));
         assert!(lookup(&two, "nobody").await.contains("SERVFAIL"), "nobody may be asked");
 
+        // Somebody else's firewall begins with a flush of everything.
+        let flush = within(&two.path, "nft flush ruleset");
+        shoal_base::blocking::run("flush", move || lab::sh(&flush)).await.unwrap();
+        let mut found = String::new();
+        for _ in 0..200 {
+            found = lookup(&two, "one").await;
+            if found.contains("172.18.0.2") {
+                break;
+            }
+        }
+        assert!(found.contains("172.18.0.2"), "after a flush: {found}");
+
         // The daemon is gone; a query waits in the kept socket until the next one serves it.
         dns.remove(&two.id);
         drop(dns);

@@ -104,6 +104,15 @@ pub trait Executor: Visits {
     /// What the node has to offer.
     async fn describe(&self) -> Result<NodeDescription, Failure>;
 
+    /// Returns once [`Executor::describe`] says something else than `told` that managers should know at once. What else
+    /// changes they are told a while later.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    async fn description_changed(&self, _told: &NodeDescription) {
+        std::future::pending().await
+    }
+
     /// All tasks of which there is anything.
     async fn list(&self) -> Result<Vec<TaskId>, Failure>;
 

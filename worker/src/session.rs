@@ -517,6 +517,7 @@ impl Talk {
             tokio::select! {
                 () = self.clock.sleep(DESCRIBE_PERIOD) => {}
                 () = self.connector.identity_changed(&told) => {}
+                () = self.executor.description_changed(&told) => {}
             }
             let description = match self.executor.describe().await {
                 Ok(mut description) => {

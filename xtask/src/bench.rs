@@ -5,10 +5,11 @@ use crate::run::{cargo, sh};
 
 /// All benches: group, package, name. `raft` is the crates of consensus and store, `cluster` daemons in a lab, `scale`
 /// managers with workers that have no containers.
-const BENCHES: [(&str, &str, &str); 9] = [
+const BENCHES: [(&str, &str, &str); 10] = [
     ("host", WITH_PROGRAMS, "host"),
     ("network", WITH_PROGRAMS, "network"),
     ("services", WITH_PROGRAMS, "services"),
+    ("stacks", WITH_PROGRAMS, "stacks"),
     ("cluster", WITH_PROGRAMS, "cluster"),
     ("raft", "shoal-manager-core", "store"),
     ("raft", "shoal-manager-raft", "raft"),
@@ -20,12 +21,12 @@ const BENCHES: [(&str, &str, &str); 9] = [
 const MEASURING_TESTS: (&str, [&str; 2]) = ("shoal-netoverlay", ["view_speed", "mesh_speed"]);
 /// The package whose benches drive built programs.
 const WITH_PROGRAMS: &str = "shoal-chaos-tests";
-const GROUPS: [&str; 6] = ["host", "network", "services", "cluster", "raft", "scale"];
+const GROUPS: [&str; 7] = ["host", "network", "services", "stacks", "cluster", "raft", "scale"];
 
 /// What is to be measured, and how.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these groups: host, network, services, cluster, raft, scale. None: all.
+    /// Only these groups: host, network, services, stacks, cluster, raft, scale. None: all.
     #[arg(value_parser = GROUPS)]
     groups: Vec<String>,
     /// Build only, so that a later run is not disturbed by builds.

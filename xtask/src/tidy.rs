@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shoal-identity", &["shoal-model", "shoal-base", "shoal-proto"]),
     ("shoal-proto", &["shoal-model"]),
     ("shoal-manager-core", &["shoal-model"]),
+    ("base2histogram", &[]),
     ("shoal-manager-raft", &["shoal-model", "shoal-base", "shoal-proto"]),
     (
         "shoal-manager",

@@ -1,5 +1,7 @@
 //! The network between the hosts of a lab: a bridge in a namespace of its own, one veth pair for each host.
 
+use std::path::Path;
+
 use crate::command::{command, stdout};
 
 /// A host's link to the fabric, as `ip` shows it.
@@ -20,6 +22,11 @@ pub(super) fn address(host: u8) -> String {
 /// Port of the bridge to which a host is plugged.
 pub(super) fn port(host: u8) -> String {
     format!("p{host}")
+}
+
+/// Whether there is a fabric of this name.
+pub(super) fn exists(lab: &str) -> bool {
+    Path::new("/run/netns").join(bridge(lab)).exists()
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {
@@ -58,7 +65,7 @@ pub(super) fn plug(lab: &str, host: u8) -> anyhow::Result<()> {
 }
 
 fn delete(namespace: &str) -> anyhow::Result<()> {
-    if std::path::Path::new("/run/netns").join(namespace).exists() {
+    if Path::new("/run/netns").join(namespace).exists() {
         ip(&["netns", "delete", namespace])?;
     }
     Ok(())

@@ -69,6 +69,7 @@ impl Lab {
             "there is a lab already in {}: take it down first",
             directory.display()
         );
+        ensure!(!fabric::exists(name), "there is a lab named {name} already");
         std::fs::create_dir_all(directory)?;
         std::fs::write(directory.join("flags"), flags.join("\n"))?;
         std::fs::write(directory.join("hosts"), format!("{name}\n{hosts}\n"))?;

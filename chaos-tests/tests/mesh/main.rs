@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use shoal_chaos_tests::command::{run, stdout};
 use shoal_chaos_tests::service_lab::ServiceLab;
+use shoal_chaos_tests::traffic::Place;
 
 /// Answers with the address of the client and the name of the container.
 const SERVER: &str = "mkdir -p /www/cgi-bin && cd /www/cgi-bin && \
@@ -75,6 +76,7 @@ fn a_service_publishes_a_port_on_every_host() {
 
     flushed(&lab);
     conflicts(&lab);
+    refused(&lab);
     update_under_load(&lab);
     drain(&lab, &hosts);
 
@@ -139,6 +141,23 @@ fn conflicts(lab: &ServiceLab) {
     assert!(refused.contains("Bind for 0.0.0.0:8080 failed: port is already allocated"));
     let refused = remove_ingress(lab).unwrap_err().to_string();
     assert!(refused.contains(&format!("because service {id} depends on it")), "{refused}");
+}
+
+/// A port that another program of a host has is told by node and service, and published once it is free.
+fn refused(lab: &ServiceLab) {
+    let taken = Place::named(&lab.netns(2)).unwrap().take_port(7000).unwrap();
+    let flags = ["--publish", "7000:7000/udp"];
+    lab.begin("taken", &flags, &["sleep", "1000000"]).unwrap();
+    let message = || lab.docker(&["node", "inspect", "-f", "{{.Status.Message}}", "h2"]);
+    let told = "not published here, another program has them: ports 7000/udp";
+    lab.until("the node to tell", || Ok(message()? == told)).unwrap();
+    let explained = lab.said(1, &["service", "explain", "taken"]).unwrap();
+    let reason = "endpoint: another program of node h2 has port 7000/udp";
+    assert!(explained.lines().any(|line| line == reason), "{explained}");
+    drop(taken);
+    lab.until("the port to be published", || Ok(message()?.is_empty())).unwrap();
+    assert!(Place::named(&lab.netns(2)).unwrap().take_port(7000).is_err());
+    lab.docker(&["service", "rm", "taken"]).unwrap();
 }
 
 /// No request is lost while all tasks are replaced.

@@ -124,6 +124,18 @@ fn plain_containers_join_attachable_networks() {
     cluster.run(3, &["network", "disconnect", "more", "plain"]).unwrap();
     let refused = cluster.docker_on(3, &["network", "connect", "none-such", "plain"]);
     assert!(refused.contains("network none-such not found"), "{refused}");
+
+    // One that does not run joins with its start, and can leave before it.
+    cluster.run(3, &["create", "--name", "later", "busybox", "sleep", "1000"]).unwrap();
+    cluster.run(3, &["network", "connect", "more", "later"]).unwrap();
+    cluster.run(3, &["network", "connect", "none-such", "later"]).unwrap();
+    let refused = cluster.docker_on(3, &["start", "later"]);
+    assert!(refused.contains("network none-such not found"), "{refused}");
+    cluster.run(3, &["network", "disconnect", "none-such", "later"]).unwrap();
+    cluster.run(3, &["start", "later"]).unwrap();
+    let joined = "{{range $name, $one := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    assert_eq!(cluster.run(3, &["inspect", "-f", joined, "later"]).unwrap(), "bridge more");
+    cluster.run(3, &["rm", "-f", "later"]).unwrap();
     let removed = || Ok(cluster.docker(&["network", "rm", "more"]).is_ok());
     cluster.until("the removal of the network that was joined", removed).unwrap();
 

@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::json;
 use shoal_chaos_tests::command::run;
+use shoal_chaos_tests::scratch::Scratch;
 use shoal_chaos_tests::service_lab::ServiceLab;
 
 use crate::{SLEEP, lab};
@@ -111,7 +112,7 @@ fn refusal(lab: &ServiceLab, arguments: &[&str]) -> String {
 
 fn files(lab: &ServiceLab) {
     let task = on_h3(lab, "files", &SLEEP);
-    let directory = tempfile::tempdir().unwrap();
+    let directory = Scratch::new().unwrap();
     let local = |name: &str| directory.path().join(name).display().to_string();
     // More than any window of a connection between hosts.
     let bytes: Vec<u8> =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use shoal_chaos_tests::host::bin_dir;
+use shoal_chaos_tests::scratch::Scratch;
 use shoal_chaos_tests::script::{self, Client};
 use shoal_chaos_tests::service_lab::ServiceLab;
 
@@ -36,7 +37,7 @@ fn client(lab: &ServiceLab, name: &str, program: PathBuf) -> Client {
 #[test]
 fn sessions_of_both_clients_have_the_same_exact_output() {
     let lab = lab("script", 5, 3, &[]);
-    let files = tempfile::tempdir().unwrap();
+    let files = Scratch::new().unwrap();
     let only = std::env::var("SHOAL_SCRIPTS").unwrap_or_default();
     let (mut commands, mut failures) = (0, Vec::new());
     for (name, program) in

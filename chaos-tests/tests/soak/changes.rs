@@ -41,9 +41,12 @@ pub(crate) enum Change {
     Join { service: &'static str, network: &'static str },
     Leave { service: &'static str, network: &'static str },
     Cut { a: u8, b: u8, pause: Duration },
-    Unplug { host: u8, pause: Duration },
-    Flush { host: u8 },
+    Unplug { host: u8, pause: Duration, held: Held },
+    Flush { host: u8, held: Held },
 }
+
+/// Services with a container on a host.
+type Held = Vec<&'static str>;
 
 impl Change {
     pub(crate) fn choose(chance: &mut Chance, world: &World) -> Self {
@@ -73,8 +76,8 @@ impl Change {
                 let b = 1 + (host + u8::try_from(chance.below(3)).unwrap()) % HOSTS;
                 Self::Cut { a: host, b, pause: seconds(chance, 10) }
             }
-            12 => Self::Unplug { host, pause: seconds(chance, 25) },
-            _ => Self::Flush { host },
+            12 => Self::Unplug { host, pause: seconds(chance, 25), held: held(world, host) },
+            _ => Self::Flush { host, held: held(world, host) },
         }
     }
 
@@ -128,12 +131,12 @@ impl Change {
                 std::thread::sleep(*pause);
                 world.lab.heal().unwrap();
             }
-            Self::Unplug { host, pause } => {
+            Self::Unplug { host, pause, .. } => {
                 world.lab.unplug(*host).unwrap();
                 std::thread::sleep(*pause);
                 world.lab.heal().unwrap();
             }
-            Self::Flush { host } => flush(world, *host),
+            Self::Flush { host, .. } => flush(world, *host),
         }
     }
 
@@ -153,14 +156,28 @@ impl Change {
                     matches!(request.way, Way::Name { network: asked } if asked == *network);
                 request.service == *service && there
             }
-            Self::Cut { .. } | Self::Unplug { .. } => true,
-            Self::Flush { host } => match request.way {
+            Self::Cut { a, b, .. } => touches(request, *a) || touches(request, *b),
+            Self::Unplug { host, held, .. } => {
+                touches(request, *host) || held.contains(&request.service)
+            }
+            Self::Flush { host, held } => match request.way {
                 Way::Name { .. } => request.host == *host,
                 // Rules of the host that asks, of that which is asked, and of the one with the task.
-                Way::Mesh { .. } => true,
+                Way::Mesh { .. } => touches(request, *host) || held.contains(&request.service),
             },
         }
     }
+}
+
+fn held(world: &World, host: u8) -> Held {
+    let is_there =
+        |service: &&'static str| world.containers(service).iter().any(|(on, _)| *on == host);
+    SERVICES.into_iter().filter(is_there).collect()
+}
+
+/// Whether a host asks or is asked.
+fn touches(request: &Request, host: u8) -> bool {
+    request.host == host || request.way == Way::Mesh { to: host }
 }
 
 /// Somebody else's firewall begins with a flush of everything, on the host and in a container.

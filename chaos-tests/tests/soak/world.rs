@@ -40,12 +40,13 @@ struct Served {
 type Attended = Arc<Mutex<BTreeMap<String, Served>>>;
 
 pub(crate) struct World {
-    pub(crate) lab: Arc<ServiceLab>,
     pub(crate) wanted: Mutex<BTreeMap<&'static str, Wanted>>,
     attended: Attended,
     over: Arc<AtomicBool>,
     attendant: Option<JoinHandle<()>>,
     _outside: Vec<Unknowing>,
+    /// Last: it goes when nobody looks at it any more.
+    pub(crate) lab: Arc<ServiceLab>,
 }
 
 pub(crate) fn published(service: &str) -> u16 {
@@ -59,6 +60,8 @@ fn client(host: u8) -> String {
 impl World {
     pub(crate) fn up() -> Self {
         let lab = Arc::new(ServiceLab::up("soak", HOSTS, MANAGERS, &[]).unwrap());
+        // The machine may have other work: what is asked for is that nobody is led to a task that has stopped.
+        lab.said(1, &["swarm", "update", "--drain-wait", "1m"]).unwrap();
         for network in NETWORKS {
             let create = ["network", "create", "-d", "overlay", "--attachable", "--ipv6", network];
             lab.docker(&create).unwrap();
@@ -84,12 +87,12 @@ impl World {
             })
         };
         let world = Self {
-            lab,
             wanted: Mutex::default(),
             attended,
             over,
             attendant: Some(attendant),
             _outside: outside,
+            lab,
         };
         for (number, service) in SERVICES.into_iter().enumerate() {
             world.create(service, 2, [NETWORKS[number % 2]].into());
@@ -217,6 +220,7 @@ impl Drop for World {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
         drop(self.attendant.take().map(JoinHandle::join));
+        self.attended.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 

@@ -10,12 +10,13 @@ use std::process::Output;
 
 use shoal_chaos_tests::command::run;
 use shoal_chaos_tests::host::bin_dir;
+use shoal_chaos_tests::scratch::Scratch;
 use shoal_chaos_tests::service_lab::ServiceLab;
 
 /// A lab with files for stacks.
 pub(crate) struct Stacks {
     pub(crate) lab: ServiceLab,
-    files: tempfile::TempDir,
+    files: Scratch,
 }
 
 impl Stacks {
@@ -26,7 +27,7 @@ impl Stacks {
     /// The same with so many managers.
     pub(crate) fn with_managers(name: &str, managers: u8) -> Self {
         let lab = ServiceLab::up(name, 3, managers, &[]).unwrap();
-        Self { lab, files: tempfile::tempdir().unwrap() }
+        Self { lab, files: Scratch::new().unwrap() }
     }
 
     /// Writes a file beside the others.

@@ -26,6 +26,12 @@ const SPEC: &[Flag] = &[
     flag("autolock", BOOL, "Encrypt the managers' keys with a key that they do not keep"),
     CERT_EXPIRY,
     flag("dispatcher-heartbeat", DURATION, "Time between heartbeats of nodes").or("5s"),
+    flag(
+        "drain-wait",
+        DURATION,
+        "Wait for nodes that may still send connections to a task before it stops",
+    )
+    .or("5s"),
     EXTERNAL_CA,
     flag("max-snapshots", UINT, "Older snapshots of the raft log to keep").or("0"),
     flag("snapshot-interval", UINT, "Entries of the raft log between snapshots").or("10000"),

@@ -57,6 +57,10 @@ impl Managers for Host {
             }
         }
     }
+
+    fn are_there(&self) -> bool {
+        matches!(self.current(), Current::Member(_))
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use shoal_model::cluster::node::GenericResource;
-use shoal_model::cluster::service::{PortConfig, Protocol, PublishMode};
+use shoal_model::cluster::service::{PortConfig, PublishMode};
 use shoal_model::cluster::task::{NetworkAttachment, Privileges, Task};
 use shoal_model::cluster::{ClusterNetwork, NodeId};
 use shoal_model::container::{
@@ -159,17 +159,9 @@ pub(super) fn host_ports(task: &Task) -> impl Iterator<Item = &PortConfig> {
     ports.unwrap_or_default().iter().filter(|port| port.mode == PublishMode::Host)
 }
 
-pub(super) const fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    }
-}
-
 fn ports(task: &Task, container: &mut ContainerSpec) {
     for port in host_ports(task) {
-        let key = format!("{}/{}", port.target, protocol(port.protocol));
+        let key = format!("{}/{}", port.target, port.protocol.as_str());
         container.exposed_ports.insert(key.clone());
         let number = if port.published == 0 { String::new() } else { port.published.to_string() };
         let binding = PortBinding { host_ip: None, host_port: number };

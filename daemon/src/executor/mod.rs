@@ -244,7 +244,15 @@ fn ports(details: &ContainerDetails) -> Vec<PortConfig> {
 #[async_trait]
 impl Executor for HostExecutor {
     async fn describe(&self) -> Result<NodeDescription, Failure> {
-        Ok(NodeDescription { images: self.puller.names().await?, ..self.description.clone() })
+        Ok(NodeDescription {
+            images: self.puller.names().await?,
+            refused_ports: self.networks.refused_ports(),
+            ..self.description.clone()
+        })
+    }
+
+    async fn description_changed(&self, told: &NodeDescription) {
+        self.networks.refused_ports_changed(&told.refused_ports).await;
     }
 
     async fn list(&self) -> Result<Vec<TaskId>, Failure> {

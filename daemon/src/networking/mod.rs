@@ -302,6 +302,10 @@ impl Networking for HostNetworking {
         })
     }
 
+    fn knows_all(&self) -> bool {
+        !self.attachments.are_possible()
+    }
+
     async fn attach(&self, request: AttachRequest) -> Result<Attached, Failure> {
         let request = self.without_disabled(request);
         if request.kind == SandboxKind::Host {

@@ -29,6 +29,9 @@ pub struct ShimConfig {
     /// Every sink receives every record. Empty: driver `none`.
     #[serde(default)]
     pub logs: Vec<LogSink>,
+    /// Records wait in a buffer of so many bytes, and are lost when it is full. `None`: the container waits.
+    #[serde(default)]
+    pub log_buffer: Option<u64>,
     /// Who makes the container.
     #[serde(default)]
     pub runtime: Runtime,

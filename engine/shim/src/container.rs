@@ -103,7 +103,7 @@ impl Container {
             return Err(failure(FailureKind::InvalidArgument, message));
         }
         let seccomp = self.seccomp()?;
-        self.logs = Some(Logs::open(&self.config.logs)?);
+        self.logs = Some(Logs::open(&self.config, &self.directory)?);
         let mount_point = self.directory.join(files::ROOTFS);
         std::fs::create_dir_all(&mount_point)
             .doing(|| format!("make `{}`", mount_point.display()))?;

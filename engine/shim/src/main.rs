@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["--dir", directory] => serve(Path::new(directory)),
+        [logs::behind::ARGUMENT, "--dir", directory] => logs::behind::run(Path::new(directory)),
         ["--cleanup", "--dir", directory] => cleanup::run(Path::new(directory)),
         ["--version"] => {
             say(rustix::stdio::stdout(), &format!("shoal-shim {}\n", env!("CARGO_PKG_VERSION")));

@@ -273,6 +273,9 @@ impl Server {
         for output in streams.iter_mut().flat_map(|streams| &mut streams.outputs) {
             finish(output, logs.as_mut());
         }
+        if let Some(logs) = logs {
+            logs.finish();
+        }
     }
 
     /// Tells the subscribers.

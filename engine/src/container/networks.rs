@@ -47,8 +47,14 @@ pub(crate) async fn disconnect(
     container: &Arc<Container>,
     network: &str,
 ) -> Result<(), Error> {
-    let found = find(core, container, network).await?;
-    container.ask(move |owner| Box::pin(owner.disconnect(found))).await?
+    match find(core, container, network).await {
+        Ok(found) => container.ask(move |owner| Box::pin(owner.disconnect(found))).await?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let name = network.to_owned();
+            container.ask(move |owner| Box::pin(owner.forget_unknown(name, error))).await?
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The container whose stack another one joins.
@@ -138,8 +144,8 @@ impl Owner {
         self.remember_endpoint(network, spec).await
     }
 
-    /// Joins a network that this host does not know yet. `unknown` is told when the container does not run: it takes a
-    /// manager to say whether there is such a network.
+    /// Joins a network that this host does not know yet. Whether there is one shows with the container's start, as with
+    /// docker; `unknown` is told where no cluster can have it.
     async fn connect_unknown(
         &mut self,
         name: String,
@@ -147,8 +153,12 @@ impl Owner {
         unknown: Error,
     ) -> Result<(), Error> {
         let view = self.view();
-        if self.client().is_none() {
+        if self.client().is_none() && self.core.networking.knows_all() {
             return Err(unknown);
+        }
+        if matches!(view.state.phase, Phase::Removing | Phase::Dead) {
+            let container = view.record.id.to_string();
+            return Err(self.refuse(NetworkRefusal::BeingRemoved { container }));
         }
         let own_stack = match view.record.spec.host.network_mode {
             NetworkMode::Container(_) | NetworkMode::Host => Some(NetworkRefusal::SharedStack),
@@ -158,11 +168,27 @@ impl Owner {
         if let Some(refusal) = own_stack {
             return Err(self.refuse(refusal));
         }
+        if self.client().is_none() {
+            let endpoint = Endpoint { spec, ..Endpoint::default() };
+            return self
+                .save(|record| {
+                    record.endpoints.entry(name).or_insert(endpoint);
+                })
+                .await;
+        }
         self.join(name.clone(), spec.clone()).await?;
         let network = self.core.networking.resolve(&name).await;
         let network = network.map_err(Error::part("connect", view.name()))?;
         self.publish_network("connect", &network);
         self.remember_endpoint(network, spec).await
+    }
+
+    /// Takes back a wish to join a network that this host does not know.
+    async fn forget_unknown(&mut self, name: String, unknown: Error) -> Result<(), Error> {
+        if self.client().is_some() || !self.view().record.endpoints.contains_key(&name) {
+            return Err(unknown);
+        }
+        self.save(|record| drop(record.endpoints.remove(&name))).await
     }
 
     /// Joins a network while the container runs.

@@ -7,6 +7,11 @@ use shoal_model::container::ContainerSpec;
 
 use crate::error::Error;
 
+/// Bytes that wait where nobody said how many.
+///
+/// Source: moby `daemon/logger/ring.go` defaultRingMaxSize.
+const BUFFER_BYTES: u64 = 1_000_000;
+
 /// Builds the error of a bad log option.
 pub(crate) fn invalid(reason: String) -> Error {
     Error::Logging(reason)
@@ -43,29 +48,28 @@ pub(crate) fn only_known(
     }
 }
 
-/// Checks what docker checks for every driver but `none`: how records are delivered.
+/// Reads what docker checks for every driver but `none`: how many bytes of records may wait, where the container does not
+/// wait for them.
 ///
 /// # Errors
-/// Also for delivery without back pressure, which is not done.
-pub(crate) fn check_mode(options: &BTreeMap<String, String>) -> Result<(), Error> {
+/// Of a mode or size that docker refuses, too.
+pub(crate) fn buffer(options: &BTreeMap<String, String>) -> Result<Option<u64>, Error> {
     let mode = options.get("mode").map_or("", String::as_str);
-    if !matches!(mode, "" | "blocking" | "non-blocking") {
-        return Err(invalid(format!("logger: logging mode not supported: {mode}")));
-    }
-    if let Some(size) = options.get("max-buffer-size") {
-        if mode != "non-blocking" {
-            let only = "max-buffer-size option is only supported with 'mode=non-blocking'";
-            return Err(invalid(format!("logger: {only}")));
-        }
-        bytes(size).ok_or_else(|| {
-            invalid(format!("error parsing option max-buffer-size: invalid size: '{size}'"))
-        })?;
-    }
+    let size = options.get("max-buffer-size");
     match mode {
-        "non-blocking" => {
-            Err(Error::NotImplemented("log option mode=non-blocking is not supported".to_owned()))
+        "" | "blocking" if size.is_some() => {
+            let only = "max-buffer-size option is only supported with 'mode=non-blocking'";
+            Err(invalid(format!("logger: {only}")))
         }
-        _ => Ok(()),
+        "" | "blocking" => Ok(None),
+        "non-blocking" => {
+            let wrong = |size: &String| {
+                invalid(format!("error parsing option max-buffer-size: invalid size: '{size}'"))
+            };
+            let size = size.map(|size| bytes(size).ok_or_else(|| wrong(size))).transpose()?;
+            Ok(Some(size.unwrap_or(BUFFER_BYTES)))
+        }
+        other => Err(invalid(format!("logger: logging mode not supported: {other}"))),
     }
 }
 
@@ -201,10 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_or_is_not_done_is_refused() {
-        let mode = |pairs| check_mode(&options(pairs)).map_err(|error| error.to_string());
-        assert_eq!(mode(&[]), Ok(()));
-        assert_eq!(mode(&[("mode", "blocking")]), Ok(()));
+    fn what_makes_no_sense_is_refused() {
+        let mode = |pairs| buffer(&options(pairs)).map_err(|error| error.to_string());
+        assert_eq!(mode(&[]), Ok(None));
+        assert_eq!(mode(&[("mode", "blocking")]), Ok(None));
+        assert_eq!(mode(&[("mode", "non-blocking")]), Ok(Some(1_000_000)));
+        let four = [("mode", "non-blocking"), ("max-buffer-size", "4m")];
+        assert_eq!(mode(&four), Ok(Some(4 << 20)));
         for (pairs, message) in [
             (&[("mode", "x")][..], "logger: logging mode not supported: x"),
             (
@@ -215,7 +222,6 @@ mod tests {
                 &[("max-buffer-size", "x"), ("mode", "non-blocking")],
                 "error parsing option max-buffer-size: invalid size: 'x'",
             ),
-            (&[("mode", "non-blocking")], "log option mode=non-blocking is not supported"),
         ] {
             assert_eq!(mode(pairs), Err(message.to_owned()));
         }

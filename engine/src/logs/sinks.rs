@@ -16,7 +16,7 @@ use shoal_shim_protocol::config::{LogFile, LogSink, SyslogAddress, SyslogFormat}
 
 use super::Place;
 use super::format::Format;
-use super::options::{TagFacts, attributes, bytes, check_mode, compress, invalid, only_known, tag};
+use super::options::{self, TagFacts, attributes, bytes, compress, invalid, only_known, tag};
 use crate::error::Error;
 
 /// Sizes of the `local` driver and of the cache.
@@ -102,7 +102,7 @@ pub(crate) fn sinks(
     if driver == "none" {
         return Ok(Vec::new());
     }
-    check_mode(&options)?;
+    options::buffer(&options)?;
     let tagged = options.get("tag").map(|template| tag(template, facts)).transpose()?;
     match driver.as_str() {
         "json-file" | "" => {
@@ -142,6 +142,15 @@ pub(crate) fn sinks(
         }
         other => Err(invalid(format!("logger: no log driver named '{other}' is registered"))),
     }
+}
+
+/// How many bytes of records may wait, where the container does not wait for them.
+///
+/// # Errors
+/// As [`sinks`].
+pub(crate) fn buffer(spec: &ContainerSpec) -> Result<Option<u64>, Error> {
+    let LogSpec { driver, options } = log_spec(spec);
+    if driver == "none" { Ok(None) } else { options::buffer(&options) }
 }
 
 fn check(driver: &str, options: &BTreeMap<String, String>, own: &[&[&str]]) -> Result<(), Error> {

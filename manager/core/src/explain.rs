@@ -3,12 +3,13 @@
 //! Pure. Serves `shoal service explain`: everything comes from the store, so that any manager can tell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{Availability, NodeState};
 use shoal_model::cluster::report::{Finding, ServiceReport};
-use shoal_model::cluster::service::{ServiceMode, UpdateState};
+use shoal_model::cluster::service::{PublishMode, ServiceMode, UpdateState};
 use shoal_model::cluster::task::{Filter, Slot};
 use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskState};
 
@@ -36,7 +37,7 @@ pub fn explain(state: &State, service: ServiceId, now: Timestamp) -> Option<Serv
     }
     Some(ServiceReport {
         service: object.spec.annotations.name.clone(),
-        endpoint_error: object.endpoint_error.clone(),
+        endpoint_error: unpublished(state, object),
         update: halted(object),
         settled,
         findings,
@@ -71,6 +72,30 @@ fn halted(service: &Service) -> String {
             String::new()
         }
     }
+}
+
+/// Why its ports are not published everywhere; empty: they are.
+fn unpublished(state: &State, service: &Service) -> String {
+    let ports = service.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    let ports = ports.filter(|port| port.mode == PublishMode::Ingress);
+    let refused = ports.flat_map(|port| {
+        let named = (port.protocol, port.published);
+        let has_other = move |node: &&Arc<Node>| {
+            let about = node.description.as_ref();
+            about.is_some_and(|about| about.refused_ports.contains(&named))
+        };
+        state.nodes().filter(has_other).map(move |node| {
+            let (node, protocol) = (node_name(state, node.id), port.protocol.as_str());
+            format!("another program of node {node} has port {}/{protocol}", port.published)
+        })
+    });
+    let all: Vec<String> = Some(&service.endpoint_error)
+        .filter(|error| !error.is_empty())
+        .cloned()
+        .into_iter()
+        .chain(refused)
+        .collect();
+    all.join("; ")
 }
 
 fn finding(

@@ -179,7 +179,7 @@ impl Cluster {
                 if let Some(item) = first {
                     let (now, ids) = (self.world.now, &mut self.world.ids);
                     let lost = self.world.agenda.look(&self.world.state, item, now, ids);
-                    drop(lost.expect("a plan that the store takes"));
+                    drop(lost);
                 }
                 self.world.change_leader();
             }

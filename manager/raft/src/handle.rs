@@ -475,7 +475,7 @@ async fn run(start: Start, config: Arc<openraft::Config>) -> Result<Parts, Start
     let probation = Probation::begin(&core, member.id.0, peers, clock.clone());
     let election_timeout = policy.election_timeout;
     let (policy, policy_receiver) = watch::channel(policy);
-    crate::compact::spawn(&core, snapshots.clone(), applied.clone(), policy_receiver);
+    crate::compact::spawn(&core, log.clone(), snapshots.clone(), applied.clone(), policy_receiver);
     let status = status::spawn(&core, election_timeout, disk.clone(), clock.clone());
     crate::full::spawn(&core, &disk[0], status.clone(), clock.clone());
     let parts =

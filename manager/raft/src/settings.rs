@@ -30,6 +30,13 @@ pub mod limits {
     /// Bytes of a snapshot that are brought to the disk at once: the log shares disk and journal with it, and its next
     /// sync would wait for all of them.
     pub const SNAPSHOT_SYNC_BYTES: usize = 1 << 20;
+    /// Entries behind a snapshot that are this large together are followed by another one, however few they are, unless the
+    /// snapshot is larger: the log is held in memory, and read at every start.
+    pub const LOG_BYTES: u64 = 16 << 20;
+    /// Bytes of entries that are kept behind a snapshot, whatever their number …
+    pub const KEPT_BYTES: u64 = 4 << 20;
+    /// … unless a follower still needs them and is no further behind than this: then it gets the snapshot.
+    pub const FOLLOWER_BYTES: u64 = 64 << 20;
     /// Requests waiting for the log writer.
     pub const LOG_QUEUE: usize = 4096;
     /// Time a snapshot may take to be sent and installed.

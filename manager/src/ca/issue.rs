@@ -124,11 +124,6 @@ fn pending(request: &str, role: NodeRole) -> NodeCertificate {
     }
 }
 
-/// Whether the leader has to sign for this node.
-pub fn is_due(node: &Node) -> bool {
-    node.certificate.state == IssueState::Pending && !node.certificate.request.is_empty()
-}
-
 /// The node with its certificate (PEM of the chain), or with the reason why it gets none.
 pub fn answered(node: &Node, answer: Result<String, String>) -> Node {
     let mut node = node.clone();
@@ -175,7 +170,13 @@ mod tests {
         let admission = admit(&cluster, &[], ask("request", &token), id).unwrap();
         let Admission::New(made) = admission else { panic!("{admission:?}") };
         assert_eq!(
-            (made.id, made.role, made.spec.role, made.spec.availability, is_due(&made)),
+            (
+                made.id,
+                made.role,
+                made.spec.role,
+                made.spec.availability,
+                made.certificate.is_asked_for()
+            ),
             (id, NodeRole::Manager, NodeRole::Manager, Availability::Drain, true)
         );
         assert_eq!(made.certificate, pending("request", NodeRole::Manager));
@@ -238,10 +239,16 @@ mod tests {
         let mut waiting = node(3, NodeRole::Worker);
         waiting.certificate = pending("request", NodeRole::Worker);
         let issued = answered(&waiting, Ok("chain".to_owned()));
-        assert_eq!((issued.certificate.state, is_due(&issued)), (IssueState::Issued, false));
+        assert_eq!(
+            (issued.certificate.state, issued.certificate.is_asked_for()),
+            (IssueState::Issued, false)
+        );
         assert_eq!(issued.certificate.chain, b"chain");
         let failed = answered(&waiting, Err("because".to_owned()));
-        assert_eq!((failed.certificate.state, is_due(&failed)), (IssueState::Failed, false));
+        assert_eq!(
+            (failed.certificate.state, failed.certificate.is_asked_for()),
+            (IssueState::Failed, false)
+        );
         assert_eq!(failed.certificate.error, "because");
     }
 

@@ -27,6 +27,9 @@ pub trait CaStore: Debug + Send + Sync + 'static {
     /// All nodes, in the order of their ids.
     fn nodes(&self) -> Vec<Arc<Node>>;
 
+    /// The nodes whose request for a certificate waits for a signature.
+    fn nodes_that_ask(&self) -> Vec<Arc<Node>>;
+
     /// Wakes after each change of cluster or nodes; spurious wakes are fine.
     fn follow(&self) -> watch::Receiver<u64>;
 

@@ -81,8 +81,8 @@ impl Signing {
     /// Signs for one batch of nodes. `Ok(false)`: nobody waits. `Err`: something that may pass is in the way.
     async fn round(&self) -> Result<bool, ()> {
         let Some(cluster) = self.store.cluster() else { return Ok(false) };
-        let due = self.store.nodes().into_iter().filter(|node| issue::is_due(node));
-        let due = due.take(BATCH_MAX).collect::<Vec<_>>();
+        let mut due = self.store.nodes_that_ask();
+        due.truncate(BATCH_MAX);
         if due.is_empty() {
             return Ok(false);
         }

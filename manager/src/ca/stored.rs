@@ -97,6 +97,10 @@ impl CaStore for StoredCa {
         self.store.view().nodes().cloned().collect()
     }
 
+    fn nodes_that_ask(&self) -> Vec<Arc<Node>> {
+        self.store.view().nodes_that_ask().cloned().collect()
+    }
+
     fn follow(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

@@ -1,7 +1,8 @@
 //! Tasks that are to stop leave load balancing first.
 //!
 //! Whoever serves the node of such a task holds the wish back until every live session, of this manager and of the
-//! others, has put into effect that the task gets no connections any more; or until [`PATIENCE`] is over. A node
+//! others, has put into effect that the task gets no connections any more; or until the time that the
+//! cluster gives them is over. A node
 //! without a session is not waited for. Nothing of it goes through consensus: another manager that takes the session
 //! over finds the same wish in the store and waits anew.
 
@@ -17,8 +18,8 @@ use shoal_manager_core::store::State;
 use shoal_model::cluster::node::NodeState;
 use shoal_model::cluster::service::OnDisconnect;
 use shoal_model::cluster::{
-    ClusterNetwork, ClusterNetworkId, Config, ConfigId, NodeId, Secret, SecretId, ServiceId, Task,
-    TaskId, TaskState,
+    ClusterNetwork, ClusterNetworkId, ClusterSpec, Config, ConfigId, NodeId, Secret, SecretId,
+    ServiceId, Task, TaskId, TaskState,
 };
 use shoal_model::error::Failure;
 use shoal_proto::codec;
@@ -27,9 +28,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Dispatcher;
 use crate::consensus::Leader;
-
-/// Longest wait for nodes that are slow to put a view into effect.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is waited for: the networks as they are at an index.
 pub(super) type Aim = (u64, BTreeSet<ClusterNetworkId>);
@@ -148,6 +146,13 @@ impl Source for Shown<'_> {
 }
 
 impl Dispatcher {
+    /// Longest wait for nodes that are slow to put a view into effect.
+    pub(super) fn patience(&self) -> Duration {
+        let view = self.store.view();
+        view.cluster()
+            .map_or_else(|| ClusterSpec::default().drain_wait, |cluster| cluster.spec.drain_wait)
+    }
+
     /// Cancelled once the aim is reached, or given up.
     fn wait_for(&self, aim: Aim) -> CancellationToken {
         let mut open = self.waits.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,8 +195,10 @@ impl Dispatcher {
     async fn reach(&self, aim: &Aim) -> BTreeSet<NodeId> {
         let managers = self.other_managers();
         let others = managers.iter().map(|manager| self.ask(manager, aim));
-        let (mut late, others) =
-            futures_util::join!(self.hub.reach(&self.clock, aim, PATIENCE), join_all(others));
+        let (mut late, others) = futures_util::join!(
+            self.hub.reach(&self.clock, aim, self.patience()),
+            join_all(others)
+        );
         for (manager, answer) in managers.iter().zip(others) {
             match answer {
                 Ok(nodes) => late.extend(nodes),
@@ -237,15 +244,18 @@ impl Dispatcher {
         manager: &Leader,
         (index, networks): &Aim,
     ) -> Result<AwaitViewsResponse, Failure> {
+        let patience = self.patience();
+        // A little less, so that its answer, which names the nodes that are late, comes in time.
+        let granted = patience - patience / 10;
         let request = AwaitViewsRequest {
             networks: networks.iter().map(|id| id.to_bytes().to_vec().into()).collect(),
             index: *index,
-            patience_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
+            patience_ms: u64::try_from(granted.as_millis()).unwrap_or(u64::MAX),
         };
         let call = self.managers.await_views(manager, request);
         tokio::select! {
             answer = call => answer,
-            () = self.clock.sleep(PATIENCE) => {
+            () = self.clock.sleep(patience) => {
                 let text = format!("manager `{}` did not answer", manager.address);
                 Err(Failure::new(shoal_model::ErrorKind::Unavailable, text))
             }

@@ -235,7 +235,7 @@ impl Liveness for Dispatcher {
         let networks: Result<Vec<_>, _> = networks.collect();
         let networks = networks.map_err(bad_input)?.into_iter().map(ClusterNetworkId::from_bytes);
         let aim: drain::Aim = (request.index, networks.collect());
-        let patience = Duration::from_millis(request.patience_ms).min(drain::PATIENCE);
+        let patience = Duration::from_millis(request.patience_ms).min(self.patience());
         let late = self.hub.reach(&self.clock, &aim, patience).await;
         let late = late.into_iter().map(|node| node.to_bytes().to_vec().into()).collect();
         let mut nodes = Vec::new();

@@ -4,9 +4,11 @@
 //! again when it applies the transaction); a task that failed leaves a mark on its node in the same transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Fuse, FusedFuture as _, FutureExt as _};
 use shoal_base::SharedClock;
 use shoal_manager_core::store::{Rejected, Txn};
 use shoal_model::cluster::node::FailureMark;
@@ -17,12 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{self, Store};
 
-/// The longest that a batch is gathered.
-const GATHER_MAX: Duration = Duration::from_millis(100);
 /// A batch that is this large does not wait.
 pub const BATCH_MAX: usize = 10_000;
 /// The shortest that a batch is gathered.
-const GATHER_MIN: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(2);
 /// Marks that a node keeps.
 pub const FAILURES_MAX: usize = 64;
 /// Calls of workers that wait.
@@ -52,7 +52,8 @@ pub fn apply(txn: &mut Txn, updates: &[Update]) -> Result<(), Rejected> {
         }
         let status = &update.status;
         if task.runs == update.runs {
-            txn.task_status(task.id, status.clone())?;
+            // Each task is in a batch once.
+            txn.note_status(task.id, status.clone());
         } else {
             let changed = Task { status: status.clone(), runs: update.runs, ..Task::clone(&task) };
             txn.put_task(changed)?;
@@ -131,35 +132,60 @@ pub fn start(
     (Statuses(sender), run(store, clock, receiver))
 }
 
-/// A batch is gathered for as long as the commit before it took: a quiet cluster answers at once, a busy one commits few
-/// large batches.
-async fn run(store: Store, clock: SharedClock, mut calls: mpsc::Receiver<Call>) {
-    let mut gather = GATHER_MIN;
-    while let Some((mut updates, answer)) = calls.recv().await {
-        let mut answers = vec![answer];
-        let mut wait = clock.sleep(gather);
-        while updates.len() < BATCH_MAX {
-            tokio::select! {
-                call = calls.recv() => match call {
-                    Some((more, answer)) => {
-                        updates.extend(more);
-                        answers.push(answer);
-                    }
-                    None => break,
-                },
-                () = &mut wait => break,
-            }
-        }
-        let begun = clock.monotonic();
-        let result = commit(&store, &newest(updates)).await.map_err(Arc::new);
-        gather = clock.monotonic().saturating_sub(begun).clamp(GATHER_MIN, GATHER_MAX);
+/// Calls whose updates are committed together.
+#[derive(Default)]
+struct Batch {
+    updates: Vec<Update>,
+    answers: Vec<oneshot::Sender<Result<(), Arc<store::Error>>>>,
+}
+
+impl Batch {
+    fn add(&mut self, (updates, answer): Call) {
+        self.updates.extend(updates);
+        self.answers.push(answer);
+    }
+
+    async fn commit(self, store: Store) {
+        let result = commit(&store, &newest(self.updates)).await.map_err(Arc::new);
         if let Err(error) = &result {
             tracing::warn!(error = %Chain(error), "statuses are not committed");
         }
-        for answer in answers {
+        for answer in self.answers {
             // A worker that went away sends them again.
             let _ = answer.send(result.clone());
         }
+    }
+}
+
+/// A batch is gathered while the one before is committed, and [`GATHER`] at least: a quiet cluster answers at once, a busy one
+/// commits few large batches.
+async fn run(store: Store, clock: SharedClock, mut calls: mpsc::Receiver<Call>) {
+    let mut batch = Batch::default();
+    let mut flight = pin!(Fuse::terminated());
+    let mut gathered = pin!(Fuse::terminated());
+    loop {
+        tokio::select! {
+            () = &mut flight => {}
+            () = &mut gathered => {}
+            call = calls.recv(), if batch.updates.len() < BATCH_MAX => {
+                let Some(call) = call else { break };
+                if batch.answers.is_empty() {
+                    gathered.set(clock.sleep(GATHER).fuse());
+                }
+                batch.add(call);
+            }
+        }
+        let is_full = batch.updates.len() >= BATCH_MAX;
+        let is_due = !batch.answers.is_empty() && (is_full || gathered.is_terminated());
+        if is_due && flight.is_terminated() {
+            flight.set(std::mem::take(&mut batch).commit(store.clone()).fuse());
+        }
+    }
+    if !flight.is_terminated() {
+        flight.await;
+    }
+    if !batch.answers.is_empty() {
+        batch.commit(store).await;
     }
 }
 

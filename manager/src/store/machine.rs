@@ -10,7 +10,7 @@ use shoal_manager_core::store::codec::{
 use shoal_manager_core::store::watch::Batch;
 use shoal_manager_core::store::{Applied, Rejected, State};
 
-use crate::watch::{Ring, Subscription};
+use crate::watch::{Lagged, Ring, Subscription};
 
 /// The objects as this manager has them, and who follows their changes. Clones share it.
 ///
@@ -44,6 +44,17 @@ impl Objects {
         let state = self.view();
         let subscription = self.ring.follow(state.index());
         (state, subscription)
+    }
+
+    /// The objects as they are now, and all changes that a subscription has not seen: those up to this view, no others.
+    ///
+    /// # Errors
+    /// When the subscription missed changes.
+    pub fn follow(&self, changes: &mut Subscription) -> Result<(State, Vec<Arc<Batch>>), Lagged> {
+        // Changes are added while the state is locked.
+        let state = self.state();
+        let batches = changes.ready()?;
+        Ok((state.clone(), batches))
     }
 
     /// The ring of changes.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use shoal_base::SharedClock;
 use shoal_manager_core::store::codec::{Accepted, Outcome, decode_outcome, encode_transaction};
+use shoal_manager_core::store::watch::Batch;
 use shoal_manager_core::store::{State, Transaction, Txn};
 use tokio::sync::watch;
 
@@ -111,6 +112,14 @@ impl Store {
     /// The objects now, and all changes after.
     pub fn watch(&self) -> (State, Subscription) {
         self.inner.objects.watch()
+    }
+
+    /// The objects now, and all changes up to them that a subscription has not seen.
+    ///
+    /// # Errors
+    /// When the subscription missed changes.
+    pub fn follow(&self, changes: &mut Subscription) -> Result<(State, Vec<Arc<Batch>>), Lagged> {
+        self.inner.objects.follow(changes)
     }
 
     /// The changes after `version`.

@@ -164,12 +164,12 @@ async fn a_request_waits_while_the_signer_outside_is_away() {
         // Whoever dials finds nobody that speaks TLS; the third attempt comes after two that failed.
         drop(listener.accept().await.unwrap());
     }
-    assert!(issue::is_due(&rig.store_node(id)), "it is neither signed nor refused");
+    assert!(rig.store_node(id).certificate.is_asked_for(), "it is neither signed nor refused");
     rig.change_cluster(|cluster| {
         cluster.root.key = root.key.clone();
         cluster.spec.ca.external = Vec::new();
     })
     .await;
-    rig.until("it is signed", || !issue::is_due(&rig.store_node(id))).await;
+    rig.until("it is signed", || !rig.store_node(id).certificate.is_asked_for()).await;
     assert!(rig.store_node(id).certificate.error.is_empty());
 }

@@ -26,6 +26,8 @@ pub struct ClusterSpec {
     pub autolock: bool,
     /// Log driver of tasks that name none; `None`: the node's.
     pub log: Option<LogSpec>,
+    /// So long a task that is to stop waits for nodes that may still send connections to it.
+    pub drain_wait: Duration,
 }
 
 impl Default for ClusterSpec {
@@ -38,6 +40,7 @@ impl Default for ClusterSpec {
             ca: CaConfig::default(),
             autolock: false,
             log: None,
+            drain_wait: Duration::from_secs(5),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::service::Protocol;
 use super::{Annotations, Meta, NodeId, ServiceId, Version, image};
 use crate::Timestamp;
 
@@ -117,6 +118,8 @@ pub struct NodeDescription {
     pub api: Option<SocketAddr>,
     /// Names of images that it has.
     pub images: image::Names,
+    /// Ports of the routing mesh that another program of the node has: they are not published there.
+    pub refused_ports: BTreeSet<(Protocol, u16)>,
 }
 
 /// Operating system and architecture, in Go's words.
@@ -195,6 +198,13 @@ pub struct NodeCertificate {
     pub error: String,
     /// Role in the certificate.
     pub role: NodeRole,
+}
+
+impl NodeCertificate {
+    /// Whether a request waits for a signature.
+    pub fn is_asked_for(&self) -> bool {
+        self.state == IssueState::Pending && !self.request.is_empty()
+    }
 }
 
 /// Where the issue of a certificate stands.

@@ -1,6 +1,6 @@
 //! One task per sandbox that answers its queries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -18,9 +18,11 @@ use tokio::sync::watch;
 use super::cluster::ClusterNames;
 use super::forward::{self, Upstream, read_message, write_message};
 use super::message::{Code, Over, Query, Unusable, refusal};
-use super::sockets::Sockets;
+use super::sockets::{Redirect, Sockets};
 use super::view::{Found, Membership, View};
-use crate::kernel::{namespace, namespace::Namespace, nft};
+use crate::kernel::nft::{self, Touched};
+use crate::kernel::watch::Watch;
+use crate::kernel::{namespace, namespace::Namespace};
 use crate::sandbox::SandboxId;
 
 /// Datagrams that wait for another server's answer; further ones are told to come again.
@@ -29,6 +31,8 @@ const FORWARDS_MAX: usize = 1024;
 const CONNECTIONS_MAX: usize = 64;
 /// A connection without a query is closed after this time.
 const IDLE: Duration = Duration::from_secs(10);
+/// A flush of rules comes as many notifications: one look for all of them.
+const SETTLE: Duration = Duration::from_millis(20);
 /// Largest query that is read.
 const QUERY_MAX: usize = 4096;
 
@@ -40,6 +44,8 @@ pub enum Error {
     Namespace(#[from] namespace::Error),
     #[error("failed to bind the name server's sockets")]
     Bind(#[source] io::Error),
+    #[error("failed to watch the name server's rules")]
+    Watch(#[source] io::Error),
     #[error(transparent)]
     Rules(#[from] nft::Error),
     #[error(transparent)]
@@ -110,21 +116,25 @@ impl Dns {
             return Ok(None);
         }
         let table = self.table.clone();
-        let (namespace, sockets, copies) = blocking::run("open a name server", move || {
-            let namespace = Namespace::open(&path)?;
-            let adopted = kept.and_then(|(udp, tcp)| Sockets::adopt(udp, tcp));
-            let is_new = adopted.is_none();
-            let sockets = adopted.map_or_else(|| Sockets::bind(&namespace), Ok)?;
-            sockets.redirect(&namespace, &table)?;
-            let copies = if is_new { Some(sockets.copies().map_err(Error::Bind)?) } else { None };
-            Ok::<_, Error>((namespace, sockets, copies))
-        })
-        .await??;
+        let (namespace, sockets, copies, redirect, changes) =
+            blocking::run("open a name server", move || {
+                let namespace = Namespace::open(&path)?;
+                let adopted = kept.and_then(|(udp, tcp)| Sockets::adopt(udp, tcp));
+                let is_new = adopted.is_none();
+                let sockets = adopted.map_or_else(|| Sockets::bind(&namespace), Ok)?;
+                let redirect = sockets.redirect(&table)?;
+                let changes = redirect.make(&namespace)?;
+                let copies =
+                    if is_new { Some(sockets.copies().map_err(Error::Bind)?) } else { None };
+                Ok::<_, Error>((namespace, sockets, copies, redirect, changes))
+            })
+            .await??;
         let Sockets { udp, tcp } = sockets;
         udp.set_nonblocking(true).map_err(Error::Bind)?;
         tcp.set_nonblocking(true).map_err(Error::Bind)?;
         let udp = UdpSocket::from_std(udp).map_err(Error::Bind)?;
         let tcp = TcpListener::from_std(tcp).map_err(Error::Bind)?;
+        let watch = Watch::new(changes, vec![redirect.table.clone()]).map_err(Error::Watch)?;
         let (sender, receiver) = watch::channel(upstreams);
         let mut stopped = receiver.clone();
         let server = Server {
@@ -136,8 +146,12 @@ impl Dns {
         };
         self.running().insert(sandbox, sender);
         self.tasks.spawn(TaskKind::Dns, async move {
-            let ended = Box::pin(async move { while stopped.changed().await.is_ok() {} });
-            select(ended, Box::pin(server.run(udp, tcp))).await;
+            let ended = async move { while stopped.changed().await.is_ok() {} };
+            tokio::select! {
+                () = ended => {}
+                () = server.run(udp, tcp) => {}
+                () = server.keep(watch, redirect) => {}
+            }
         });
         Ok(copies)
     }
@@ -169,6 +183,36 @@ enum Step {
 }
 
 impl Server {
+    /// Leads port 53 here again when somebody else flushed the rules. Ends never.
+    async fn keep(&self, watch: Watch, redirect: Redirect) {
+        // Our own repair is noticed, too, and found to be complete.
+        let none = BTreeSet::new();
+        loop {
+            match watch.changed(&none).await {
+                Ok(Touched::Own) => {}
+                Ok(Touched::Foreign) => continue,
+                Err(error) => {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::error!(sandbox = %self.sandbox, error, "rules are no longer watched");
+                    return std::future::pending().await;
+                }
+            }
+            self.clock.sleep(SETTLE).await;
+            let (redirect, namespace) = (redirect.clone(), Arc::clone(&self.namespace));
+            let mended = blocking::run("mend a name server", move || redirect.mend(&namespace));
+            match mended.await.map_err(Error::Lost).flatten() {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::info!(sandbox = %self.sandbox, "rules of the name server restored");
+                }
+                Err(error) => {
+                    let error = shoal_model::error::Chain(&error).to_string();
+                    tracing::warn!(sandbox = %self.sandbox, error, "rules of the name server not restored");
+                }
+            }
+        }
+    }
+
     /// Answers until it is dropped.
     async fn run(&self, udp: UdpSocket, tcp: TcpListener) {
         let mut forwards = FuturesUnordered::<BoxFuture<'_, ()>>::new();

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 use super::{ADDRESS, PORT};
 use crate::kernel::namespace::Namespace;
 use crate::kernel::nft::Table;
+use crate::kernel::socket::Socket;
+use crate::kernel::watch::Watch;
 use crate::plan::diff::diff;
 use crate::plan::ports::Protocol;
 use crate::plan::ruleset::{
@@ -56,21 +58,55 @@ impl Sockets {
         Ok([self.udp.try_clone()?.into(), self.tcp.try_clone()?.into()])
     }
 
-    /// Makes port 53 lead here. Doing it again changes nothing.
+    /// What makes port 53 lead here, by rules in `table`.
     ///
     /// # Errors
-    /// The kernel's refusal.
-    pub fn redirect(&self, namespace: &Namespace, table: &str) -> Result<(), super::server::Error> {
+    /// The operating system's.
+    pub fn redirect(&self, table: &str) -> Result<Redirect, super::server::Error> {
         let port = |address: io::Result<SocketAddr>| {
             address.map(|address| address.port()).map_err(super::server::Error::Bind)
         };
-        let desired = rules(port(self.udp.local_addr())?, port(self.tcp.local_addr())?);
-        let applied = namespace.run(|| {
-            let mut table = Table::open(table)?;
-            let current = table.read()?;
-            table.commit(&diff(current.as_ref(), &desired))
+        let (udp, tcp) = (port(self.udp.local_addr())?, port(self.tcp.local_addr())?);
+        Ok(Redirect { table: table.to_owned(), udp, tcp })
+    }
+}
+
+/// Leads port 53 of a sandbox to the sockets.
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    /// Where the rules are.
+    pub table: String,
+    udp: u16,
+    tcp: u16,
+}
+
+impl Redirect {
+    /// Makes the rules, and a socket to watch them. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn make(&self, namespace: &Namespace) -> Result<Socket, super::server::Error> {
+        let made = namespace.run(|| {
+            self.apply()?;
+            Watch::socket().map_err(super::server::Error::Watch)
         });
-        Ok(applied??)
+        made?
+    }
+
+    /// Makes the rules again where they are not as they must be.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn mend(&self, namespace: &Namespace) -> Result<bool, super::server::Error> {
+        namespace.run(|| self.apply())?
+    }
+
+    /// In the namespace of the calling thread. Answers whether something was missing.
+    fn apply(&self) -> Result<bool, super::server::Error> {
+        let mut table = Table::open(&self.table)?;
+        let changes = diff(table.read()?.as_ref(), &rules(self.udp, self.tcp));
+        table.commit(&changes)?;
+        Ok(!changes.is_empty())
     }
 }
 

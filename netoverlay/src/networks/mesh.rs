@@ -6,6 +6,8 @@
 mod links;
 mod ports;
 
+pub(super) use self::ports::retry;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -46,10 +48,6 @@ struct Part<'a> {
 impl Inner {
     fn meshed(&self) -> MutexGuard<'_, Meshed> {
         self.meshed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn refused_ports(&self) -> Vec<PortKey> {
-        self.meshed().refused.iter().copied().collect()
     }
 
     /// Makes the mesh as its view says.
@@ -191,6 +189,7 @@ impl Inner {
             reservation.give_back();
         }
         *meshed = Meshed::default();
+        self.tell_refused(meshed, &[]);
         self.state().networks.remove(id);
         self.host.apply_rules(|| self.desired_rules())?;
         self.store.remove_network(id)

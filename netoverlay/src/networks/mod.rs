@@ -31,7 +31,9 @@ use shoal_base::random::{SharedRandom, bytes32};
 use shoal_base::tasks::Tasks;
 use shoal_base::{SharedClock, SharedDisk, blocking};
 use shoal_model::NetworkId;
+use shoal_model::cluster::service::Protocol;
 use shoal_model::cluster::{NetworkView, NodeId};
+use tokio::sync::watch as channel;
 
 use self::bury::Buried;
 use self::host::Host;
@@ -43,7 +45,6 @@ use crate::endpoint::EndpointRequest;
 use crate::error::Error;
 use crate::kernel::watch::Watch;
 use crate::network::{Network, NetworkSpec};
-use crate::plan::mesh::PortKey;
 use crate::plan::networks::{Surroundings, ruleset};
 use crate::plan::ports::PublishedPort;
 use crate::plan::ruleset::Ruleset;
@@ -81,6 +82,8 @@ struct Inner {
     state: Mutex<State>,
     overlays: Mutex<Overlays>,
     meshed: Mutex<Meshed>,
+    /// Ports of the mesh that are not published here.
+    refused: channel::Sender<BTreeSet<(Protocol, u16)>>,
     /// Another program's table drops forwarded packets and has our accept.
     admitting: AtomicBool,
     /// The daemon ends and leaves nothing in others' tables.
@@ -102,6 +105,7 @@ impl Networks {
             let spares = Arc::default();
             let (buried, state, overlays, meshed) = Default::default();
             let (admitting, left, reported) = Default::default();
+            let refused = channel::Sender::default();
             let inner = Inner {
                 settings,
                 ports,
@@ -112,6 +116,7 @@ impl Networks {
                 state,
                 overlays,
                 meshed,
+                refused,
                 admitting,
                 left,
                 reported,
@@ -125,6 +130,7 @@ impl Networks {
         inner.spares.keep(count, &inner.ports.tasks, clock);
         let inner = Arc::new(inner);
         bury::keep(&inner);
+        mesh::retry(&inner);
         Ok(Self { inner })
     }
 
@@ -192,8 +198,17 @@ impl Networks {
     }
 
     /// Ports of the routing mesh that another program of this host has: they are not published here.
-    pub fn refused_ports(&self) -> Vec<PortKey> {
-        self.inner.refused_ports()
+    pub fn refused_ports(&self) -> BTreeSet<(Protocol, u16)> {
+        self.inner.refused.borrow().clone()
+    }
+
+    /// Returns once other ports than these are refused.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn refused_ports_changed(&self, known: &BTreeSet<(Protocol, u16)>) {
+        // The sender lives as long as the networks.
+        let _ = self.inner.refused.subscribe().wait_for(|refused| refused != known).await;
     }
 
     /// Removes a network without endpoints.

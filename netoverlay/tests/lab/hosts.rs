@@ -9,7 +9,8 @@ use std::time::Duration;
 use shoal_base::random::SystemRandom;
 use shoal_base::tasks::Tasks;
 use shoal_base::{SystemClock, SystemDisk};
-use shoal_netoverlay::kernel::namespace::{self, Namespace};
+use shoal_chaos_tests::scratch::Scratch;
+use shoal_netoverlay::kernel::namespace::Namespace;
 use shoal_netoverlay::{Networks, Ports, Settings};
 use tokio::runtime::Runtime;
 
@@ -17,7 +18,7 @@ use super::{inside, sh};
 
 /// All of them.
 pub struct Hosts {
-    directory: tempfile::TempDir,
+    directory: Scratch,
     /// From one on.
     hosts: Vec<Host>,
 }
@@ -34,7 +35,7 @@ pub struct Host {
 impl Hosts {
     /// `count` hosts with started networks.
     pub fn new(count: usize) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Scratch::new().unwrap();
         let mut hosts = Self { directory, hosts: Vec::new() };
         let fabric = hosts.make("fabric");
         inside(&fabric, "ip link add br0 type bridge mcast_snooping 0 && ip link set br0 up");
@@ -97,15 +98,8 @@ impl Hosts {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        for host in &mut self.hosts {
-            host.stop();
-        }
-        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if namespace::is_pinned(&path) {
-                let _ = namespace::unpin(&path);
-            }
-        }
+        // The directory takes along what is pinned beneath.
+        self.hosts.iter_mut().for_each(Host::stop);
     }
 }
 

@@ -17,6 +17,7 @@ use serde_json::Value;
 use shoal_base::random::SystemRandom;
 use shoal_base::tasks::Tasks;
 use shoal_base::{SystemClock, SystemDisk};
+use shoal_chaos_tests::scratch::Scratch;
 use shoal_netoverlay::kernel::namespace::Namespace;
 use shoal_netoverlay::sandbox::{PortRequest, Sandbox, SandboxId, SandboxRequest};
 use shoal_netoverlay::{Networks, Ports, Settings};
@@ -28,7 +29,7 @@ pub const NEIGHBOUR: &str = "203.0.113.2";
 
 /// One host.
 pub struct Lab {
-    directory: tempfile::TempDir,
+    directory: Scratch,
     pub settings: Settings,
     pub tasks: Tasks,
 }
@@ -61,7 +62,7 @@ pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Lab) -> F + Send + 'static)
 
 impl Lab {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Scratch::new().unwrap();
         let mut settings =
             Settings::new(directory.path().join("data"), directory.path().join("exec"));
         settings.spare_namespaces = 2;

@@ -140,9 +140,9 @@ fn errors_name_what_is_wrong() {
             error(with_config(empty(), "c", b"\xff", golang())),
         ],
         [
-            "failed to expand environment variable `A`: template: :1:2: executing \"\" at <.Service.Nope>: map has no entry for key \"Nope\"",
+            "failed to expand environment variable `A`: template: :1:10: executing \"\" at <.Service.Nope>: map has no entry for key \"Nope\"",
             "failed to expand environment variable `A`: template: :1: function \"secret\" not defined",
-            "failed to expand the hostname: template: :1:2: executing \"\" at <.Service.Labels.none>: map has no entry for key \"none\"",
+            "failed to expand the hostname: template: :1:10: executing \"\" at <.Service.Labels.none>: map has no entry for key \"none\"",
             "failed to expand config `c`: template: :1:2: executing \"\" at <secret \"x\">: error calling secret: secret target x not found",
             "config `c` asks for template driver `jinja`; there is only `golang`",
             "failed to expand config `c`: its data are not UTF-8",

@@ -16,11 +16,31 @@ use crate::convert::time::go_duration;
 
 const UPDATE_DEADLINE: &str = "io.shoal.update.deadline";
 const ON_DISCONNECT: &str = "io.shoal.on-disconnect";
+/// Of the cluster.
+const DRAIN_WAIT: &str = "io.shoal.drain-wait";
+/// Tasks must be able to stop.
+const DRAIN_WAIT_MAX: Duration = Duration::from_mins(10);
 const REVISIONS: &str = "io.shoal.revisions";
 /// Followed by a target port with its protocol, and by what is said of it: `io.shoal.publish.80/tcp.policy`.
 const PUBLISH: &str = "io.shoal.publish.";
 /// How a label of a port looks, in messages.
 const PUBLISH_SHOWN: &str = "io.shoal.publish.PORT/PROTOCOL.{policy,address,interface}";
+
+/// Takes the cluster's wait for nodes that are slow to forget a task out of `labels`.
+pub(super) fn drain_wait(
+    labels: &mut BTreeMap<String, String>,
+) -> Result<Option<Duration>, Failure> {
+    let Some(value) = labels.remove(DRAIN_WAIT) else { return Ok(None) };
+    let wait = parse_duration(DRAIN_WAIT, &value)?;
+    if wait > DRAIN_WAIT_MAX {
+        return Err(Failure::invalid(format!("label {DRAIN_WAIT} is at most 10m, not {value}")));
+    }
+    Ok(Some(wait))
+}
+
+pub(super) fn put_drain_wait(wait: Duration, labels: &mut BTreeMap<String, String>) {
+    labels.insert(DRAIN_WAIT.to_owned(), shown(wait));
+}
 
 /// Takes Shoal's labels out of `labels`.
 pub(crate) fn take(labels: &mut BTreeMap<String, String>) -> Result<ServiceExtensions, Failure> {
@@ -120,11 +140,7 @@ fn take_port(key: &str, value: &str, ports: &mut Vec<PortExtension>) -> Result<(
 }
 
 fn put_port(port: &PortExtension, labels: &mut BTreeMap<String, String>) {
-    let protocol = match port.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    };
+    let protocol = port.protocol.as_str();
     let key = |field: &str| format!("{PUBLISH}{}/{protocol}.{field}", port.target);
     let policy = match port.policy {
         PortPolicy::Mesh => None,
@@ -218,6 +234,20 @@ fn shown(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clusters_wait_is_a_label() {
+        let of = |text: &str| BTreeMap::from([(DRAIN_WAIT.to_owned(), text.to_owned())]);
+        let mut labels = of("90s");
+        assert_eq!(drain_wait(&mut labels).unwrap(), Some(Duration::from_secs(90)));
+        assert!(labels.is_empty());
+        assert_eq!(drain_wait(&mut labels).unwrap(), None);
+        for refused in ["", "soon", "11m"] {
+            assert!(drain_wait(&mut of(refused)).is_err(), "{refused}");
+        }
+        put_drain_wait(Duration::from_secs(90), &mut labels);
+        assert_eq!(labels, of("90s"));
+    }
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()

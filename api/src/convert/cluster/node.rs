@@ -77,10 +77,22 @@ pub(crate) fn node(view: &NodeView) -> wire::Node {
         description: description.as_ref().map(description_out).unwrap_or_default(),
         status: wire::NodeStatus {
             state: state.to_owned(),
-            message: status.message.clone(),
+            message: message(&view.node),
             addr: status.address.map(|address| address.to_string()).unwrap_or_default(),
         },
         manager_status,
+    }
+}
+
+/// What a user should know of a node: why it is not ready, or what does not work there.
+fn message(node: &Node) -> String {
+    let refused = node.description.iter().flat_map(|about| &about.refused_ports);
+    let refused: Vec<String> =
+        refused.map(|(protocol, port)| format!("{port}/{}", protocol.as_str())).collect();
+    match (&node.status.message, refused.is_empty()) {
+        (message, true) => message.clone(),
+        (message, _) if !message.is_empty() => message.clone(),
+        _ => format!("not published here, another program has them: ports {}", refused.join(", ")),
     }
 }
 

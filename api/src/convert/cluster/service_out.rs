@@ -5,9 +5,8 @@ use shoal_api_wire::swarm::Version;
 use shoal_api_wire::swarm::service as wire;
 use shoal_model::cluster::request::{ServiceCounts, ServiceView};
 use shoal_model::cluster::service::{
-    Endpoint, EndpointMode, EndpointSpec, FailureAction, JobStatus, PortConfig, Protocol,
-    PublishMode, Service, ServiceMode, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
-    VirtualIp,
+    Endpoint, EndpointMode, EndpointSpec, FailureAction, JobStatus, PortConfig, PublishMode,
+    Service, ServiceMode, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus, VirtualIp,
 };
 use shoal_model::cluster::task::NetworkWish;
 use shoal_model::cluster::{IpPrefix, ServiceSpec};
@@ -159,7 +158,7 @@ pub(crate) fn ports(ports: &[PortConfig]) -> Option<Vec<wire::PortConfig>> {
 fn port(port: &PortConfig) -> wire::PortConfig {
     wire::PortConfig {
         name: port.name.clone(),
-        protocol: protocol(port.protocol).to_owned(),
+        protocol: port.protocol.as_str().to_owned(),
         target_port: port.target.into(),
         published_port: port.published.into(),
         publish_mode: match port.mode {
@@ -167,14 +166,6 @@ fn port(port: &PortConfig) -> wire::PortConfig {
             PublishMode::Host => "host",
         }
         .to_owned(),
-    }
-}
-
-pub(crate) const fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
     }
 }
 

@@ -9,7 +9,8 @@ use shoal_model::cluster::{Cluster, ClusterSpec};
 use shoal_model::container::LogSpec;
 
 use super::{
-    Result, annotations, base64_out, duration, labels_out, meta, nanos, node, some_list, some_map,
+    Result, annotations, base64_out, duration, extensions, labels_out, meta, nanos, node,
+    some_list, some_map,
 };
 
 /// Zero and absent fields have their defaults, as at `swarm init`.
@@ -20,6 +21,7 @@ pub(crate) fn spec(wire: wire::Spec) -> Result<ClusterSpec> {
         annotations.name = default.annotations.name;
     }
     let or = |value: std::time::Duration, default| if value.is_zero() { default } else { value };
+    let drain_wait = extensions::drain_wait(&mut annotations.labels)?;
     let heartbeat = duration("heartbeat period", wire.dispatcher.heartbeat_period)?;
     Ok(ClusterSpec {
         annotations,
@@ -30,6 +32,7 @@ pub(crate) fn spec(wire: wire::Spec) -> Result<ClusterSpec> {
         raft: raft(&wire.raft)?,
         heartbeat_period: or(heartbeat, default.heartbeat_period),
         ca: ca(wire.ca_config)?,
+        drain_wait: drain_wait.unwrap_or(default.drain_wait),
         autolock: wire.encryption_config.auto_lock_managers,
         log: wire.task_defaults.log_driver.map(|driver| LogSpec {
             driver: driver.name,
@@ -94,6 +97,10 @@ fn ca(wire: wire::CaConfig) -> Result<CaConfig> {
 }
 
 pub(crate) fn spec_out(spec: &ClusterSpec) -> wire::Spec {
+    let mut labels = spec.annotations.labels.clone();
+    if spec.drain_wait != ClusterSpec::default().drain_wait {
+        extensions::put_drain_wait(spec.drain_wait, &mut labels);
+    }
     let external = |external: &ExternalCa| wire::ExternalCa {
         protocol: external.protocol.clone(),
         url: external.url.clone(),
@@ -102,7 +109,7 @@ pub(crate) fn spec_out(spec: &ClusterSpec) -> wire::Spec {
     };
     wire::Spec {
         name: spec.annotations.name.clone(),
-        labels: labels_out(&spec.annotations.labels),
+        labels: labels_out(&labels),
         orchestration: wire::Orchestration {
             task_history_retention_limit: Some(spec.task_history_limit),
         },

@@ -20,6 +20,13 @@ pub(super) fn apply(args: &Args, spec: &mut Json) -> Result {
     if args.given("dispatcher-heartbeat") {
         spec["Dispatcher"]["HeartbeatPeriod"] = time("dispatcher-heartbeat").into();
     }
+    if args.given("drain-wait") {
+        // The label by which Shoal's API takes what docker's specification has no place for.
+        if !spec["Labels"].is_object() {
+            spec["Labels"] = json!({});
+        }
+        spec["Labels"]["io.shoal.drain-wait"] = args.text("drain-wait").into();
+    }
     if args.given("snapshot-interval") {
         spec["Raft"]["SnapshotInterval"] = args.int("snapshot-interval").into();
     }

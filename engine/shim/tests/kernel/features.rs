@@ -1,6 +1,7 @@
 //! Mounts, devices, filters, logs, namespaces that are joined.
 
 use std::collections::BTreeMap;
+use std::io::BufRead as _;
 
 use shoal_shim_protocol::config::{LogFile, LogSink, SeccompProgram, SyslogAddress, SyslogFormat};
 use shoal_shim_protocol::local_log;
@@ -308,6 +309,38 @@ fn syslog_and_journal_receive_lines() {
     let line = receive(&syslog);
     assert!(line.starts_with("<30>") && line.ends_with("]: hello\n"), "{line}");
     assert_eq!(receive(&journal), "CONTAINER_ID=c\nPRIORITY=6\nMESSAGE=hello\n");
+    bench.finish();
+}
+
+#[test]
+fn a_stuck_log_holds_up_no_container_that_does_not_wait_for_it() {
+    let mut bench = Bench::new(&["sh", "-c", "yes 0123456789 | head -n 20000"]);
+    let log = bench.path("json.log");
+    rustix::fs::mknodat(rustix::fs::CWD, &log, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let open = std::fs::OpenOptions::new().read(true).write(true).open(&log);
+    let mut reader = std::io::BufReader::new(open.unwrap());
+    bench.config.log_buffer = Some(1 << 16);
+    assert_eq!(bench.run().code, 0);
+    let dropped = bench.state().log_records_dropped;
+    assert!((1..20_000).contains(&dropped), "{dropped} records were lost");
+    let mut line = String::new();
+    for _ in dropped..20_000 {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        assert!(line.starts_with(r#"{"log":"0123456789\n","stream":"stdout","time""#), "{line}");
+    }
+    bench.finish();
+}
+
+#[test]
+fn all_is_written_that_a_container_did_not_wait_for() {
+    let mut bench = Bench::new(&["sh", "-c", "echo one; echo two >&2"]);
+    bench.config.log_buffer = Some(1_000_000);
+    assert_eq!(bench.run().code, 0);
+    let log = std::fs::read_to_string(bench.path("json.log")).unwrap();
+    assert!(log.contains(r#""one\n""#) && log.contains(r#""two\n""#), "{log}");
+    assert_eq!(bench.state().log_records_dropped, 0);
     bench.finish();
 }
 

@@ -155,6 +155,7 @@ impl Bench {
                 },
                 attributes: std::collections::BTreeMap::new(),
             }],
+            log_buffer: None,
             runtime,
             cgroup_driver: CgroupDriver::Cgroupfs,
             seccomp: None,

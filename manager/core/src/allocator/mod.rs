@@ -203,28 +203,33 @@ impl Allocator {
         }
         self.resting.retain(|_, since| since.is_none_or(|since| now.since(since) < MESH_REST));
         let mut view = Txn::new(state, now);
+        let mut changes = Vec::new();
         let mut more = false;
         while let Some(subject) = self.queue.pop() {
-            self.decide(&mut view, subject, now);
-            if view.changes().len() >= limit && self.queue.is_due() {
+            changes.extend(self.decide(&mut view, subject, now));
+            if changes.len() >= limit && self.queue.is_due() {
                 more = true;
                 break;
             }
         }
-        self.keep_cursor(&mut view);
-        Plan { changes: view.finish().changes, more }
+        changes.extend(self.keep_cursor(&view));
+        Plan { changes, more }
     }
 
-    fn decide(&mut self, view: &mut Txn, subject: Subject, now: Timestamp) {
+    /// The view shows what was decided of everything but tasks, which nothing else depends on.
+    fn decide(&mut self, view: &mut Txn, subject: Subject, now: Timestamp) -> Vec<Change> {
         let changes = match subject {
             Subject::Network(id) => view.network(id).cloned().map(|it| self.network(view, &it)),
             Subject::Service(id) => view.service(id).cloned().map(|it| self.service(view, &it)),
             Subject::Node(id) => view.node(id).cloned().map(|it| self.node(&it)),
-            Subject::Task(id) => view.task(id).cloned().map(|it| self.task(view, &it, now)),
+            Subject::Task(id) => {
+                let task = view.task(id).cloned();
+                return task.map(|task| self.task(view, &task, now)).unwrap_or_default();
+            }
         };
-        for change in changes.into_iter().flatten() {
-            view.change(change).expect("what is put was read from the same view");
-        }
+        let changes = changes.unwrap_or_default();
+        view.change_all(changes.iter().cloned()).expect("what is put was read from the same view");
+        changes
     }
 
     fn network(&mut self, view: &Txn, network: &Arc<ClusterNetwork>) -> Vec<Change> {
@@ -289,16 +294,15 @@ impl Allocator {
     }
 
     /// Keeps the mesh index that was given last, for the next leader.
-    fn keep_cursor(&self, view: &mut Txn) {
-        let Some(cluster) = view.cluster().cloned() else { return };
+    fn keep_cursor(&self, view: &Txn) -> Option<Change> {
+        let cluster = view.cluster()?;
         let given = view.changes().iter().rev().find_map(|change| match change {
             Change::PutNode(node) => node.mesh_index,
             _ => None,
         });
-        if let Some(mesh_cursor) = given.filter(|given| *given != cluster.mesh_cursor) {
-            let cluster = Cluster { mesh_cursor, ..Cluster::clone(&cluster) };
-            view.put_cluster(cluster).expect("it was read from the same view");
-        }
+        let mesh_cursor = given.filter(|given| *given != cluster.mesh_cursor)?;
+        let cluster = Cluster { mesh_cursor, ..Cluster::clone(cluster) };
+        Some(Change::PutCluster(Arc::new(cluster)))
     }
 
     fn task(&mut self, view: &Txn, task: &Arc<Task>, now: Timestamp) -> Vec<Change> {

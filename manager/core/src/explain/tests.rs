@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use shoal_model::cluster::service::{UpdateState, UpdateStatus};
+use shoal_model::cluster::service::{Endpoint, PortConfig, Protocol, UpdateState, UpdateStatus};
 use shoal_model::cluster::task::{FilterVerdict, TaskStatus};
 
 use super::*;
@@ -99,6 +99,26 @@ fn each_task_says_why_and_what_helps() {
             read the service's logs
         web.6: starting not running on [n1] for 60 s: starts, or is not healthy yet
             if it has a health check: read its logs
+    "#]],
+    );
+}
+
+#[test]
+fn ports_that_another_program_has_are_told() {
+    let mut service = samples::service(1, "web");
+    let port = |protocol, published| PortConfig { protocol, published, ..PortConfig::default() };
+    let ports = vec![port(Protocol::Tcp, 80), port(Protocol::Udp, 80), port(Protocol::Tcp, 81)];
+    service.endpoint = Some(Endpoint { ports, ..Endpoint::default() });
+    let mut node = samples::node(1);
+    let about = node.description.get_or_insert_default();
+    about.refused_ports = [(Protocol::Tcp, 80), (Protocol::Tcp, 82)].into();
+    let state = state(&service, vec![task(1, TaskState::Running, "")], node);
+    check(
+        &state,
+        &service,
+        expect![[r#"
+        web: 1 settled
+        endpoint: another program of node n1 has port 80/tcp
     "#]],
     );
 }

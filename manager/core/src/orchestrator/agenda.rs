@@ -14,7 +14,7 @@ use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskId, TaskS
 
 use super::{Board, Place, Plan, Scope, needs_whole, plan};
 use crate::ids::Ids;
-use crate::store::{Diff, Event, ObjectRef, Rejected, State, Txn};
+use crate::store::{Diff, Event, ObjectRef, State, Transaction};
 use crate::{enforcer, init, reaper, restart};
 
 /// One thing to look at. One transaction each.
@@ -119,15 +119,13 @@ impl Agenda {
     /// Looks at one thing and takes it off the agenda. What comes of it must be committed in this order, or the
     /// thing put back. No transaction: there is nothing to do.
     ///
-    /// # Errors
-    /// When the store would refuse the plan: a defect of a planner.
     pub fn look(
         &mut self,
         state: &State,
         item: Item,
         now: Timestamp,
         ids: &mut dyn Ids,
-    ) -> Result<Vec<Txn>, Rejected> {
+    ) -> Vec<Transaction> {
         match item {
             Item::Node(node) => {
                 self.nodes.remove(&node);
@@ -135,16 +133,14 @@ impl Agenda {
             }
             Item::Service(id) => {
                 let scope = self.services.remove(&id).unwrap_or(Scope::Whole);
-                let Some(service) = state.service(id) else { return Ok(Vec::new()) };
+                let Some(service) = state.service(id) else { return Vec::new() };
                 let plan = plan_service(state, service, scope, now, ids);
                 self.transactions(state, now, id, plan)
             }
             Item::Stray(task) => {
                 self.strays.remove(&task);
                 let change = state.task(task).and_then(|task| reaper::reap_stray(state, task));
-                let mut txn = Txn::new(state, now);
-                txn.change_all(change)?;
-                Ok(if txn.is_empty() { Vec::new() } else { vec![txn] })
+                change.map(|change| Transaction::on(state, now, vec![change])).into_iter().collect()
             }
         }
     }
@@ -180,21 +176,22 @@ impl Agenda {
         now: Timestamp,
         id: ServiceId,
         plan: Plan,
-    ) -> Result<Vec<Txn>, Rejected> {
+    ) -> Vec<Transaction> {
         for name in &plan.waits {
             self.waiting.entry(name.clone()).or_default().insert(id);
         }
         let wakes = plan.wakes.iter();
         self.wakes.extend(wakes.map(|(at, place)| (*at, Wake::Service(id, *place))));
-        let mut txns = Vec::new();
-        for part in plan.parts(CHANGES_MAX) {
-            let mut txn = Txn::new(state, now);
-            // The plan was made for this spec.
-            txn.expect(ObjectRef::Service(id));
-            txn.change_all(part)?;
-            txns.push(txn);
-        }
-        Ok(txns)
+        // The plan was made for this spec.
+        let service = ObjectRef::Service(id);
+        let expected = (service, state.version_of(service));
+        let parts = plan.parts(CHANGES_MAX).into_iter();
+        let transactions = parts.map(|part| {
+            let mut transaction = Transaction::on(state, now, part);
+            transaction.expect.push(expected);
+            transaction
+        });
+        transactions.collect()
     }
 
     /// Gives up or evicts tasks; what else follows from the node's state is the services' business.
@@ -204,7 +201,7 @@ impl Agenda {
         id: NodeId,
         now: Timestamp,
         ids: &mut dyn Ids,
-    ) -> Result<Vec<Txn>, Rejected> {
+    ) -> Vec<Transaction> {
         for task in state.tasks_on_node(id) {
             match (task.service, Place::of(task)) {
                 (Some(service), Some(place)) => self.add_place(service, place),
@@ -219,12 +216,10 @@ impl Agenda {
         if let Some(due) = reaper::orphans_due(state, id).filter(|due| *due > now) {
             self.wakes.insert((due, Wake::Node(id)));
         }
-        let mut txns = Vec::new();
-        for part in reaper::orphan(state, id, now).chunks(CHANGES_MAX) {
-            let mut txn = Txn::new(state, now);
-            txn.change_all(part.iter().cloned())?;
-            txns.push(txn);
-        }
+        let orphans = reaper::orphan(state, id, now);
+        let parts = orphans.chunks(CHANGES_MAX);
+        let mut transactions: Vec<_> =
+            parts.map(|part| Transaction::on(state, now, part.to_vec())).collect();
         let mut misplaced = BTreeMap::<(ServiceId, Place), Vec<Arc<Task>>>::new();
         for task in enforcer::misplaced(state, id) {
             if let (Some(service), Some(place)) = (task.service, Place::of(&task)) {
@@ -240,9 +235,9 @@ impl Agenda {
             for task in tasks {
                 restart::evict(&mut board, place, &task);
             }
-            txns.extend(self.transactions(state, now, service.id, board.finish())?);
+            transactions.extend(self.transactions(state, now, service.id, board.finish()));
         }
-        Ok(txns)
+        transactions
     }
 
     fn note_task(&mut self, state: &State, diff: &Diff<Task>) {

@@ -11,6 +11,8 @@ use shoal_model::cluster::{
     Service, ServiceId, Task, TaskId, TaskState, Version,
 };
 
+use super::State;
+
 /// Names one object.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -109,4 +111,17 @@ pub struct Transaction {
     pub expect: Vec<(ObjectRef, Version)>,
     /// In this order.
     pub changes: Vec<Change>,
+}
+
+impl Transaction {
+    /// Changes that were decided from a state: applied only to objects that are as they were there. Reports of a task's
+    /// status expect nothing: they are dropped when they come late.
+    pub fn on(state: &State, at: Timestamp, changes: Vec<Change>) -> Self {
+        let reports = |change: &&Change| !matches!(change, Change::TaskStatus { .. });
+        let expect = changes.iter().filter(reports).map(|change| {
+            let object = change.object();
+            (object, state.version_of(object))
+        });
+        Self { at, expect: expect.collect(), changes }
+    }
 }

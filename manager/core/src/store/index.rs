@@ -46,6 +46,8 @@ pub(super) struct Indexes {
     pub(super) secret_users: Keys<(SecretId, ServiceId)>,
     pub(super) config_users: Keys<(ConfigId, ServiceId)>,
     pub(super) managers: Keys<NodeId>,
+    /// Nodes whose request for a certificate waits for a signature.
+    pub(super) asking: Keys<NodeId>,
     pub(super) globals: Keys<ServiceId>,
 }
 
@@ -74,6 +76,8 @@ impl Indexes {
         moved(&mut self.hostnames, old.and_then(key), new.and_then(key));
         let manager = |node: &Node| is_manager(node).then_some(node.id);
         moved(&mut self.managers, old.and_then(manager), new.and_then(manager));
+        let asking = |node: &Node| node.certificate.is_asked_for().then_some(node.id);
+        moved(&mut self.asking, old.and_then(asking), new.and_then(asking));
     }
 
     pub(super) fn service(&mut self, old: Option<&Service>, new: Option<&Service>) {

@@ -109,6 +109,11 @@ impl State {
         ids.filter_map(|id| self.tables.nodes.get(*id))
     }
 
+    /// The nodes whose request for a certificate waits for a signature.
+    pub fn nodes_that_ask(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.indexes.asking.range(..).filter_map(|id| self.tables.nodes.get(*id))
+    }
+
     /// A service; also one that is being removed.
     pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
         self.tables.services.get(id)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shoal_model::Timestamp;
+use shoal_model::cluster::node::IssueState;
 use shoal_model::cluster::task::{
     ConfigReference, NetworkAttachment, NetworkWish, SecretReference, Slot, TaskStatus,
 };
@@ -410,4 +411,23 @@ fn a_task_remembers_since_when_it_runs() {
         .collect();
     let ran = |nanos| Some(std::time::Duration::from_nanos(nanos));
     assert_eq!(seen, [(None, None), (Some(6), ran(0)), (Some(6), ran(3))]);
+}
+
+#[test]
+fn nodes_that_ask_for_a_certificate_are_found_until_they_are_answered() {
+    let mut state = State::default();
+    let mut put = |number, issue: IssueState, request: &[u8]| {
+        let mut node = crate::samples::node(number);
+        (node.certificate.state, node.certificate.request) = (issue, request.to_vec());
+        let changes = vec![Change::PutNode(Arc::new(node))];
+        let at = state.index() + 1;
+        state.apply(at, &Transaction { changes, ..Transaction::default() }).unwrap();
+        state.nodes_that_ask().map(|node| node.id).collect::<Vec<_>>()
+    };
+    let id = |number| crate::samples::node(number).id;
+    assert_eq!(put(1, IssueState::Issued, b"request"), []);
+    assert_eq!(put(2, IssueState::Pending, b""), []);
+    assert_eq!(put(3, IssueState::Pending, b"request"), [id(3)]);
+    assert_eq!(put(2, IssueState::Pending, b"request"), [id(2), id(3)]);
+    assert_eq!(put(3, IssueState::Failed, b"request"), [id(2)]);
 }

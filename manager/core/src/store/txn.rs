@@ -163,6 +163,12 @@ verbs! {
 }
 
 impl Txn {
+    /// As [`Txn::task_status`], for many at once: neither checked nor shown by the view, so that it costs what the report
+    /// does. What comes late is dropped when the transaction is applied.
+    pub fn note_status(&mut self, task: TaskId, status: TaskStatus) {
+        self.changes.push(Change::TaskStatus { task, status });
+    }
+
     /// Records what a worker reported.
     ///
     /// # Errors

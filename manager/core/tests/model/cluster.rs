@@ -225,8 +225,7 @@ impl Model {
     /// The leader dies between plan and commit.
     pub(crate) fn lose_plans(&mut self) {
         if let Some(item) = self.leader.agenda.first() {
-            let plan = self.leader.agenda.look(&self.state, item, self.now, &mut self.ids);
-            drop(plan.expect("a plan that the store takes"));
+            drop(self.leader.agenda.look(&self.state, item, self.now, &mut self.ids));
         }
         self.leader.allocator.plan(&self.state, self.now, 3);
         self.leader.scheduler.plan(&self.state, self.now, Limits::default());
@@ -255,9 +254,9 @@ impl Model {
         loop {
             self.leader.agenda.wake(self.now);
             let Some(item) = self.leader.agenda.first() else { break };
-            let txns = self.leader.agenda.look(&self.state, item, self.now, &mut self.ids);
-            for txn in txns.expect("a plan that the store takes") {
-                self.commit(Author::Orchestrator, txn.finish().changes);
+            let plan = self.leader.agenda.look(&self.state, item, self.now, &mut self.ids);
+            for transaction in plan {
+                self.commit(Author::Orchestrator, transaction.changes);
             }
             assert!(self.index - before < 10_000, "planners never rest: {:#?}", self.trace);
         }

@@ -116,9 +116,8 @@ impl World {
         loop {
             self.agenda.wake(self.now);
             let Some(item) = self.agenda.first() else { break };
-            let txns = self.agenda.look(&self.state, item, self.now, &mut self.ids);
-            for txn in txns.expect("the store would refuse the plan") {
-                self.apply(txn.finish());
+            for transaction in self.agenda.look(&self.state, item, self.now, &mut self.ids) {
+                self.apply(transaction);
             }
             assert!(
                 self.index - before < 10_000,

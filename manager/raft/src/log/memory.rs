@@ -9,6 +9,10 @@ use crate::types::{Command, Entry, LogId, Payload};
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Memory {
     entries: VecDeque<Entry>,
+    /// Of each entry, the bytes of all up to it since the beginning.
+    ends: VecDeque<u64>,
+    /// Bytes of all entries that were purged.
+    gone: u64,
     purged: Option<LogId>,
 }
 
@@ -24,7 +28,7 @@ pub(crate) struct Gap {
 
 impl Memory {
     pub(crate) fn new(purged: Option<LogId>) -> Self {
-        Self { entries: VecDeque::new(), purged }
+        Self { purged, ..Self::default() }
     }
 
     pub(crate) const fn purged(&self) -> Option<LogId> {
@@ -56,6 +60,7 @@ impl Memory {
         if found != expected && !self.is_blank() {
             return Err(Gap { found, expected });
         }
+        self.ends.push_back(self.end_before(self.ends.len()) + weight(&entry) as u64);
         self.entries.push_back(entry);
         Ok(())
     }
@@ -64,6 +69,7 @@ impl Memory {
     pub(crate) fn truncate(&mut self, next: u64) {
         let keep = usize::try_from(next.saturating_sub(self.first())).unwrap_or(usize::MAX);
         self.entries.truncate(keep);
+        self.ends.truncate(keep);
     }
 
     /// Forgets entries up to `upto`, which may lie behind the last one.
@@ -73,8 +79,34 @@ impl Memory {
         }
         let count = (upto.index() + 1).saturating_sub(self.first());
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.entries.len());
+        self.gone = self.end_before(count);
         self.entries.drain(..count);
+        self.ends.drain(..count);
         self.purged = Some(upto);
+    }
+
+    /// Bytes of all entries before the one at a position.
+    fn end_before(&self, position: usize) -> u64 {
+        position.checked_sub(1).map_or(self.gone, |before| self.ends[before])
+    }
+
+    /// Bytes of the entries of `range` that are here.
+    pub(crate) fn bytes(&self, range: &impl RangeBounds<u64>) -> u64 {
+        let (start, end) = self.positions(range);
+        self.end_before(end) - self.end_before(start)
+    }
+
+    /// Index of the first of the entries before `next` that take no more than `bytes` together; `next` when there is none.
+    pub(crate) fn first_within(&self, next: u64, bytes: u64) -> u64 {
+        let (_, end) = self.positions(&(..next));
+        let too_early = self.end_before(end).saturating_sub(bytes);
+        // An entry begins where the one before it ends.
+        let first = if self.gone >= too_early {
+            0
+        } else {
+            self.ends.partition_point(|end| *end < too_early) + 1
+        };
+        next.min(self.first() + first as u64)
     }
 
     /// Entries of `range` that are here, in order.
@@ -163,6 +195,27 @@ mod tests {
         assert_eq!(indexes(&memory.range(&(8..9))), [0; 0]);
         assert_eq!(indexes(&memory.limited(&(5..8), 80)), [5, 6]);
         assert_eq!(indexes(&memory.limited(&(5..8), 1)), [5]);
+    }
+
+    #[test]
+    fn bytes_are_counted() {
+        let mut memory = filled(5..8);
+        assert_eq!(
+            (memory.bytes(&(..)), memory.bytes(&(6..7)), memory.bytes(&(8..))),
+            (120, 40, 0)
+        );
+        let first = |memory: &Memory, bytes| memory.first_within(8, bytes);
+        assert_eq!(
+            [0, 39, 40, 79, 80, 119, 120, 999].map(|bytes| first(&memory, bytes)),
+            [8, 8, 7, 7, 6, 6, 5, 5]
+        );
+        assert_eq!((memory.first_within(7, 40), memory.first_within(3, 40)), (6, 3));
+        memory.purge(id(5));
+        assert_eq!((memory.bytes(&(..)), first(&memory, 40), first(&memory, 999)), (80, 7, 6));
+        memory.truncate(7);
+        assert_eq!((memory.bytes(&(..)), memory.bytes(&(..=5))), (40, 0));
+        memory.purge(id(9));
+        assert_eq!((memory.bytes(&(..)), memory.first_within(10, 40)), (0, 10));
     }
 
     #[test]

@@ -84,6 +84,16 @@ impl LogStore {
         self.memory().purged().map(|purged| purged.index())
     }
 
+    /// Bytes of the entries of a range, as far as they are here.
+    pub(crate) fn bytes(&self, range: impl RangeBounds<u64>) -> u64 {
+        self.memory().bytes(&range)
+    }
+
+    /// See [`Memory::first_within`].
+    pub(crate) fn first_within(&self, next: u64, bytes: u64) -> u64 {
+        self.memory().first_within(next, bytes)
+    }
+
     /// Keys the segments are sealed with.
     pub(crate) fn keys_in_use(&self) -> Keys {
         let keys = self.shared.keys.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,6 +23,8 @@ pub(crate) struct SnapshotFile {
     pub(crate) path: PathBuf,
     pub(crate) meta: SnapshotMeta,
     key: KeyId,
+    /// Bytes of the state in it; zero while it is being written.
+    pub(crate) size: u64,
 }
 
 /// The directory. Clones are the same one.
@@ -77,6 +79,12 @@ impl SnapshotStore {
         self.shared.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Bytes of the state in the newest snapshot; zero: there is none.
+    pub(crate) fn size(&self) -> u64 {
+        let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map_or(0, |file| file.size)
+    }
+
     /// The key of the newest snapshot. Older ones are not read again, except when that one is damaged.
     pub(crate) fn keys_in_use(&self) -> BTreeSet<KeyId> {
         self.current().into_iter().map(|file| file.key).collect()
@@ -88,12 +96,12 @@ impl SnapshotStore {
         meta: &SnapshotMeta,
         view: &dyn SnapshotView,
     ) -> Result<SnapshotFile, Error> {
-        let (mut writer, file) = self.temporary(meta)?;
+        let (mut writer, mut file) = self.temporary(meta)?;
         let written = view
             .write(&mut writer)
             .map_err(Error::io("write the state to", &file.path))
             .and_then(|()| writer.finish());
-        written.inspect_err(|_| self.discard(&file.path))?;
+        file.size = written.inspect_err(|_| self.discard(&file.path))?;
         self.adopt(&file)
     }
 
@@ -110,7 +118,7 @@ impl SnapshotStore {
         let key = shared.sealer.current();
         let begun = Writer::create(shared.disk.as_ref(), &path, Arc::clone(&shared.sealer), meta);
         let writer = begun.inspect_err(|_| self.discard(&path))?;
-        Ok((writer, SnapshotFile { path, meta: meta.clone(), key }))
+        Ok((writer, SnapshotFile { path, meta: meta.clone(), key, size: 0 }))
     }
 
     /// Gives a file its name and makes it the newest; older ones go.
@@ -198,6 +206,7 @@ impl Incoming {
     pub(crate) fn finish(mut self) -> Result<(SnapshotFile, u64), Error> {
         let writer = self.writer.take().expect("it is dropped with its end");
         writer.finish().inspect_err(|_| self.store.discard(&self.file.path))?;
+        self.file.size = self.size;
         Ok((self.file.clone(), self.size))
     }
 }
@@ -289,6 +298,9 @@ fn set_aside(disk: &dyn Disk, damaged: &[(PathBuf, Error)]) {
 fn check(disk: &dyn Disk, path: &Path, sealer: &Arc<dyn Sealer>) -> Result<SnapshotFile, Error> {
     let mut reader = Reader::open(disk, path, Arc::clone(sealer))?;
     let (key, meta) = (reader.key(), reader.meta().clone());
-    while reader.block()?.is_some() {}
-    Ok(SnapshotFile { path: path.to_owned(), meta, key })
+    let mut size = 0;
+    while let Some(block) = reader.block()? {
+        size += block.len() as u64;
+    }
+    Ok(SnapshotFile { path: path.to_owned(), meta, key, size })
 }

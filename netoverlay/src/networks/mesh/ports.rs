@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
+use shoal_base::blocking;
+use shoal_base::tasks::TaskKind;
 use shoal_model::cluster::mesh::{Mesh, MeshPort};
 
 use super::super::Inner;
@@ -17,6 +21,9 @@ use crate::plan::networks::Loopback6;
 use crate::plan::ports::Protocol;
 use crate::sandbox::PortRequest;
 
+/// Nothing tells when another program gives a port back.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// A reserved port.
 #[derive(Debug)]
 pub(super) struct Reservation {
@@ -28,6 +35,25 @@ pub(super) struct Reservation {
     relays: BTreeMap<(Protocol, SocketAddr), Relay>,
 }
 
+/// Publishes refused ports as soon as they are free.
+pub(in super::super) fn retry(inner: &Arc<Inner>) {
+    let (weak, clock) = (Arc::downgrade(inner), inner.ports.clock.clone());
+    let mut refused = inner.refused.subscribe();
+    inner.ports.tasks.spawn(TaskKind::NetworkRepair, async move {
+        while refused.wait_for(|refused| !refused.is_empty()).await.is_ok() {
+            clock.sleep(RETRY).await;
+            let Some(inner) = weak.upgrade() else { return };
+            let tried = blocking::run("publish refused ports", move || {
+                inner.mesh_networks().iter().try_for_each(|id| inner.follow_mesh(id))
+            });
+            if let Ok(Err(error)) = tried.await {
+                let error = shoal_model::error::Chain(&error).to_string();
+                tracing::warn!(error, "refused ports of the routing mesh not tried again");
+            }
+        }
+    });
+}
+
 impl Reservation {
     pub(super) fn give_back(self) {
         self.relays.into_values().for_each(Relay::stop);
@@ -36,7 +62,7 @@ impl Reservation {
 
 impl Inner {
     /// Reserves the ports of the mesh. One that another program has is refused: it is not published on this node, and
-    /// tried again with the next change.
+    /// tried again with the next change, or after [`RETRY`].
     pub(super) fn reserve_mesh(&self, meshed: &mut Meshed, mesh: &Mesh, ipv6: bool) {
         // A host without the mesh's IPv6 takes connections by IPv6 nevertheless, as docker does.
         let relayed = loopback6() == Loopback6::Relayed || !families(mesh, ipv6).contains(&false);
@@ -73,6 +99,17 @@ impl Inner {
                 }
             }
         }
+        self.tell_refused(meshed, &mesh.ports);
+    }
+
+    pub(super) fn tell_refused(&self, meshed: &Meshed, ports: &[MeshPort]) {
+        let refused = ports.iter().filter(|port| meshed.refused.contains(&key(port)));
+        let refused = refused.map(|port| (port.protocol, port.published)).collect();
+        self.refused.send_if_modified(|told| {
+            let is_news = *told != refused;
+            *told = refused;
+            is_news
+        });
     }
 
     fn reserve_mesh_port(&self, port: &MeshPort, relayed: bool) -> Result<Reservation, Error> {
