@@ -22,6 +22,7 @@ pub mod planted;
 mod rogue;
 pub mod run;
 pub mod settings;
+pub mod stuck;
 pub mod time;
 pub mod trace;
 pub mod world;

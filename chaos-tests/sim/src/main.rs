@@ -1,11 +1,13 @@
 //! Runs seeds and prints what they came to. `cargo xtask sim` builds and calls it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use shoal_base::{Clock as _, SystemClock};
 use shoal_sim::faults::Coverage;
 use shoal_sim::run::{ACKNOWLEDGED_MIN, FAULTS_MIN, Options, run};
+use shoal_sim::stuck::Watch;
 
 /// Simulates a cluster.
 #[derive(Debug, Parser)]
@@ -49,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         if arguments.calm {
             options.faults.clear();
         }
+        let _watched = Watch::begin(seed, Arc::clone(&options.passed));
         let outcome = run(&options)?;
         println!("seed {seed}: {outcome}");
         virtual_time += outcome.virtual_time;

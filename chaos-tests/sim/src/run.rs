@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use shoal_base::random::Numbers;
@@ -45,6 +45,8 @@ pub struct Options {
     pub print: bool,
     /// Of cluster and users.
     pub settings: Settings,
+    /// Virtual seconds that have passed, for who watches.
+    pub passed: Arc<AtomicU64>,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
             planted: Planted::NONE,
             print: false,
             settings: Settings::of(seed),
+            passed: Arc::default(),
         }
     }
 }
@@ -139,10 +142,17 @@ fn runtime(_: u64) -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn simulate(options: &Options) -> anyhow::Result<Outcome> {
-    let Options { seed, duration, faults: kinds, planted, print, settings } = options;
+    let Options { seed, duration, faults: kinds, planted, print, settings, passed } = options;
     let mut numbers = Numbers::new(seed ^ 0x0051_4d00);
     let plan = Plan { seed: *seed, print: *print, planted: *planted, settings: *settings };
     let world = World::begin(&plan).await?;
+    let passed = Arc::clone(passed);
+    world.spawn(async move {
+        loop {
+            pass(Duration::from_secs(1)).await;
+            passed.fetch_add(1, Ordering::Relaxed);
+        }
+    });
     let counts = Arc::new(Counts::default());
     let until = world.trace.now() + *duration;
     let mut users = Vec::new();
@@ -173,7 +183,7 @@ async fn simulate(options: &Options) -> anyhow::Result<Outcome> {
         () = world.checks.wait_broken() => {}
         checked = checked => checked?,
     }
-    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let outcome = Outcome {
         broken: world.checks.broken(),
         digest: world.trace.digest(),
