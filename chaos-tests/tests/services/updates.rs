@@ -60,7 +60,8 @@ fn order(lab: &shoal_chaos_tests::service_lab::ServiceLab) {
 
 fn failures(lab: &shoal_chaos_tests::service_lab::ServiceLab) {
     let restart = ["--restart-delay", "100ms", "--update-monitor", "1s", "--replicas", "3"];
-    let bad = ["--no-resolve-image", "--args", "sh -c 'exit 7'"];
+    // It never runs: what ran for a moment would let the next place begin before its end is known.
+    let bad = ["--no-resolve-image", "--args", "/no/such/program"];
     for action in ["pause", "continue", "rollback"] {
         let flags = [&restart[..], &["--update-failure-action", action]].concat();
         lab.create(action, &flags, &SLEEP).unwrap();
@@ -98,7 +99,7 @@ fn failures(lab: &shoal_chaos_tests::service_lab::ServiceLab) {
             }
         }
         let errors = lab.ps(action, "{{.Error}}").unwrap();
-        assert!(errors.contains(&"\"task: non-zero exit (7)\"".to_owned()), "{errors:?}");
+        assert!(errors.iter().any(|error| error.contains("/no/such/program")), "{errors:?}");
     }
     // A paused update goes on with the next wish.
     lab.docker(&["service", "update", "-q", "--no-resolve-image", "--args", "sleep 1001", "pause"])
