@@ -14,8 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
-/// How long a client may take for its request's head, and for the TLS handshake.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take for its request's head; so long a connection that is kept may rest, too.
+///
+/// Source: moby `cmd/dockerd/daemon.go` ReadHeaderTimeout.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long the TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept (no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,7 +73,7 @@ async fn accept(
             let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
             let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
-            let (router, timeout) = (router.clone(), clock.sleep(HEAD_TIMEOUT));
+            let (router, timeout) = (router.clone(), clock.sleep(HANDSHAKE_TIMEOUT));
             tasks.spawn(TaskKind::ApiConnection, async move {
                 tokio::select! {
                     accepted = handshake => match accepted {
