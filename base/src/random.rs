@@ -67,9 +67,45 @@ impl Random for SeededRandom {
     }
 }
 
-/// 32 random bytes, enough for an id.
+/// The bytes of an id that people see as hex digits: at least one of the first twelve is a letter.
+///
+/// The first twelve are the host name of a container, and every resolver takes a name of digits
+/// alone for an address that it cannot read. Source: moby `pkg/stringid`, issue 3869.
+pub fn id32(random: &dyn Random) -> [u8; 32] {
+    loop {
+        let bytes = bytes32(random);
+        if bytes[..6].iter().any(|byte| byte >> 4 > 9 || byte & 15 > 9) {
+            return bytes;
+        }
+    }
+}
+
+/// 32 random bytes.
 pub fn bytes32(random: &dyn Random) -> [u8; 32] {
     let mut bytes = [0; 32];
     random.fill(&mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives these bytes first, then others.
+    #[derive(Debug)]
+    struct First(Mutex<Vec<u8>>);
+
+    impl Random for First {
+        fn fill(&self, bytes: &mut [u8]) {
+            let next = self.0.lock().unwrap().pop().unwrap();
+            bytes.fill(next);
+        }
+    }
+
+    #[test]
+    fn an_id_never_begins_with_twelve_decimal_digits() {
+        let draws = First(Mutex::new(vec![0xa1, 0x1a, 0x99, 0x41, 0x00]));
+        assert_eq!(id32(&draws), [0x1a; 32]);
+        assert_eq!(id32(&draws), [0xa1; 32]);
+    }
 }

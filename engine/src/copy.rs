@@ -97,7 +97,7 @@ async fn files(core: &Core, container: &Container, access: Access) -> Result<Fil
         mounts,
         scratch: container.paths.directory.clone(),
         volumes: Arc::clone(&core.volumes),
-        holder: ContainerId::from_bytes(shoal_base::random::bytes32(core.random.as_ref())),
+        holder: ContainerId::from_bytes(shoal_base::random::id32(core.random.as_ref())),
     };
     if view.state.phase.is_live() {
         let path = format!("/proc/{}/root", view.state.pid);

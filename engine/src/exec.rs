@@ -166,7 +166,7 @@ pub(crate) fn create(
 
 /// Makes an exec known and publishes it; forgets those that ended long ago.
 pub(crate) fn register(core: &Core, container: &Container, spec: ExecSpec) -> Arc<Exec> {
-    let id = ExecId::from_bytes(shoal_base::random::bytes32(core.random.as_ref()));
+    let id = ExecId::from_bytes(shoal_base::random::id32(core.random.as_ref()));
     let exec = Exec::new(id.clone(), container.id.clone(), spec, Phase::Created);
     let now = core.clock.monotonic();
     let mut all = execs(core);

@@ -33,7 +33,7 @@ pub(crate) async fn create(core: &Arc<Core>, request: CreateRequest) -> Result<C
         .find(&spec.image, platform.as_ref())
         .await
         .map_err(Error::part("create", wanted.unwrap_or(&spec.image)))?;
-    let id = ContainerId::from_bytes(shoal_base::random::bytes32(core.random.as_ref()));
+    let id = ContainerId::from_bytes(shoal_base::random::id32(core.random.as_ref()));
     let name = match wanted {
         Some(name) => {
             core.names.reserve(name, &id)?;

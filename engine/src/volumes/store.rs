@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use shoal_base::random::{SharedRandom, bytes32};
+use shoal_base::random::{SharedRandom, id32};
 use shoal_base::{SharedClock, SharedDisk};
 use shoal_model::ContainerId;
 use shoal_model::volume::{Volume, VolumeSpec, VolumeUsage};
@@ -157,7 +157,7 @@ impl Local {
         options::parse(&spec.options)?;
         let anonymous = spec.name.is_empty();
         let name = if anonymous {
-            shoal_model::Digest::from_sha256(bytes32(&*self.random)).hex()
+            shoal_model::Digest::from_sha256(id32(&*self.random)).hex()
         } else if crate::mounts::volume_name_is_valid(&spec.name) {
             spec.name.clone()
         } else {
@@ -253,7 +253,7 @@ impl Local {
         let record = directory.join(RECORD);
         self.disk.remove(&record).map_err(disk_error("remove", &record))?;
         entries.remove(name);
-        let unique = shoal_model::Digest::from_sha256(bytes32(&*self.random)).hex();
+        let unique = shoal_model::Digest::from_sha256(id32(&*self.random)).hex();
         let doomed = self.root.join(format!("{REMOVING}{unique}"));
         fs::rename(&directory, &doomed).map_err(disk_error("rename", &directory))?;
         Ok(doomed)

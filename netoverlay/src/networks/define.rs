@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use shoal_base::random::bytes32;
+use shoal_base::random::id32;
 use shoal_model::NetworkId;
 
 use super::Inner;
@@ -108,7 +108,7 @@ impl Inner {
         pools: Vec<Pool>,
         bridge: Option<BridgeOptions>,
     ) -> Network {
-        let id = NetworkId::from_bytes(bytes32(&*self.ports.random));
+        let id = NetworkId::from_bytes(id32(&*self.ports.random));
         Network {
             id,
             created: self.ports.clock.now(),

@@ -27,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shoal_base::random::{SharedRandom, bytes32};
+use shoal_base::random::{SharedRandom, id32};
 use shoal_base::tasks::Tasks;
 use shoal_base::{SharedClock, SharedDisk, blocking};
 use shoal_model::NetworkId;
@@ -350,7 +350,7 @@ impl Inner {
     }
 
     fn random_id(&self) -> String {
-        NetworkId::from_bytes(bytes32(&*self.ports.random)).as_str().to_owned()
+        NetworkId::from_bytes(id32(&*self.ports.random)).as_str().to_owned()
     }
 
     fn slot(&self, id: &SandboxId) -> Result<Arc<Slot>, Error> {
