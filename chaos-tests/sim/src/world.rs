@@ -154,18 +154,8 @@ fn cluster(
     random: &SeededRandom,
 ) -> anyhow::Result<Cluster> {
     Ok(Cluster {
-        id,
-        meta: Meta::default(),
         spec: ClusterSpec { raft, ..ClusterSpec::default() },
-        root: configure::initial(clock.now(), random)?,
-        default_address_pool: Vec::new(),
-        subnet_size: 24,
-        data_path_port: 4789,
-        unlock_key: Vec::new(),
-        unlock_key_version: 0,
-        revoked: Vec::new(),
-        feature_level: 1,
-        mesh_cursor: 0,
+        ..Cluster::new(id, configure::initial(clock.now(), random)?)
     })
 }
 

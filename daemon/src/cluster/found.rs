@@ -39,23 +39,22 @@ pub(super) fn found(
     random: &dyn Random,
 ) -> Result<Founded, Failure> {
     let failed = |error: root::Error| Failure::from(error);
+    let id = ClusterId::from_bytes(bytes(random));
+    let root = configure::initial(now, random).map_err(failed)?;
     let mut cluster = Cluster {
-        id: ClusterId::from_bytes(bytes(random)),
-        meta: Meta::default(),
         spec: request.spec.clone(),
-        root: configure::initial(now, random).map_err(failed)?,
-        default_address_pool: match &request.address_pools[..] {
-            [] => vec!["10.0.0.0/8".to_owned()],
-            pools => pools.to_vec(),
-        },
-        subnet_size: if request.subnet_size == 0 { 24 } else { request.subnet_size },
-        data_path_port: if request.data_path_port == 0 { 4789 } else { request.data_path_port },
-        unlock_key: Vec::new(),
-        unlock_key_version: 0,
-        revoked: Vec::new(),
-        mesh_cursor: 0,
         feature_level: crate::lab::feature_level(),
+        ..Cluster::new(id, root)
     };
+    if !request.address_pools.is_empty() {
+        cluster.default_address_pool.clone_from(&request.address_pools);
+    }
+    if request.subnet_size != 0 {
+        cluster.subnet_size = request.subnet_size;
+    }
+    if request.data_path_port != 0 {
+        cluster.data_path_port = request.data_path_port;
+    }
     cluster = configure::lock(&cluster, random);
     let (node, stored) =
         first_manager(&cluster, request.availability, manager, data_path, now, random)?;

@@ -48,18 +48,11 @@ impl Rig {
     /// So many managers, all of them voters; the first leads.
     pub(crate) async fn start(count: u8, config: RaftConfig, duties: Duties) -> Self {
         let cluster = Cluster {
-            id: ClusterId::from_bytes([1; 16]),
-            meta: Meta::default(),
             spec: ClusterSpec { raft: config.clone(), ..ClusterSpec::default() },
-            root: configure::initial(SystemClock.now(), &SystemRandom).unwrap(),
-            default_address_pool: Vec::new(),
-            subnet_size: 24,
-            data_path_port: 4789,
-            unlock_key: Vec::new(),
-            unlock_key_version: 0,
-            revoked: Vec::new(),
-            feature_level: 1,
-            mesh_cursor: 0,
+            ..Cluster::new(
+                ClusterId::from_bytes([1; 16]),
+                configure::initial(SystemClock.now(), &SystemRandom).unwrap(),
+            )
         };
         let addresses = (0..count).map(|_| free_address()).collect();
         let directory = tempfile::tempdir().unwrap();

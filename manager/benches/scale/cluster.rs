@@ -25,7 +25,7 @@ use shoal_model::cluster::node::{
     IssueState, ManagerAddress, NodeCertificate, NodeDescription, NodeResources, NodeRole,
     NodeState, NodeStatus,
 };
-use shoal_model::cluster::{Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::{Cluster, ClusterId, Meta, Node, NodeId, NodeSpec};
 use shoal_proto::codec;
 use tonic::service::interceptor::InterceptedService;
 
@@ -111,20 +111,10 @@ fn description(number: usize) -> Bytes {
 impl Lab {
     pub(crate) async fn up(nodes: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let cluster = Cluster {
-            id: ClusterId::from_bytes([1; 16]),
-            meta: Meta::default(),
-            spec: ClusterSpec::default(),
-            root: configure::initial(SystemClock.now(), &SystemRandom).unwrap(),
-            default_address_pool: Vec::new(),
-            subnet_size: 24,
-            data_path_port: 4789,
-            unlock_key: Vec::new(),
-            unlock_key_version: 0,
-            revoked: Vec::new(),
-            feature_level: 1,
-            mesh_cursor: 0,
-        };
+        let cluster = Cluster::new(
+            ClusterId::from_bytes([1; 16]),
+            configure::initial(SystemClock.now(), &SystemRandom).unwrap(),
+        );
         let mut lab = Self {
             managers: Vec::new(),
             addresses: Vec::new(),

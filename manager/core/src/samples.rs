@@ -10,8 +10,8 @@ use shoal_model::cluster::node::{
 use shoal_model::cluster::service::{Service, ServiceSpec};
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskStatus};
 use shoal_model::cluster::{
-    Annotations, Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, ClusterSpec, Meta, Node,
-    NodeId, NodeSpec, ServiceId, Task, TaskId, TaskSpec, TaskState, Version,
+    Annotations, Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId,
+    NodeSpec, ServiceId, Task, TaskId, TaskSpec, TaskState, Version,
 };
 use shoal_model::network::NetworkSpec;
 
@@ -73,20 +73,7 @@ pub(crate) fn service(number: u64, name: &str) -> Service {
 
 /// A cluster with docker's pool.
 pub(crate) fn cluster() -> Cluster {
-    Cluster {
-        id: ClusterId::from_bytes(bytes(1)),
-        meta: Meta::default(),
-        spec: ClusterSpec::default(),
-        root: RootCa::default(),
-        default_address_pool: vec!["10.0.0.0/8".to_owned()],
-        subnet_size: 24,
-        data_path_port: 4789,
-        unlock_key: Vec::new(),
-        unlock_key_version: 0,
-        revoked: Vec::new(),
-        feature_level: 1,
-        mesh_cursor: 0,
-    }
+    Cluster::new(ClusterId::from_bytes(bytes(1)), RootCa::default())
 }
 
 /// An overlay network that nothing was given to yet.

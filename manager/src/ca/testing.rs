@@ -3,7 +3,7 @@
 use shoal_base::random::SystemRandom;
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{IssueState, NodeCertificate, NodeRole, NodeStatus};
-use shoal_model::cluster::{Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::{Cluster, ClusterId, Meta, Node, NodeId, NodeSpec};
 
 use super::configure;
 
@@ -11,20 +11,7 @@ use super::configure;
 pub(crate) const NOW: Timestamp = Timestamp::from_parts(1_795_219_200, 0);
 
 pub(crate) fn cluster() -> Cluster {
-    Cluster {
-        id: ClusterId::from_bytes([1; 16]),
-        meta: Meta::default(),
-        spec: ClusterSpec::default(),
-        root: configure::initial(NOW, &SystemRandom).unwrap(),
-        default_address_pool: Vec::new(),
-        subnet_size: 24,
-        data_path_port: 4789,
-        unlock_key: Vec::new(),
-        unlock_key_version: 0,
-        revoked: Vec::new(),
-        feature_level: 1,
-        mesh_cursor: 0,
-    }
+    Cluster::new(ClusterId::from_bytes([1; 16]), configure::initial(NOW, &SystemRandom).unwrap())
 }
 
 pub(crate) fn node(number: u8, role: NodeRole) -> Node {

@@ -25,7 +25,7 @@ use shoal_model::cluster::manager::CaConfig;
 use shoal_model::cluster::node::{
     Availability, IssueState, NodeCertificate, NodeDescription, NodeRole, NodeStatus,
 };
-use shoal_model::cluster::{Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::{Cluster, ClusterId, Meta, Node, NodeId, NodeSpec};
 use shoal_proto::ca::ca_server::CaServer as CaService;
 use tokio::net::TcpListener;
 
@@ -72,20 +72,10 @@ impl Rig {
         let clock = Arc::new(Moving(AtomicI64::new(0)));
         let random: SharedRandom = Arc::new(SystemRandom);
         let now = clock.now();
-        let cluster = Cluster {
-            id: ClusterId::from_bytes([1; 16]),
-            meta: Meta::default(),
-            spec: ClusterSpec::default(),
-            root: configure::initial(now, &SystemRandom).unwrap(),
-            default_address_pool: Vec::new(),
-            subnet_size: 24,
-            data_path_port: 4789,
-            unlock_key: Vec::new(),
-            unlock_key_version: 0,
-            revoked: Vec::new(),
-            feature_level: 1,
-            mesh_cursor: 0,
-        };
+        let cluster = Cluster::new(
+            ClusterId::from_bytes([1; 16]),
+            configure::initial(now, &SystemRandom).unwrap(),
+        );
         let directory = tempfile::tempdir().unwrap();
         let id = NodeId::from_bytes([9; 16]);
         let stored = sign(&cluster, id, NodeRole::Manager, now);

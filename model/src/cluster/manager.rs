@@ -146,6 +146,26 @@ pub struct Cluster {
     pub mesh_cursor: u16,
 }
 
+impl Cluster {
+    /// As founded without a wish.
+    pub fn new(id: ClusterId, root: RootCa) -> Self {
+        Self {
+            id,
+            meta: Meta::default(),
+            spec: ClusterSpec::default(),
+            root,
+            default_address_pool: vec!["10.0.0.0/8".to_owned()],
+            subnet_size: 24,
+            data_path_port: 4789,
+            unlock_key: Vec::new(),
+            unlock_key_version: 0,
+            revoked: Vec::new(),
+            feature_level: 1,
+            mesh_cursor: 0,
+        }
+    }
+}
+
 /// The root of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -8,25 +8,12 @@ use shoal_model::cluster::node::{
     NodeCertificate, NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus, Platform,
 };
 use shoal_model::cluster::{
-    Annotations, Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec, Service, ServiceId,
-    ServiceSpec, Task, TaskState, Version,
+    Annotations, Cluster, ClusterId, Meta, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec,
+    Task, TaskState, Version,
 };
 
 pub(crate) fn cluster(id: ClusterId) -> Cluster {
-    Cluster {
-        id,
-        meta: Meta::default(),
-        spec: ClusterSpec::default(),
-        root: RootCa::default(),
-        default_address_pool: Vec::new(),
-        subnet_size: 24,
-        data_path_port: 4789,
-        unlock_key: Vec::new(),
-        unlock_key_version: 0,
-        revoked: Vec::new(),
-        mesh_cursor: 0,
-        feature_level: 0,
-    }
+    Cluster::new(id, RootCa::default())
 }
 
 pub(crate) fn node(id: NodeId, name: &str, now: Timestamp) -> Node {
