@@ -3,7 +3,7 @@
 
 use shoal_base::SharedClock;
 use shoal_manager_core::allocator::{Allocator, Plan};
-use shoal_manager_core::store::{Change, Event, State};
+use shoal_manager_core::store::{Change, Event, ObjectRef, State};
 use shoal_model::Timestamp;
 
 use crate::planning::{self, Planner};
@@ -42,6 +42,11 @@ impl Planner for Allocator {
 
     fn changes(plan: &Plan) -> &[Change] {
         &plan.changes
+    }
+
+    fn decided_by(_plan: &Plan) -> Vec<ObjectRef> {
+        // What it holds of objects that are gone is given back when it is told of their end.
+        Vec::new()
     }
 
     fn may_be_followed(plan: &Plan) -> bool {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use shoal_base::SharedClock;
-use shoal_manager_core::store::{Change, Event, State, Transaction};
+use shoal_manager_core::store::{Change, Event, ObjectRef, State, Transaction};
 use shoal_model::error::Chain;
 
 use crate::store::{Error, Store};
@@ -46,6 +46,9 @@ pub(crate) trait Planner: Send {
 
     /// The changes of a plan; empty: nothing is to be committed.
     fn changes(plan: &Self::Plan) -> &[Change];
+
+    /// What a plan was decided by without changing it: the plan is refused when any of it changes before it is committed.
+    fn decided_by(plan: &Self::Plan) -> Vec<ObjectRef>;
 
     /// Whether the next plan can be made from a view that lacks this one.
     fn may_be_followed(plan: &Self::Plan) -> bool;
@@ -168,7 +171,8 @@ impl<P: Planner> Follower<P> {
         if changes.is_empty() {
             return;
         }
-        let transaction = Transaction::on(state, now, changes.to_vec());
+        let transaction =
+            Transaction::on(state, now, changes.to_vec()).reading(state, P::decided_by(&plan));
         let (store, term) = (self.store.clone(), self.term);
         self.flights.push(Box::pin(async move {
             let committed = store.commit_leading(term, &transaction).await;
@@ -192,4 +196,4 @@ impl<P: Planner> Follower<P> {
 
 #[cfg(test)]
 #[path = "planning_loop_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use shoal_manager_core::store::{Change, Event, State};
+use shoal_manager_core::store::{Change, Event, ObjectRef, State};
 use shoal_model::Timestamp;
 use shoal_model::cluster::{Annotations, Config, ConfigId, ConfigSpec, Meta};
 use tokio::sync::{Semaphore, watch};
@@ -102,6 +102,10 @@ impl Planner for Maker {
         plan
     }
 
+    fn decided_by(_plan: &Vec<Change>) -> Vec<ObjectRef> {
+        Vec::new()
+    }
+
     fn may_be_followed(plan: &Vec<Change>) -> bool {
         !matches!(&plan[..], [Change::PutConfig(config)] if config.spec.annotations.name == "c9")
     }
@@ -112,16 +116,16 @@ impl Planner for Maker {
     }
 }
 
-struct World {
+pub(crate) struct World {
     /// Commits at once.
-    direct: Store,
+    pub(crate) direct: Store,
     /// Waits for permits.
     slow: Store,
-    permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Semaphore>,
     proposed: watch::Receiver<usize>,
 }
 
-async fn world(numbers: &[u8]) -> World {
+pub(crate) async fn world(numbers: &[u8]) -> World {
     let objects = Objects::new();
     let sole = Sole::new(objects.clone());
     let permits = Arc::new(Semaphore::new(0));
@@ -147,7 +151,7 @@ impl World {
     }
 
     /// Waits until so many plans were proposed, and gives the loop every chance to propose more.
-    async fn proposed(&self, count: usize) {
+    pub(crate) async fn proposed(&self, count: usize) {
         self.proposed.clone().wait_for(|proposed| *proposed >= count).await.unwrap();
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -160,9 +164,9 @@ impl World {
     }
 
     /// Runs the loop beside the test.
-    async fn beside(&self, test: impl Future<Output = ()>) {
+    pub(crate) async fn beside<P: Planner>(&self, test: impl Future<Output = ()>) {
         tokio::select! {
-            () = run::<Maker>(self.slow.clone(), TestClock::shared()) => unreachable!("it never ends"),
+            () = run::<P>(self.slow.clone(), TestClock::shared()) => unreachable!("it never ends"),
             () = test => {}
         }
     }
@@ -181,7 +185,7 @@ async fn full_plans_follow_each_other_before_they_are_committed() {
         world.proposed(5).await;
         assert_eq!(world.made(), 5);
     };
-    world.beside(test).await;
+    world.beside::<Maker>(test).await;
 }
 
 #[tokio::test]
@@ -195,7 +199,7 @@ async fn what_comes_meanwhile_waits_for_the_plan_before() {
         world.proposed(2).await;
         assert_eq!(world.made(), 2);
     };
-    world.beside(test).await;
+    world.beside::<Maker>(test).await;
 }
 
 #[tokio::test]
@@ -207,7 +211,7 @@ async fn a_plan_that_others_depend_on_is_waited_for() {
         world.proposed(2).await;
         assert_eq!(world.made(), 2);
     };
-    world.beside(test).await;
+    world.beside::<Maker>(test).await;
 }
 
 #[tokio::test]
@@ -227,5 +231,5 @@ async fn after_a_refusal_all_plans_land_before_the_next() {
         world.proposed(5).await;
         assert_eq!(world.made(), 4);
     };
-    world.beside(test).await;
+    world.beside::<Maker>(test).await;
 }

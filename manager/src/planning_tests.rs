@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shoal_manager_core::store::Change;
 use shoal_model::cluster::node::{
-    NodeCertificate, NodeDescription, NodeRole, NodeState, NodeStatus,
+    Availability, NodeCertificate, NodeDescription, NodeRole, NodeState, NodeStatus,
 };
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskStatus};
 use shoal_model::cluster::{
@@ -16,6 +16,7 @@ use shoal_model::network::NetworkSpec;
 
 use crate::consensus::Leadership;
 use crate::consensus::memory::{Fault, Sole};
+use crate::planning;
 use crate::store::tests::{TestClock, sole};
 use crate::store::{Error, Store};
 
@@ -168,6 +169,37 @@ async fn a_commit_that_was_lost_is_planned_again() {
     put(&store, objects(2)).await;
     consensus.fail_next(Fault::Dropped);
     until_assigned(&store, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_drained_meanwhile_gets_nothing() {
+    let world = planning::tests::world(&[]).await;
+    put(&world.direct, objects(1)).await;
+    let waiting = Task {
+        status: TaskStatus { state: TaskState::Pending, ..TaskStatus::default() },
+        networks: Vec::new(),
+        ..task(1, &service(&network()))
+    };
+    put(&world.direct, vec![Change::PutTask(Arc::new(waiting.clone()))]).await;
+    let state = || world.direct.view().task(waiting.id).unwrap().status.clone();
+    let test = async {
+        world.proposed(1).await;
+        let mut drained = node();
+        drained.spec.availability = Availability::Drain;
+        put(&world.direct, vec![Change::PutNode(Arc::new(drained))]).await;
+        world.permits.add_permits(1);
+        world.proposed(2).await;
+        assert_eq!(state().state, TaskState::Pending, "the plan from before the drain is refused");
+        world.permits.add_permits(1);
+        let (_, mut changes) = world.direct.watch();
+        while state().error.is_empty() {
+            changes.next().await.unwrap();
+        }
+        let error = "no suitable node (1 node not available for new tasks)";
+        assert_eq!((state().state, &*state().error), (TaskState::Pending, error));
+    };
+    let played = world.beside::<super::Placing>(test);
+    tokio::time::timeout(Duration::from_secs(30), played).await.expect("it is planned again");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod property_tests;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shoal_model::Timestamp;
@@ -62,6 +63,17 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// A limit was reached: plan again after the commit.
     pub more: bool,
+}
+
+impl Plan {
+    /// The nodes that tasks are given to. What a node may get is decided by what it was: its availability, its labels.
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        let given = self.changes.iter().filter_map(|change| match change {
+            Change::EditTask(task) => task.node,
+            _ => None,
+        });
+        given.collect()
+    }
 }
 
 /// The scheduler of a leader.

@@ -124,4 +124,12 @@ impl Transaction {
         });
         Self { at, expect: expect.collect(), changes }
     }
+
+    /// Applied only while `objects`, which it does not change, are as they were in `state` too.
+    #[must_use]
+    pub fn reading(mut self, state: &State, objects: impl IntoIterator<Item = ObjectRef>) -> Self {
+        let versions = objects.into_iter().map(|object| (object, state.version_of(object)));
+        self.expect.extend(versions);
+        self
+    }
 }
