@@ -110,6 +110,8 @@ fn shell(lab: &Lab, host: u8) -> anyhow::Result<()> {
         .env("PATH", path)
         .env("DOCKER_HOST", format!("unix://{}", lab.socket(host).display()))
         .env("PS1", format!("h{host}# "))
+        // bash's own start-up files set another prompt.
+        .env("PROMPT_COMMAND", format!("PS1='h{host}:\\w# '; unset PROMPT_COMMAND"))
         .exec();
     Err(error).context("cannot start a shell")
 }

@@ -10,7 +10,7 @@ use crate::run::{cargo, sh};
 /// Builds optimised programs and plays the demo with them, in place of this process: what interrupts us interrupts
 /// the demo, which cleans up before it ends.
 pub(crate) fn run() -> anyhow::Result<()> {
-    crate::setup::run()?;
+    crate::setup::demo()?;
     let directory = build::run(true)?;
     let example = ["-p", "shoal-chaos-tests", "--example", "demo"];
     let mut build = cargo();

@@ -6,13 +6,22 @@ use std::path::Path;
 use crate::run::{command, on_path, root, sh};
 
 /// Program to look for, and the Debian package that has it.
-const PACKAGES: &[(&str, &str)] = &[
+type Package = (&'static str, &'static str);
+
+/// What building, the lab and the demo need.
+const BASE: &[Package] = &[
     ("cc", "gcc"),
     ("mold", "mold"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ps", "procps"),
     ("busybox", "busybox-static"),
+    ("modprobe", "kmod"),
+    ("unshare", "util-linux"),
+];
+
+/// What the tests need besides.
+const TESTS: &[Package] = &[
     ("docker-registry", "docker-registry"),
     ("htpasswd", "apache2-utils"),
     ("runc", "runc"),
@@ -20,14 +29,39 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("linux.uml", "user-mode-linux"),
-    ("modprobe", "kmod"),
-    ("unshare", "util-linux"),
 ];
 
-/// Installs the missing packages, the runner of tests, an old docker CLI beside the new one, docker-py and Compose.
+/// Installs what all of `cargo xtask` needs: packages, the runner of tests, an old docker CLI beside the new one,
+/// docker-py and Compose.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let missing: Vec<&str> = PACKAGES
-        .iter()
+    install(BASE.iter().chain(TESTS))?;
+    if !on_path("cargo-nextest") {
+        // Unoptimised, it is built in half the time; what it runs takes the longest.
+        sh(command("cargo").env("CARGO_PROFILE_DEV_DEBUG", "0").args([
+            "install",
+            "--locked",
+            "--debug",
+            "cargo-nextest",
+        ]))?;
+    }
+    docker_clients()?;
+    python_clients()
+}
+
+/// Installs what the lab needs.
+pub(crate) fn lab() -> anyhow::Result<()> {
+    install(BASE)
+}
+
+/// Installs what the demo needs.
+pub(crate) fn demo() -> anyhow::Result<()> {
+    install(BASE)?;
+    docker_clients()
+}
+
+fn install<'a>(packages: impl IntoIterator<Item = &'a Package>) -> anyhow::Result<()> {
+    let missing: Vec<&str> = packages
+        .into_iter()
         .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| *package)
         .collect();
@@ -38,11 +72,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             .args(["install", "-y", "-qq", "--no-install-recommends"])
             .args(missing))?;
     }
-    if !on_path("cargo-nextest") {
-        sh(command("cargo").args(["install", "--locked", "cargo-nextest"]))?;
-    }
-    docker_clients()?;
-    python_clients()
+    Ok(())
 }
 
 /// Debian's docker CLI (20.10), unpacked and not installed: its daemon must not start here.
