@@ -11,11 +11,22 @@ pub(crate) fn root() -> PathBuf {
     here.parent().map_or_else(|| ".".into(), PathBuf::from)
 }
 
-/// A command that inherits the environment and runs in the workspace's root.
+/// Where Debian's docker CLI is unpacked.
+pub(crate) fn docker_client() -> PathBuf {
+    root().join("target/tools/docker.io")
+}
+
+/// A command that inherits the environment and runs in the workspace's root. `docker` is Debian's where the machine has
+/// none.
 #[expect(clippy::disallowed_methods, reason = "xtask depends on no crate of ours")]
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let last = docker_client().join("usr/bin");
+    if let Ok(path) = std::env::join_paths(std::env::split_paths(&path).chain([last])) {
+        command.env("PATH", path);
+    }
     command
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::run::{command, on_path, root, sh};
+use crate::run::{command, docker_client, on_path, root, sh};
 
 /// Program to look for, and the Debian package that has it.
 type Package = (&'static str, &'static str);
@@ -77,11 +77,11 @@ fn install<'a>(packages: impl IntoIterator<Item = &'a Package>) -> anyhow::Resul
 
 /// Debian's docker CLI (20.10), unpacked and not installed: its daemon must not start here.
 fn docker_clients() -> anyhow::Result<()> {
-    let tools = root().join("target/tools");
-    if tools.join("docker.io/usr/bin/docker").is_file() {
+    let target = docker_client();
+    if target.join("usr/bin/docker").is_file() {
         return Ok(());
     }
-    unpack(&["docker.io"], &tools.join("docker.io"))
+    unpack(&["docker.io"], &target)
 }
 
 /// Packages of Docker's daemon, and of the `iptables` that it runs.
