@@ -21,7 +21,7 @@ use shoal_model::cluster::node::NodeDescription;
 use shoal_model::container::{LogSpec, Ulimit};
 use shoal_model::system::{RegistryInfo, SystemInfo};
 use shoal_netoverlay as netoverlay;
-use shoal_netoverlay::dns::{ClusterNames, Dns};
+use shoal_netoverlay::dns::Dns;
 
 use crate::attachments::Attachments;
 use crate::cluster::{self, HostCluster, HostOverlays, Runner};
@@ -62,7 +62,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
     let names = Dns::new(tasks.clone(), clock.clone(), "shoal");
     for view in networks.views().into_iter().filter(|view| view.mesh.is_none()) {
         let id = shoal_netoverlay::network_id(view.network);
-        names.set_cluster(id, Some(ClusterNames::of(&view)));
+        names.show_cluster(id, Some(view));
     }
     let attachments = Attachments::open(&config.exec_root).context("cannot open attachments")?;
     let networking = HostNetworking::new(

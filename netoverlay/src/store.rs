@@ -4,19 +4,20 @@
 //! that whatever a killed daemon left has a record. Records are renamed into place but not fsynced:
 //! after a loss of power no sandbox exists any more.
 
+mod views;
+
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shoal_base::SharedDisk;
 use shoal_base::disk::TEMPORARY_SUFFIX;
 use shoal_model::NetworkId;
-use shoal_model::cluster::{NetworkView, NodeId};
 
 use crate::error::Error;
 use crate::network::Network;
 use crate::sandbox::{Sandbox, SandboxId};
+pub(crate) use views::{KnownView, Written};
 
 /// Number of the format of both kinds of files.
 const FORMAT: u32 = 1;
@@ -45,14 +46,6 @@ pub(crate) struct Store {
     overlays: PathBuf,
     /// Views of overlay networks.
     views: PathBuf,
-}
-
-/// The view of a network that was put into effect last.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct KnownView {
-    pub(crate) view: Arc<NetworkView>,
-    /// This node.
-    pub(crate) node: NodeId,
 }
 
 /// What [`Store::sandboxes`] found.
@@ -92,39 +85,6 @@ impl Store {
     /// Where the namespace of an overlay network is pinned.
     pub(crate) fn overlay(&self, id: &NetworkId) -> PathBuf {
         self.overlays.join(id.as_str())
-    }
-
-    /// The views of before a restart. One that cannot be read is left out: a manager sends it again.
-    pub(crate) fn views(&self) -> Result<Vec<KnownView>, Error> {
-        let mut views = Vec::new();
-        for name in self.names(&self.views)? {
-            match self.read(&self.views.join(format!("{name}{SUFFIX}"))) {
-                Ok(view) => views.push(view),
-                Err(error) => {
-                    let error = shoal_model::error::Chain(&error).to_string();
-                    tracing::warn!(error, "view of an overlay network not read");
-                }
-            }
-        }
-        Ok(views)
-    }
-
-    pub(crate) fn write_view(&self, id: &NetworkId, view: &KnownView) -> Result<(), Error> {
-        let path = self.views.join(format!("{id}{SUFFIX}"));
-        let temporary = path.with_extension(format!("json{TEMPORARY_SUFFIX}"));
-        std::fs::write(&temporary, encode(view))
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .map_err(|source| Error::File { step: "write", path, source })
-    }
-
-    pub(crate) fn remove_view(&self, id: &NetworkId) -> Result<(), Error> {
-        let path = self.views.join(format!("{id}{SUFFIX}"));
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::File { step: "remove", path, source })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// All networks; what a crash left half-written is removed.
@@ -172,21 +132,11 @@ impl Store {
     }
 
     pub(crate) fn write_sandbox(&self, sandbox: &Sandbox) -> Result<(), Error> {
-        let path = self.sandbox_path(&sandbox.id);
-        let temporary = path.with_extension(format!("json{TEMPORARY_SUFFIX}"));
-        std::fs::write(&temporary, encode(sandbox))
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .map_err(|source| Error::File { step: "write", path, source })
+        replace(self.sandbox_path(&sandbox.id), &encode(sandbox))
     }
 
     pub(crate) fn remove_sandbox(&self, id: &SandboxId) -> Result<(), Error> {
-        let path = self.sandbox_path(id);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::File { step: "remove", path, source })
-            }
-            _ => Ok(()),
-        }
+        remove(self.sandbox_path(id))
     }
 
     fn sandbox_path(&self, id: &SandboxId) -> PathBuf {
@@ -223,6 +173,24 @@ impl Store {
         }
         let versioned: Versioned<T> = serde_json::from_slice(&bytes).map_err(damaged)?;
         Ok(versioned.content)
+    }
+}
+
+/// Puts a file of this boot in place of another.
+fn replace(path: PathBuf, content: &[u8]) -> Result<(), Error> {
+    let temporary = path.with_extension(format!("json{TEMPORARY_SUFFIX}"));
+    std::fs::write(&temporary, content)
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .map_err(|source| Error::File { step: "write", path, source })
+}
+
+/// Removes a file of this boot; absent is fine.
+fn remove(path: PathBuf) -> Result<(), Error> {
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { step: "remove", path, source })
+        }
+        _ => Ok(()),
     }
 }
 

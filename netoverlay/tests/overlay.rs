@@ -46,7 +46,7 @@ fn network() -> Network {
 fn endpoint(address: &str, node: NodeId, path: &str, healthy: bool) -> ViewEndpoint {
     let addresses = vec![format!("{address}/24").parse().unwrap()];
     ViewEndpoint {
-        task: TaskId::from_bytes([address.len() as u8; 16]),
+        task: TaskId::from_bytes(mac_of(&addresses).repeat(3)[..16].try_into().unwrap()),
         service: Some(SERVICE),
         node,
         data_path: Some(path.parse().unwrap()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shoal_model::Failure;
 use shoal_model::cluster::{ClusterNetworkId, NetworkView, NodeId};
-use shoal_netoverlay::dns::{ClusterNames, Dns};
+use shoal_netoverlay::dns::Dns;
 use shoal_netoverlay::network::Driver;
 use shoal_netoverlay::network_id;
 use shoal_worker::networks::Networks;
@@ -23,17 +23,17 @@ impl Networks for HostOverlays {
     /// A name that is new is known once its addresses can be reached.
     async fn apply(&self, view: Arc<NetworkView>) -> Result<(), Failure> {
         // Tasks on the network of the routing mesh have nothing to do with each other, and no names there.
-        let names = view.mesh.is_none().then(|| ClusterNames::of(&view));
+        let named = view.mesh.is_none().then(|| Arc::clone(&view));
         let network = network_id(view.network);
         let applied = self.networks.apply_view(view, self.node).await;
         // Nobody is led to what is gone, whatever the kernel says.
-        self.names.set_cluster(network, names);
+        self.names.show_cluster(network, named);
         Ok(applied?)
     }
 
     async fn leave(&self, network: ClusterNetworkId) -> Result<(), Failure> {
         let network = network_id(network);
-        self.names.set_cluster(network.clone(), None);
+        self.names.show_cluster(network.clone(), None);
         Ok(self.networks.leave_overlay(network).await?)
     }
 
@@ -42,7 +42,7 @@ impl Networks for HostOverlays {
         let overlays = networks.iter().filter(|network| network.spec.driver == Driver::Overlay);
         let mut first = Ok(());
         for network in overlays {
-            self.names.set_cluster(network.id.clone(), None);
+            self.names.show_cluster(network.id.clone(), None);
             let left = self.networks.leave_overlay(network.id.clone()).await;
             first = first.and(left);
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::mesh::Mesh;
 use super::{ClusterNetworkId, IpPrefix, NodeId, ServiceId, TaskId};
 
-pub use change::{ViewChange, ViewHead, ViewKey, ViewPart};
+pub use change::{ViewChange, ViewHead, ViewKey, ViewPart, differing};
 
 /// One network as a whole. Two views of one network are ordered by their version on any manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,12 +114,5 @@ impl NetworkView {
             && self.endpoints == other.endpoints
             && self.services == other.services
             && self.mesh == other.mesh
-    }
-
-    /// Endpoints of a service that get connections.
-    pub fn healthy_of(&self, service: ServiceId) -> impl Iterator<Item = &ViewEndpoint> {
-        self.endpoints
-            .iter()
-            .filter(move |endpoint| endpoint.healthy && endpoint.service == Some(service))
     }
 }

@@ -2,64 +2,141 @@
 //!
 //! Source: moby `libnetwork/service_common.go` (names of services, `tasks.` and containers).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use shoal_model::cluster::NetworkView;
+use shoal_model::cluster::view::ViewService;
+use shoal_model::cluster::{NetworkView, ServiceId, TaskId};
 
-/// Names on one network.
+use crate::plan::served::{self, Served};
+use crate::plan::turn::Turn;
+
+/// Names on one network. A name leads to the virtual addresses of its service, or to the addresses of its healthy
+/// tasks where it has none, as `tasks.<name>` always does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterNames {
-    /// Lower-case name to addresses.
-    pub names: BTreeMap<String, Vec<IpAddr>>,
+    served: Served,
+    /// Lower-case name to addresses by owner.
+    names: BTreeMap<String, BTreeMap<Owner, Vec<IpAddr>>>,
     /// Names of addresses.
-    pub pointers: BTreeMap<IpAddr, String>,
+    pointers: BTreeMap<IpAddr, String>,
+}
+
+/// Whose name it is. Services answer before tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Service(ServiceId),
+    Task(TaskId),
 }
 
 impl ClusterNames {
-    /// What a view says. A name leads to the virtual addresses of its service, or to the addresses of its healthy
-    /// tasks where it has none, as `tasks.<name>` always does.
+    /// What a view says.
     pub fn of(view: &NetworkView) -> Self {
         let mut found = Self::default();
-        for service in &view.services {
-            let healthy = view.healthy_of(service.id).flat_map(|one| &one.addresses);
-            let tasks: Vec<IpAddr> = healthy.map(|prefix| prefix.address).collect();
-            let shown = if service.virtual_ips.is_empty() { &tasks } else { &service.virtual_ips };
-            for name in service.aliases.iter().chain([&service.name]) {
-                found.add(name, shown);
-            }
-            found.add(&format!("tasks.{}", service.name), &tasks);
-            for vip in &service.virtual_ips {
-                found.pointers.insert(*vip, service.name.clone());
-            }
-        }
-        for endpoint in view.endpoints.iter().filter(|endpoint| endpoint.healthy) {
-            let addresses: Vec<IpAddr> =
-                endpoint.addresses.iter().map(|prefix| prefix.address).collect();
-            for name in endpoint.aliases.iter().chain([&endpoint.name]) {
-                found.add(name, &addresses);
-            }
-            for address in addresses {
-                found.pointers.insert(address, endpoint.name.clone());
-            }
-        }
+        found.take(&Turn::to(view));
         found
     }
 
-    fn add(&mut self, name: &str, addresses: &[IpAddr]) {
-        let known = self.names.entry(name.to_ascii_lowercase()).or_default();
-        for address in addresses {
-            if !known.contains(address) {
-                known.push(*address);
+    /// Addresses of a lower-case name; `None`: there is no such name.
+    pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let owners = self.names.get(name)?;
+        let mut found = Vec::new();
+        owners.values().for_each(|addresses| add(&mut found, addresses));
+        Some(found)
+    }
+
+    /// Name of an address.
+    pub fn pointer(&self, address: IpAddr) -> Option<&str> {
+        self.pointers.get(&address).map(String::as_str)
+    }
+
+    /// Goes on from the view whose names these are.
+    pub fn take(&mut self, turn: &Turn<'_>) {
+        let touched = self.served.take(turn);
+        // Those that did not turn themselves have the names that they had.
+        let came: BTreeSet<ServiceId> = turn.services_came.iter().map(|one| one.id).collect();
+        let stayed = touched.iter().filter(|id| !came.contains(id));
+        let stayed: Vec<ViewService> =
+            stayed.filter_map(|id| self.served.service(*id)).cloned().collect();
+        for service in turn.services_left.iter().copied().chain(&stayed) {
+            for name in names_of(service) {
+                self.remove(&name, Owner::Service(service.id));
             }
+            for vip in &service.virtual_ips {
+                self.forget_pointer(*vip, &service.name);
+            }
+        }
+        for endpoint in turn.left.iter().filter(|endpoint| endpoint.healthy) {
+            for name in endpoint.aliases.iter().chain([&endpoint.name]) {
+                self.remove(name, Owner::Task(endpoint.task));
+            }
+            for address in served::addresses(endpoint) {
+                self.forget_pointer(address, &endpoint.name);
+            }
+        }
+        for service in turn.services_came.iter().copied().chain(&stayed) {
+            let tasks: Vec<IpAddr> = self.served.addresses(service.id).collect();
+            let shown = if service.virtual_ips.is_empty() { &tasks } else { &service.virtual_ips };
+            for name in service.aliases.iter().chain([&service.name]) {
+                self.add(name, Owner::Service(service.id), shown);
+            }
+            self.add(&format!("tasks.{}", service.name), Owner::Service(service.id), &tasks);
+            for vip in &service.virtual_ips {
+                self.pointers.insert(*vip, service.name.clone());
+            }
+        }
+        for endpoint in turn.came.iter().filter(|endpoint| endpoint.healthy) {
+            let addresses: Vec<IpAddr> = served::addresses(endpoint).collect();
+            for name in endpoint.aliases.iter().chain([&endpoint.name]) {
+                self.add(name, Owner::Task(endpoint.task), &addresses);
+            }
+            for address in addresses {
+                self.pointers.insert(address, endpoint.name.clone());
+            }
+        }
+    }
+
+    fn add(&mut self, name: &str, owner: Owner, addresses: &[IpAddr]) {
+        let owners = self.names.entry(name.to_ascii_lowercase()).or_default();
+        add(owners.entry(owner).or_default(), addresses);
+    }
+
+    fn remove(&mut self, name: &str, owner: Owner) {
+        let name = name.to_ascii_lowercase();
+        if let Some(owners) = self.names.get_mut(&name) {
+            owners.remove(&owner);
+            if owners.is_empty() {
+                self.names.remove(&name);
+            }
+        }
+    }
+
+    fn forget_pointer(&mut self, address: IpAddr, name: &str) {
+        if self.pointers.get(&address).is_some_and(|known| known == name) {
+            self.pointers.remove(&address);
+        }
+    }
+}
+
+/// All names of a service.
+fn names_of(service: &ViewService) -> impl Iterator<Item = String> {
+    let own = [service.name.clone(), format!("tasks.{}", service.name)];
+    service.aliases.iter().cloned().chain(own)
+}
+
+/// Each address once.
+fn add(known: &mut Vec<IpAddr>, addresses: &[IpAddr]) {
+    for address in addresses {
+        if !known.contains(address) {
+            known.push(*address);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_model::cluster::view::{ViewEndpoint, ViewService};
-    use shoal_model::cluster::{ClusterNetworkId, NodeId, ServiceId, TaskId};
+    use shoal_model::cluster::view::ViewEndpoint;
+    use shoal_model::cluster::{ClusterNetworkId, NodeId};
 
     use super::*;
 
@@ -107,8 +184,9 @@ mod tests {
         let found = ClusterNames::of(&view);
         let shown: Vec<String> = found
             .names
-            .iter()
-            .map(|(name, list)| {
+            .keys()
+            .map(|name| {
+                let list = found.addresses(name).unwrap();
                 let list: Vec<String> = list.iter().map(ToString::to_string).collect();
                 format!("{name} {}", list.join(" "))
             })
@@ -124,6 +202,6 @@ mod tests {
             "www 10.0.1.2 10.0.1.21",
         ];
         assert_eq!(shown, expected);
-        assert_eq!(found.pointers.get(&[10, 0, 1, 2].into()).map(String::as_str), Some("Web"));
+        assert_eq!(found.pointer([10, 0, 1, 2].into()), Some("Web"));
     }
 }

@@ -11,11 +11,11 @@ use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, blocking};
+use shoal_model::cluster::NetworkView;
 use shoal_model::{Classified, ErrorKind, NetworkId};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 
-use super::cluster::ClusterNames;
 use super::forward::{self, Upstream, read_message, write_message};
 use super::message::{Code, Over, Query, Unusable, refusal};
 use super::sockets::{Redirect, Sockets};
@@ -95,10 +95,10 @@ impl Dns {
         self.view.write().unwrap_or_else(PoisonError::into_inner).set(sandbox, memberships);
     }
 
-    /// Sets the names on a network of the cluster; `None`: it has none any more.
-    pub fn set_cluster(&self, network: NetworkId, names: Option<ClusterNames>) {
+    /// Shows the names on a network of the cluster as its view says; `None`: it has none any more.
+    pub fn show_cluster(&self, network: NetworkId, told: Option<Arc<NetworkView>>) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        view.set_cluster(network, names);
+        view.show_cluster(network, told);
     }
 
     /// Starts answering a sandbox, or gives its running server other upstreams; answers copies of new

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use shoal_model::NetworkId;
+use shoal_model::cluster::NetworkView;
 
 use super::cluster::ClusterNames;
 use super::message::{Answer, Kind, Query, pointer_address};
+use crate::plan::turn::Turn;
 use crate::sandbox::SandboxId;
 
 /// A sandbox on one network that has names.
@@ -42,7 +45,14 @@ pub struct View {
     /// By network and lower-case name.
     names: BTreeMap<(NetworkId, String), Vec<SandboxId>>,
     /// Names on networks of the cluster; they come before those of sandboxes of this host.
-    cluster: BTreeMap<NetworkId, ClusterNames>,
+    cluster: BTreeMap<NetworkId, Shown>,
+}
+
+/// A view, and the names in it.
+#[derive(Debug)]
+struct Shown {
+    view: Arc<NetworkView>,
+    names: ClusterNames,
 }
 
 impl View {
@@ -76,12 +86,23 @@ impl View {
         }
     }
 
-    /// Sets the names on a network of the cluster; `None`: it has none any more.
-    pub fn set_cluster(&mut self, network: NetworkId, names: Option<ClusterNames>) {
-        match names {
-            Some(names) => self.cluster.insert(network, names),
-            None => self.cluster.remove(&network),
+    /// Shows the names on a network of the cluster as its view says; `None`: it has none any more. Costs what differs
+    /// from the view before.
+    pub fn show_cluster(&mut self, network: NetworkId, view: Option<Arc<NetworkView>>) {
+        let Some(view) = view else {
+            self.cluster.remove(&network);
+            return;
         };
+        match self.cluster.get_mut(&network) {
+            Some(shown) => {
+                shown.names.take(&Turn::between(&shown.view, &view));
+                shown.view = view;
+            }
+            None => {
+                let names = ClusterNames::of(&view);
+                self.cluster.insert(network, Shown { view, names });
+            }
+        }
     }
 
     /// Answers a sandbox. Several owners of a name come in turns, by the query's id.
@@ -95,12 +116,12 @@ impl View {
         }
         for membership in own {
             if let Some(addresses) = self.of_cluster(membership, &query.name) {
-                let wanted = addresses.iter().filter(|address| match query.kind {
+                let wanted = addresses.into_iter().filter(|address| match query.kind {
                     Kind::A => address.is_ipv4(),
                     Kind::Aaaa => address.is_ipv6(),
                     Kind::Pointer | Kind::Other(_) => false,
                 });
-                return Found::Answers(in_turns(query, wanted.copied().map(Answer::Address)));
+                return Found::Answers(in_turns(query, wanted.map(Answer::Address)));
             }
             let owners = self.owners(membership, &query.name);
             if owners.is_empty() {
@@ -122,13 +143,11 @@ impl View {
         Found::Unknown
     }
 
-    fn of_cluster(&self, membership: &Membership, name: &str) -> Option<&[IpAddr]> {
+    fn of_cluster(&self, membership: &Membership, name: &str) -> Option<Vec<IpAddr>> {
         let known = &self.cluster.get(&membership.network)?.names;
         let name = name.to_ascii_lowercase();
         let suffix = format!(".{}", membership.network_name.to_ascii_lowercase());
-        let found = known.get(&name);
-        let found = found.or_else(|| known.get(name.strip_suffix(&suffix)?));
-        found.map(Vec::as_slice)
+        known.addresses(&name).or_else(|| known.addresses(name.strip_suffix(&suffix)?))
     }
 
     fn owners(&self, membership: &Membership, name: &str) -> &[SandboxId] {
@@ -147,7 +166,7 @@ impl View {
     fn pointer(&self, own: &[Membership], address: IpAddr) -> Option<String> {
         own.iter().find_map(|membership| {
             let of_cluster = self.cluster.get(&membership.network);
-            if let Some(name) = of_cluster.and_then(|names| names.pointers.get(&address)) {
+            if let Some(name) = of_cluster.and_then(|shown| shown.names.pointer(address)) {
                 return Some(format!("{name}.{}", membership.network_name));
             }
             let on_network = self
@@ -177,6 +196,9 @@ fn in_turns(query: &Query, answers: impl Iterator<Item = Answer>) -> Vec<Answer>
 
 #[cfg(test)]
 mod tests {
+    use shoal_model::cluster::view::ViewService;
+    use shoal_model::cluster::{ClusterNetworkId, ServiceId};
+
     use super::*;
 
     fn id(text: &str) -> SandboxId {
@@ -234,18 +256,29 @@ mod tests {
         let mut view = View::default();
         view.set(&id("a"), vec![member(1, &["web.1", "web"], 11)]);
         let network = NetworkId::from_bytes([1; 32]);
-        let names = ClusterNames {
-            names: BTreeMap::from([("web".to_owned(), vec![[10, 1, 0, 2].into()])]),
-            pointers: BTreeMap::from([([10, 1, 0, 2].into(), "web".to_owned())]),
+        let told = |version, vips: &[[u8; 4]]| NetworkView {
+            network: ClusterNetworkId::from_bytes([1; 16]),
+            version,
+            data_path_port: 4789,
+            endpoints: Vec::new(),
+            services: vec![ViewService {
+                id: ServiceId::from_bytes([1; 16]),
+                name: "web".to_owned(),
+                aliases: Vec::new(),
+                virtual_ips: vips.iter().map(|vip| IpAddr::from(*vip)).collect(),
+            }],
+            mesh: None,
         };
-        view.set_cluster(network.clone(), Some(names));
+        view.show_cluster(network.clone(), Some(Arc::new(told(1, &[[10, 1, 0, 9]]))));
+        assert_eq!(ask(&view, "a", "web", 1), addresses(&[[10, 1, 0, 9]]));
+        view.show_cluster(network.clone(), Some(Arc::new(told(2, &[[10, 1, 0, 2]]))));
         assert_eq!(ask(&view, "a", "WEB", 1), addresses(&[[10, 1, 0, 2]]));
         assert_eq!(ask(&view, "a", "web.net1", 1), addresses(&[[10, 1, 0, 2]]));
         assert_eq!(ask(&view, "a", "web", 28), addresses(&[]));
         assert_eq!(ask(&view, "a", "web.1", 1), addresses(&[[10, 1, 0, 11]]));
         let pointer = Found::Answers(vec![Answer::Name("web.Net1".to_owned())]);
         assert_eq!(ask(&view, "a", "2.0.1.10.in-addr.arpa", 12), pointer);
-        view.set_cluster(network, None);
+        view.show_cluster(network, None);
         assert_eq!(ask(&view, "a", "web", 1), addresses(&[[10, 1, 0, 11]]));
     }
 

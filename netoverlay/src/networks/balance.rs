@@ -24,7 +24,9 @@ use crate::kernel::socket::Socket;
 use crate::kernel::watch::Watch;
 use crate::plan::diff::diff;
 use crate::plan::overlay::{self, Alive, Backends};
-use crate::plan::slots::{self, Slots, Step};
+use crate::plan::slots;
+use crate::plan::spread::{Change, Spread};
+use crate::plan::turn::Turn;
 use crate::sandbox::SandboxId;
 
 /// Changes by others come in bursts: one repair for all of them.
@@ -34,16 +36,16 @@ const SETTLE: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(super) struct Balanced {
     /// Backends by network: the same in all its members.
-    networks: BTreeMap<NetworkId, Spread>,
+    networks: BTreeMap<NetworkId, Shown>,
     /// Tables that are as they must be.
     tables: BTreeMap<SandboxId, Made>,
 }
 
-#[derive(Debug, Default)]
-struct Spread {
-    slots: Slots,
-    /// Addresses of all tasks.
-    present: BTreeSet<IpAddr>,
+/// How the connections of a network are spread, as one view says.
+#[derive(Debug)]
+struct Shown {
+    view: Arc<NetworkView>,
+    spread: Spread,
 }
 
 #[derive(Debug)]
@@ -55,26 +57,20 @@ struct Made {
     _watch: Lifetime,
 }
 
-/// What changes in all members of a network.
-#[derive(Debug, Default)]
-struct Turn {
-    step: Step,
-    /// Addresses of tasks that are gone.
-    gone: BTreeSet<IpAddr>,
-}
-
-impl Spread {
-    fn follow(&mut self, view: &NetworkView) -> Turn {
-        let step = self.slots.follow(&overlay::backends([view]));
-        let addresses = view.endpoints.iter().flat_map(|one| &one.addresses);
-        let present: BTreeSet<IpAddr> = addresses.map(|prefix| prefix.address).collect();
-        let gone = self.present.difference(&present).copied().collect();
-        self.present = present;
-        Turn { step, gone }
-    }
-}
-
 impl Balanced {
+    /// Goes on to a view of a network.
+    fn follow(&mut self, network: &NetworkId, view: Arc<NetworkView>) -> Change {
+        if let Some(shown) = self.networks.get_mut(network) {
+            let change = shown.spread.take(&Turn::between(&shown.view, &view));
+            shown.view = view;
+            return change;
+        }
+        let mut spread = Spread::default();
+        let change = spread.follow(&view);
+        self.networks.insert(network.clone(), Shown { view, spread });
+        change
+    }
+
     /// A network is not this node's business any more.
     pub(super) fn forget_network(&mut self, network: &NetworkId) {
         self.networks.remove(network);
@@ -95,11 +91,11 @@ impl Inner {
         members: &BTreeSet<SandboxId>,
     ) -> Vec<Error> {
         let Some(view) = overlays.view(network) else { return Vec::new() };
-        let turn = overlays.balanced.networks.entry(network.clone()).or_default().follow(&view);
+        let change = overlays.balanced.follow(network, view);
         let mut errors = Vec::new();
         for sandbox in members {
             let turned = match overlays.balanced.tables.get_mut(sandbox) {
-                Some(made) => made.take(&turn),
+                Some(made) => made.take(&change),
                 None => self.balance(overlays, sandbox),
             };
             if let Err(error) = turned {
@@ -135,15 +131,15 @@ impl Inner {
         let (mut backends, mut alive) = (Backends::new(), Alive::default());
         for network in self.overlays_of(sandbox) {
             let Some(view) = overlays.view(&network) else { continue };
-            let spread = overlays.balanced.networks.entry(network).or_insert_with(|| {
+            let shown = overlays.balanced.networks.entry(network).or_insert_with(|| {
                 let mut spread = Spread::default();
                 spread.follow(&view);
-                spread
+                Shown { view, spread }
             });
-            let vips = view.services.iter().flat_map(|service| &service.virtual_ips);
+            let vips = shown.view.services.iter().flat_map(|service| &service.virtual_ips);
             alive.virtual_ips.extend(vips);
-            alive.present.extend(&spread.present);
-            let own = spread.slots.backends();
+            alive.present.extend(shown.spread.present());
+            let own = shown.spread.backends();
             backends.extend(own.iter().map(|(vip, addresses)| (*vip, addresses.clone())));
         }
         let fail = |source| Error::Namespace { sandbox: sandbox.clone(), source };
@@ -210,13 +206,13 @@ async fn rebalance(weak: &Weak<Inner>, sandbox: SandboxId) {
 }
 
 impl Made {
-    fn take(&mut self, turn: &Turn) -> Result<(), Error> {
-        let missing: Vec<u32> = turn.step.counts.difference(&self.counts).copied().collect();
+    fn take(&mut self, change: &Change) -> Result<(), Error> {
+        let missing: Vec<u32> = change.step.counts.difference(&self.counts).copied().collect();
         let mut changes = slots::chains(missing.iter().copied());
-        changes.extend(turn.step.changes.iter().cloned());
+        changes.extend(change.step.changes.iter().cloned());
         self.table.commit(&changes)?;
         self.counts.extend(missing);
-        let (lost, gone) = (&turn.step.lost, &turn.gone);
+        let (lost, gone) = (&change.step.lost, &change.gone);
         if lost.is_empty() && gone.is_empty() {
             return Ok(());
         }

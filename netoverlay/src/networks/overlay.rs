@@ -22,7 +22,8 @@ use crate::kernel::neighbour;
 use crate::kernel::socket::{Acknowledge, Message};
 use crate::network::{Network, OverlayOptions};
 use crate::plan::overlay::{self, Forwarding};
-use crate::store::KnownView;
+use crate::plan::turn::Turn;
+use crate::store::{KnownView, Written};
 
 const BRIDGE: &str = "br0";
 /// Until the first member has a lower one; the bridge has no address.
@@ -42,6 +43,8 @@ pub fn network_id(network: ClusterNetworkId) -> NetworkId {
 pub(super) struct Overlays {
     places: BTreeMap<NetworkId, Place>,
     views: BTreeMap<NetworkId, KnownView>,
+    /// What the disk has of them; missing: not known.
+    written: BTreeMap<NetworkId, Written>,
     /// Networks that go with their last endpoint.
     left: BTreeSet<NetworkId>,
     pub(super) balanced: Balanced,
@@ -58,8 +61,8 @@ struct Place {
     namespace: Namespace,
     bridge: u32,
     vxlan: u32,
-    /// Entries as they were made last; `None`: they must be read.
-    entries: Option<Forwarding>,
+    /// Entries as they were made last, and of which view; `None`: they must be read.
+    entries: Option<(Arc<NetworkView>, Forwarding)>,
     /// Ends the watch over the namespace.
     _watch: Lifetime,
 }
@@ -117,8 +120,8 @@ impl Inner {
     ) -> Result<(), Error> {
         let id = network_id(view.network);
         let known = KnownView { view, node };
-        self.store.write_view(&id, &known)?;
         let mut overlays = self.overlays();
+        self.write_view(&mut overlays, &id, &known)?;
         let is_mesh = known.view.mesh.is_some();
         overlays.views.insert(id.clone(), known);
         overlays.left.remove(&id);
@@ -127,6 +130,33 @@ impl Inner {
             return self.follow_mesh(&id);
         }
         self.apply_overlay(&mut overlays, &id)
+    }
+
+    /// Brings a view to the disk, by what changed where that is possible.
+    fn write_view(
+        &self,
+        overlays: &mut Overlays,
+        id: &NetworkId,
+        known: &KnownView,
+    ) -> Result<(), Error> {
+        // Whatever fails below: then it is written as a whole.
+        let written = overlays.written.remove(id);
+        let before = overlays
+            .views
+            .get(id)
+            .filter(|before| before.node == known.node && before.view.version < known.view.version);
+        let changed = match before.zip(written) {
+            Some((before, written)) => {
+                self.store.write_change(id, &before.view, &known.view, written)?
+            }
+            None => None,
+        };
+        let written = match changed {
+            Some(written) => written,
+            None => self.store.write_view(id, known)?,
+        };
+        overlays.written.insert(id.clone(), written);
+        Ok(())
     }
 
     /// Makes namespace, entries and tables of a network as its view says, when it has endpoints here.
@@ -184,7 +214,7 @@ impl Inner {
             let fail =
                 |source| Error::Overlay { network: name, step: "read the entries of", source };
             let current = neighbour::list(place.namespace.route(), vxlan).map_err(fail)?;
-            if place.entries.as_ref() == Some(&current) {
+            if place.entries.as_ref().is_some_and(|(_, made)| *made == current) {
                 return Ok(false);
             }
             place.entries = None;
@@ -229,6 +259,7 @@ impl Inner {
         let mut overlays = self.overlays();
         self.store.remove_view(id)?;
         overlays.views.remove(id);
+        overlays.written.remove(id);
         overlays.left.remove(id);
         Ok(())
     }
@@ -254,6 +285,7 @@ impl Inner {
             self.store.remove_view(id)?;
             self.store.remove_network(id)?;
             overlays.views.remove(id);
+            overlays.written.remove(id);
             overlays.balanced.forget_network(id);
             overlays.left.remove(id);
             self.state().networks.remove(id);
@@ -377,21 +409,27 @@ impl Inner {
         else {
             return Ok(());
         };
-        let wanted = overlay::forwarding(&known.view, known.node);
         // Whatever fails below: then they are read again.
-        let current = match place.entries.take() {
-            Some(entries) => entries,
-            None => neighbour::list(place.namespace.route(), place.vxlan)
-                .map_err(fail("read the entries of"))?,
+        let (steps, entries) = match place.entries.take() {
+            Some((view, mut entries)) => {
+                let steps = entries.take(&Turn::between(&view, &known.view), known.node);
+                (steps, entries)
+            }
+            None => {
+                let current = neighbour::list(place.namespace.route(), place.vxlan);
+                let current = current.map_err(fail("read the entries of"))?;
+                let endpoints: Vec<_> = known.view.endpoints.iter().collect();
+                let wanted = overlay::forwarding(&endpoints, known.node);
+                (overlay::steps(&current, &wanted), wanted)
+            }
         };
-        let steps = overlay::steps(&current, &wanted);
         let messages: Vec<Message> =
             steps.iter().map(|step| neighbour::step(place.vxlan, step)).collect();
         for chunk in messages.chunks(CHUNK) {
             let changed = place.namespace.route().transact(chunk, Acknowledge::Each);
             changed.map_err(fail("change the entries of"))?;
         }
-        place.entries = Some(wanted);
+        place.entries = Some((Arc::clone(&known.view), entries));
         Ok(())
     }
 

@@ -21,7 +21,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use shoal_model::cluster::mesh::{Mesh, MeshNode, MeshPort};
 use shoal_model::cluster::service::{PortPolicy, Protocol as ModelProtocol};
-use shoal_model::cluster::{NetworkView, NodeId};
+use shoal_model::cluster::view::ViewEndpoint;
+use shoal_model::cluster::{NetworkView, NodeId, ServiceId};
 
 use super::connections::Connection;
 use super::overlay::Forwarding;
@@ -174,10 +175,16 @@ pub fn backends(view: &NetworkView, mesh: &Mesh, own: NodeId, ipv6: bool) -> Bac
         .map(|node| node.id)
         .chain([own])
         .collect();
+    let mut by_service: BTreeMap<ServiceId, Vec<&ViewEndpoint>> = BTreeMap::new();
+    for endpoint in view.endpoints.iter().filter(|one| one.healthy && reachable.contains(&one.node))
+    {
+        if let Some(service) = endpoint.service {
+            by_service.entry(service).or_default().push(endpoint);
+        }
+    }
     let mut backends = Backends::new();
     for port in &mesh.ports {
-        let healthy =
-            || view.healthy_of(port.service).filter(|endpoint| reachable.contains(&endpoint.node));
+        let healthy = || by_service.get(&port.service).into_iter().flatten();
         let is_local = healthy().any(|endpoint| endpoint.node == own);
         let only_local = match port.policy {
             PortPolicy::Mesh => false,

@@ -8,4 +8,7 @@ pub mod networks;
 pub mod overlay;
 pub mod ports;
 pub mod ruleset;
+pub mod served;
 pub mod slots;
+pub mod spread;
+pub mod turn;

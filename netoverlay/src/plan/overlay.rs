@@ -7,13 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use shoal_model::cluster::{NetworkView, NodeId};
+use shoal_model::cluster::NodeId;
+use shoal_model::cluster::view::ViewEndpoint;
 
 use super::connections::Connection;
 use super::ports::Protocol;
 use super::ruleset::{
     Base, Chain, ChainKind, Data, Expression, Family, Field, FieldType, Hook, Map, Rule, Ruleset,
 };
+use super::turn::Turn;
 use crate::endpoint::MacAddress;
 
 /// Before the kernel's own address rewriting of other tables.
@@ -31,7 +33,7 @@ pub struct Forwarding {
 }
 
 /// One change of entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Step {
     RemoveNeighbour(IpAddr),
@@ -43,9 +45,9 @@ pub enum Step {
 }
 
 /// Where the other nodes' endpoints are, seen from `own`.
-pub fn forwarding(view: &NetworkView, own: NodeId) -> Forwarding {
+pub fn forwarding(endpoints: &[&ViewEndpoint], own: NodeId) -> Forwarding {
     let mut wanted = Forwarding::default();
-    for endpoint in view.endpoints.iter().filter(|endpoint| endpoint.node != own) {
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.node != own) {
         let Some(node) = endpoint.data_path else { continue };
         let mac = MacAddress(endpoint.mac);
         wanted.nodes.insert(mac, node);
@@ -55,6 +57,25 @@ pub fn forwarding(view: &NetworkView, own: NodeId) -> Forwarding {
         }
     }
     wanted
+}
+
+impl Forwarding {
+    /// Goes on from the view whose entries these are. No two endpoints of a view have an address in common.
+    pub fn take(&mut self, turn: &Turn<'_>, own: NodeId) -> Vec<Step> {
+        let (left, came) = (forwarding(&turn.left, own), forwarding(&turn.came, own));
+        let steps = steps(&left, &came);
+        for mac in left.nodes.keys() {
+            self.nodes.remove(mac);
+            self.ports.remove(mac);
+        }
+        for address in left.neighbours.keys() {
+            self.neighbours.remove(address);
+        }
+        self.nodes.extend(came.nodes);
+        self.ports.extend(came.ports);
+        self.neighbours.extend(came.neighbours);
+        steps
+    }
 }
 
 /// What makes `current` equal to `wanted`: nothing is answered for before it can be reached, nor after.
@@ -76,26 +97,6 @@ pub fn steps(current: &Forwarding, wanted: &Forwarding) -> Vec<Step> {
 
 /// Virtual addresses, each with the addresses of its service's healthy tasks.
 pub type Backends = BTreeMap<IpAddr, Vec<IpAddr>>;
-
-/// The backends on these networks.
-pub fn backends<'a>(views: impl IntoIterator<Item = &'a NetworkView>) -> Backends {
-    let mut backends = Backends::new();
-    for view in views {
-        for service in &view.services {
-            for vip in &service.virtual_ips {
-                let healthy = view.healthy_of(service.id).flat_map(|one| &one.addresses);
-                let same_family = healthy
-                    .map(|prefix| prefix.address)
-                    .filter(|address| address.is_ipv4() == vip.is_ipv4());
-                let addresses: Vec<IpAddr> = same_family.collect();
-                if !addresses.is_empty() {
-                    backends.insert(*vip, addresses);
-                }
-            }
-        }
-    }
-    backends
-}
 
 pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
     match address {
@@ -221,10 +222,11 @@ pub fn is_stale(connection: &Connection, backends: &Backends, alive: &Alive) -> 
 
 #[cfg(test)]
 mod tests {
-    use shoal_model::cluster::view::{ViewEndpoint, ViewService, mac_of};
-    use shoal_model::cluster::{ClusterNetworkId, ServiceId, TaskId};
+    use shoal_model::cluster::view::{ViewService, mac_of};
+    use shoal_model::cluster::{ClusterNetworkId, NetworkView, ServiceId, TaskId};
 
     use super::*;
+    use crate::plan::spread::Spread;
 
     fn endpoint(number: u8, node: u8, healthy: bool) -> ViewEndpoint {
         let addresses = vec![format!("10.0.1.{number}/24").parse().unwrap()];
@@ -260,8 +262,8 @@ mod tests {
     #[test]
     fn frames_go_to_the_nodes_of_others() {
         let own = NodeId::from_bytes([1; 16]);
-        let view = view(vec![endpoint(5, 1, true), endpoint(6, 2, false)]);
-        let wanted = forwarding(&view, own);
+        let endpoints = [endpoint(5, 1, true), endpoint(6, 2, false)];
+        let wanted = forwarding(&endpoints.each_ref(), own);
         let (mac, address): (_, IpAddr) =
             (MacAddress([0x02, 0x42, 10, 0, 1, 6]), [10, 0, 1, 6].into());
         let node = IpAddr::from([192, 0, 2, 2]);
@@ -278,8 +280,13 @@ mod tests {
 
     #[test]
     fn connections_are_spread_over_what_is_healthy() {
-        let view = view(vec![endpoint(5, 1, true), endpoint(6, 2, true), endpoint(7, 2, false)]);
-        let shown = balancing(&backends([&view])).to_string();
+        let mut spread = Spread::default();
+        spread.follow(&view(vec![
+            endpoint(5, 1, true),
+            endpoint(6, 2, true),
+            endpoint(7, 2, false),
+        ]));
+        let shown = balancing(spread.backends()).to_string();
         expect_test::expect![[r#"
             map lb4 { ipv4_addr . mark : ipv4_addr
               10.0.1.2 . 0 : 10.0.1.5

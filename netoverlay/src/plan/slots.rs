@@ -31,12 +31,11 @@ impl Slots {
         &self.0
     }
 
-    /// Goes on to what a view says.
-    pub fn follow(&mut self, wanted: &Backends) -> Step {
+    /// Goes on to what is wanted of these virtual addresses; the others stay.
+    pub fn follow(&mut self, wanted: &Backends, vips: &BTreeSet<IpAddr>) -> Step {
         let mut step = Step::default();
         let mut elements = Elements::default();
-        let vips: BTreeSet<IpAddr> = self.0.keys().chain(wanted.keys()).copied().collect();
-        for vip in vips {
+        for vip in vips.iter().copied() {
             let before = self.0.get(&vip).map(Vec::as_slice).unwrap_or_default();
             let now = wanted.get(&vip).map(Vec::as_slice).unwrap_or_default();
             if before == now {
@@ -187,9 +186,10 @@ mod tests {
         let vips = ["10.0.1.2", "10.0.1.3"];
         let list: [&[&str]; 2] = [&["10.0.1.5", "10.0.1.6", "10.0.1.7"], &["10.0.1.8"]];
         let mut slots = Slots::default();
-        slots.follow(&backends(&[(vips[0], list[0]), (vips[1], list[1])]));
-        let step =
-            slots.follow(&backends(&[(vips[0], &["10.0.1.6", "10.0.1.7"]), (vips[1], list[1])]));
+        let both = vips.map(address).into();
+        slots.follow(&backends(&[(vips[0], list[0]), (vips[1], list[1])]), &both);
+        let wanted = backends(&[(vips[0], &["10.0.1.6", "10.0.1.7"])]);
+        let step = slots.follow(&wanted, &[address(vips[0])].into());
         let key = |slot| overlay::slot_key(address(vips[0]), slot);
         let vip = overlay::bytes(address(vips[0]));
         let expected = Step {
@@ -209,7 +209,7 @@ mod tests {
             lost: [(address(vips[0]), address("10.0.1.5"))].into(),
         };
         assert_eq!(step, expected);
-        assert_eq!(slots.follow(&slots.clone().0), Step::default(), "the same again");
+        assert_eq!(slots.follow(&slots.clone().0, &both), Step::default(), "the same again");
     }
 
     proptest::proptest! {
@@ -237,7 +237,8 @@ mod tests {
                     (address(vip), list.into_iter().map(address).collect())
                 };
                 let wanted: Backends = state.into_iter().map(one).collect();
-                table.take(&slots.follow(&wanted));
+                let vips = slots.backends().keys().chain(wanted.keys()).copied().collect();
+                table.take(&slots.follow(&wanted, &vips));
                 proptest::prop_assert_eq!(&table, &Table::of(slots.backends()));
                 let sorted = |backends: &Backends| -> BTreeMap<IpAddr, BTreeSet<IpAddr>> {
                     let one = |(vip, list): (&IpAddr, &Vec<IpAddr>)| {

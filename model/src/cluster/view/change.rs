@@ -15,7 +15,7 @@ pub struct ViewHead {
 }
 
 /// One part of a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the types say it")]
 pub enum ViewPart {
     Head(ViewHead),
@@ -26,7 +26,7 @@ pub enum ViewPart {
 }
 
 /// Names a part among those of its view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum ViewKey {
     Head,
@@ -36,7 +36,7 @@ pub enum ViewKey {
 }
 
 /// What leads from one view of a network to another.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewChange {
     /// New or different.
     pub put: Vec<ViewPart>,
@@ -83,17 +83,16 @@ impl NetworkView {
         if self.head() != before.head() {
             change.put.push(ViewPart::Head(self.head()));
         }
-        let differing = differing(&before.endpoints, &self.endpoints, |one| one.task);
-        for (task, now) in differing {
+        for (old, now) in differing(&before.endpoints, &self.endpoints, |one| one.task) {
             match now {
                 Some(now) => change.put.push(ViewPart::Endpoint(now.clone())),
-                None => change.removed.push(ViewKey::Endpoint(task)),
+                None => change.removed.extend(old.map(|old| ViewKey::Endpoint(old.task))),
             }
         }
-        for (service, now) in differing_services(before, self) {
+        for (old, now) in differing(&before.services, &self.services, |one| one.id) {
             match now {
                 Some(now) => change.put.push(ViewPart::Service(now.clone())),
-                None => change.removed.push(ViewKey::Service(service)),
+                None => change.removed.extend(old.map(|old| ViewKey::Service(old.id))),
             }
         }
         if self.mesh != before.mesh {
@@ -126,31 +125,24 @@ impl NetworkView {
     }
 }
 
-fn differing_services<'a>(
-    before: &NetworkView,
-    now: &'a NetworkView,
-) -> Vec<(ServiceId, Option<&'a ViewService>)> {
-    differing(&before.services, &now.services, |one| one.id)
-}
-
-/// What is different in `now`, and what is missing there. Both lists are in the order of their keys.
-fn differing<'a, T: PartialEq, K: Ord + Copy>(
-    before: &[T],
+/// What is not the same in both lists, as it is in each of them. They are in the order of their keys.
+pub fn differing<'a, T: PartialEq, K: Ord>(
+    before: &'a [T],
     now: &'a [T],
     key: impl Fn(&T) -> K,
-) -> Vec<(K, Option<&'a T>)> {
+) -> Vec<(Option<&'a T>, Option<&'a T>)> {
     let mut found = Vec::new();
     let mut left = before.iter().peekable();
     for one in now {
         while let Some(gone) = left.next_if(|other| key(other) < key(one)) {
-            found.push((key(gone), None));
+            found.push((Some(gone), None));
         }
-        let same = left.next_if(|other| key(other) == key(one)).is_some_and(|other| other == one);
-        if !same {
-            found.push((key(one), Some(one)));
+        let old = left.next_if(|other| key(other) == key(one));
+        if old != Some(one) {
+            found.push((old, Some(one)));
         }
     }
-    found.extend(left.map(|gone| (key(gone), None)));
+    found.extend(left.map(|gone| (Some(gone), None)));
     found
 }
 
