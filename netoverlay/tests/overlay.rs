@@ -156,6 +156,35 @@ fn a_sandbox_reaches_another_node_and_a_service() {
     });
 }
 
+/// More than are drawn from exactly: a draw that finds none is followed by others.
+#[test]
+fn every_connection_to_a_large_service_finds_a_backend() {
+    lab::run(|lab| async move {
+        let networks = lab.start().await;
+        networks.define_overlay(network()).await.unwrap();
+        let all: Vec<String> = (20..37).map(|last| format!("10.0.1.{last}")).collect();
+        let mut endpoints = vec![endpoint("10.0.1.5", OWN, lab::HOST, false)];
+        endpoints.extend(all.iter().map(|address| endpoint(address, OWN, lab::HOST, true)));
+        networks.apply_view(view(1, endpoints), OWN).await.unwrap();
+        let client = join(&networks, "client", "10.0.1.5").await;
+        let server = join(&networks, "server", &all[0]).await;
+        for address in &all[1..] {
+            inside(&server.path, &format!("ip addr add {address}/24 dev eth0"));
+        }
+        lab::serve(&server.path, "0.0.0.0:9000");
+        for _ in 0..200 {
+            assert_eq!(lab::ask(&client.path, "10.0.1.2:9000").as_deref(), Ok("10.0.1.5"));
+        }
+        let table = inside(&client.path, "nft list ruleset");
+        let rules = table.lines().filter(|line| line.contains("numgen random mod")).count();
+        assert_eq!(rules, 5, "{table}");
+        for name in ["client", "server"] {
+            networks.detach(id(name)).await.unwrap();
+        }
+        assert_eq!(lab.leftovers(), [""; 0]);
+    });
+}
+
 #[test]
 fn connections_are_spread_and_follow_the_view() {
     lab::run(|lab| async move {

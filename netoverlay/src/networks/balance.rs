@@ -23,7 +23,7 @@ use crate::kernel::nft::{Table, Touched};
 use crate::kernel::socket::Socket;
 use crate::kernel::watch::Watch;
 use crate::plan::diff::diff;
-use crate::plan::overlay::{self, Alive, Backends};
+use crate::plan::overlay::{self, Alive, Backends, Class};
 use crate::plan::slots;
 use crate::plan::spread::{Change, Spread};
 use crate::plan::turn::Turn;
@@ -51,8 +51,8 @@ struct Shown {
 #[derive(Debug)]
 struct Made {
     table: Table,
-    /// Counts of backends for which there is a chain.
-    counts: BTreeSet<u32>,
+    /// Those that it has.
+    classes: BTreeSet<Class>,
     /// Ends the watch over the table.
     _watch: Lifetime,
 }
@@ -148,8 +148,9 @@ impl Inner {
         let made = namespace.run(|| balance_here(&table, &backends, &alive)).map_err(fail)??;
         if let Some((made, socket)) = made {
             let watch = self.watch_table(sandbox, table, &made, socket)?;
-            let counts = backends.values().map(|addresses| overlay::count(addresses)).collect();
-            let made = Made { table: made, counts, _watch: watch };
+            let classes =
+                backends.iter().map(|(vip, addresses)| Class::of(*vip, addresses)).collect();
+            let made = Made { table: made, classes, _watch: watch };
             overlays.balanced.tables.insert(sandbox.clone(), made);
         }
         Ok(())
@@ -207,11 +208,11 @@ async fn rebalance(weak: &Weak<Inner>, sandbox: SandboxId) {
 
 impl Made {
     fn take(&mut self, change: &Change) -> Result<(), Error> {
-        let missing: Vec<u32> = change.step.counts.difference(&self.counts).copied().collect();
-        let mut changes = slots::chains(missing.iter().copied());
+        let missing: Vec<Class> = change.step.classes.difference(&self.classes).copied().collect();
+        let mut changes = slots::classes(missing.iter().copied());
         changes.extend(change.step.changes.iter().cloned());
         self.table.commit(&changes)?;
-        self.counts.extend(missing);
+        self.classes.extend(missing);
         let (lost, gone) = (&change.step.lost, &change.gone);
         if lost.is_empty() && gone.is_empty() {
             return Ok(());

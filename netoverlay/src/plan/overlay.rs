@@ -1,8 +1,11 @@
 //! What an overlay network's view means for this node's kernel: where frames go, and how connections to virtual
 //! addresses are spread. Pure.
 //!
-//! Virtual addresses are rewritten in the namespace of whoever connects: `svc` leads an address to a chain that
-//! draws a number below the count of backends, `lb` leads address and number to a backend. Ports stay as they are.
+//! Virtual addresses are rewritten in the namespace of whoever connects. Services with as many backends form a class
+//! ([`Class`]), which has a map and a rule: the rule draws a number below the count, and the map leads virtual address and
+//! number to a backend. An address that the map does not have goes on to the next rule. Ports stay as they are.
+//!
+//! No map holds verdicts: the kernel would walk all of it with each transaction (docs/adr/0015).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -105,15 +108,66 @@ pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn map_name(map: &str, family: Family) -> String {
-    format!("{map}{}", if family == Family::Ipv4 { 4 } else { 6 })
+/// Up to so many backends each count is a class of its own.
+const EXACT: u32 = 16;
+/// So often a number is drawn before the first backend is taken: of a class that is a quarter larger than the count one
+/// draw of five finds none.
+const DRAWS: usize = 4;
+
+/// Services of one address family that have about as many backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class {
+    family: Family,
+    /// Numbers that are drawn: at least as many as there are backends.
+    size: u32,
 }
 
-/// The maps that have to do with a virtual address: its verdict, and its backends.
-pub(super) fn maps(vip: IpAddr) -> (String, String) {
-    let family = Family::of(vip);
-    (map_name("svc", family), map_name("lb", family))
+impl Class {
+    /// Of a virtual address with so many backends. Sizes grow by a quarter, so that a service that grows changes its class,
+    /// and all its elements move, ever more rarely.
+    pub fn of(vip: IpAddr, backends: &[IpAddr]) -> Self {
+        let count = u32::try_from(backends.len()).expect("a service has few tasks");
+        let mut size = count.min(EXACT);
+        while size < count {
+            size += size / 4;
+        }
+        Self { family: Family::of(vip), size }
+    }
+
+    /// Name of its map.
+    pub(super) fn map(self) -> String {
+        let family = if self.family == Family::Ipv4 { 4 } else { 6 };
+        format!("lb{family}_{}", self.size)
+    }
+
+    /// Types of its map's keys and data.
+    pub(super) fn types(self) -> (Vec<FieldType>, Vec<FieldType>) {
+        let kind = if self.family == Family::Ipv4 { FieldType::Ipv4 } else { FieldType::Ipv6 };
+        (vec![kind, FieldType::Slot], vec![kind])
+    }
+
+    /// Its rules: one where each number has a backend.
+    pub(super) fn rules(self) -> Vec<Rule> {
+        let field = match self.family {
+            Family::Ipv4 => Field::Ipv4Destination,
+            Family::Ipv6 => Field::Ipv6Destination,
+        };
+        let draw = |below: u32| {
+            let fields = vec![field, Field::Slot(below)];
+            let rewrite = Expression::RewriteAddress(self.family, fields, self.map());
+            Rule(vec![Expression::Family(self.family), rewrite])
+        };
+        if self.size <= EXACT {
+            return vec![draw(self.size)];
+        }
+        let mut rules = vec![draw(self.size); DRAWS];
+        rules.push(draw(1));
+        rules
+    }
 }
+
+/// The chain that looks virtual addresses up.
+pub(super) const CHAIN: &str = "output";
 
 /// Key of a slot.
 pub(super) fn slot_key(vip: IpAddr, slot: usize) -> Vec<u8> {
@@ -121,66 +175,27 @@ pub(super) fn slot_key(vip: IpAddr, slot: usize) -> Vec<u8> {
     [bytes(vip), slot.to_ne_bytes().to_vec()].concat()
 }
 
-/// Number of backends.
-pub fn count(addresses: &[IpAddr]) -> u32 {
-    u32::try_from(addresses.len()).expect("a service has few tasks")
-}
-
-/// The chain that draws one of so many backends.
-pub(super) fn chain_of(count: u32) -> String {
-    format!("mod{count}")
-}
-
-/// The rules of that chain, for both families.
-pub(super) fn rules_of(count: u32) -> impl Iterator<Item = Rule> {
-    let families = [(Family::Ipv4, Field::Ipv4Destination), (Family::Ipv6, Field::Ipv6Destination)];
-    families.into_iter().map(move |(family, field)| {
-        Rule(vec![
-            Expression::Family(family),
-            Expression::RewriteAddress(
-                family,
-                vec![field, Field::Slot(count)],
-                map_name("lb", family),
-            ),
-        ])
-    })
-}
-
 /// The table of a namespace from which connections to virtual addresses are made.
 pub fn balancing(backends: &Backends) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let base = Base { kind: ChainKind::Nat, hook: Hook::Output, priority: PRIORITY };
     let mut output = Chain { base: Some(base), rules: Vec::new() };
-    let families = [
-        (Family::Ipv4, FieldType::Ipv4, Field::Ipv4Destination),
-        (Family::Ipv6, FieldType::Ipv6, Field::Ipv6Destination),
-    ];
-    for (family, kind, field) in families {
-        let (services, balancer) = (map_name("svc", family), map_name("lb", family));
-        let mut verdicts = Map { key: vec![kind], data: Vec::new(), elements: BTreeMap::new() };
-        let mut slots =
-            Map { key: vec![kind, FieldType::Slot], data: vec![kind], elements: BTreeMap::new() };
-        let own = backends.iter().filter(|(vip, _)| Family::of(**vip) == family);
-        for (vip, addresses) in own {
-            let count = count(addresses);
-            let chain = chain_of(count);
-            verdicts.elements.insert(bytes(*vip), Data::Jump(chain.clone()));
-            for (slot, address) in addresses.iter().enumerate() {
-                slots.elements.insert(slot_key(*vip, slot), Data::Bytes(bytes(*address)));
-            }
-            let chain = ruleset.chains.entry(chain).or_default();
-            if chain.rules.is_empty() {
-                chain.rules.extend(rules_of(count));
-            }
-        }
-        output.rules.push(Rule(vec![
-            Expression::Family(family),
-            Expression::VerdictMap(vec![field], services.clone()),
-        ]));
-        ruleset.maps.insert(services, verdicts);
-        ruleset.maps.insert(balancer, slots);
+    let classes: BTreeSet<Class> =
+        backends.iter().map(|(vip, addresses)| Class::of(*vip, addresses)).collect();
+    for class in classes {
+        let (key, data) = class.types();
+        ruleset.maps.insert(class.map(), Map { key, data, elements: BTreeMap::new() });
+        output.rules.extend(class.rules());
     }
-    ruleset.chains.insert("output".to_owned(), output);
+    for (vip, addresses) in backends {
+        let map = ruleset.maps.entry(Class::of(*vip, addresses).map());
+        map.and_modify(|map| {
+            for (slot, address) in addresses.iter().enumerate() {
+                map.elements.insert(slot_key(*vip, slot), Data::Bytes(bytes(*address)));
+            }
+        });
+    }
+    ruleset.chains.insert(CHAIN.to_owned(), output);
     ruleset
 }
 
@@ -288,24 +303,12 @@ mod tests {
         ]));
         let shown = balancing(spread.backends()).to_string();
         expect_test::expect![[r#"
-            map lb4 { ipv4_addr . mark : ipv4_addr
+            map lb4_2 { ipv4_addr . mark : ipv4_addr
               10.0.1.2 . 0 : 10.0.1.5
               10.0.1.2 . 1 : 10.0.1.6
             }
-            map lb6 { ipv6_addr . mark : ipv6_addr
-            }
-            map svc4 { ipv4_addr : verdict
-              10.0.1.2 : jump mod2
-            }
-            map svc6 { ipv6_addr : verdict
-            }
-            chain mod2 {
-              meta nfproto ipv4 dnat ip to ip daddr . numgen random mod 2 map @lb4
-              meta nfproto ipv6 dnat ip6 to ip6 daddr . numgen random mod 2 map @lb6
-            }
             chain output { type nat hook output priority -100
-              meta nfproto ipv4 ip daddr vmap @svc4
-              meta nfproto ipv6 ip6 daddr vmap @svc6
+              meta nfproto ipv4 dnat ip to ip daddr . numgen random mod 2 map @lb4_2
             }
         "#]]
         .assert_eq(&shown);

@@ -1,13 +1,14 @@
 //! Backends in numbered slots, so that a change of one takes a handful of set elements whatever else there is. Pure.
 //!
 //! A backend that leaves gives its slot to the last one; one that comes takes the next. What was not touched stays
-//! where it is. Established connections do not look at the slots.
+//! where it is, unless the service changes its class: then all its elements move to another map. Established connections do
+//! not look at the slots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::diff::Change;
-use super::overlay::{self, Backends};
+use super::overlay::{self, Backends, Class};
 use super::ruleset::Data;
 
 /// The backends of one network, in their slots.
@@ -19,8 +20,8 @@ pub struct Slots(Backends);
 pub struct Step {
     /// Of elements.
     pub changes: Vec<Change>,
-    /// Counts of backends for which there must be a chain before.
-    pub counts: BTreeSet<u32>,
+    /// Classes that there must be before.
+    pub classes: BTreeSet<Class>,
     /// Virtual addresses and the backends that they no longer have.
     pub lost: BTreeSet<(IpAddr, IpAddr)>,
 }
@@ -46,8 +47,8 @@ impl Slots {
             let lost = before.iter().filter(|address| !kept.contains(address));
             step.lost.extend(lost.map(|address| (vip, *address)));
             elements.differ(vip, before, &after);
-            if after.len() != before.len() && !after.is_empty() {
-                step.counts.insert(overlay::count(&after));
+            if !after.is_empty() {
+                step.classes.insert(Class::of(vip, &after));
             }
             match after.is_empty() {
                 true => self.0.remove(&vip),
@@ -85,31 +86,21 @@ struct Elements {
 
 impl Elements {
     fn differ(&mut self, vip: IpAddr, before: &[IpAddr], after: &[IpAddr]) {
-        let (services, balancer) = overlay::maps(vip);
+        let (left, joined) = (Class::of(vip, before), Class::of(vip, after));
+        let stays = left == joined;
         for slot in 0..before.len().max(after.len()) {
             let (old, new) = (before.get(slot), after.get(slot));
-            if old == new {
+            if stays && old == new {
                 continue;
             }
             let key = overlay::slot_key(vip, slot);
             if old.is_some() {
-                self.removed.entry(balancer.clone()).or_default().push(key.clone());
+                self.removed.entry(left.map()).or_default().push(key.clone());
             }
             if let Some(new) = new {
                 let data = Data::Bytes(overlay::bytes(*new));
-                self.added.entry(balancer.clone()).or_default().push((key, data));
+                self.added.entry(joined.map()).or_default().push((key, data));
             }
-        }
-        if before.len() == after.len() {
-            return;
-        }
-        let key = overlay::bytes(vip);
-        if !before.is_empty() {
-            self.removed.entry(services.clone()).or_default().push(key.clone());
-        }
-        if !after.is_empty() {
-            let data = Data::Jump(overlay::chain_of(overlay::count(after)));
-            self.added.entry(services).or_default().push((key, data));
         }
     }
 
@@ -123,14 +114,15 @@ impl Elements {
     }
 }
 
-/// What makes the chains for counts of backends.
-pub fn chains(counts: impl IntoIterator<Item = u32>) -> Vec<Change> {
+/// What makes classes that are not there.
+pub fn classes(missing: impl IntoIterator<Item = Class>) -> Vec<Change> {
     let mut changes = Vec::new();
-    for count in counts {
-        let chain = overlay::chain_of(count);
-        changes.push(Change::CreateChain { chain: chain.clone(), base: None });
-        let rules = overlay::rules_of(count);
-        changes.extend(rules.map(|rule| Change::AddRule { chain: chain.clone(), rule }));
+    for class in missing {
+        let (key, data) = class.types();
+        changes.push(Change::CreateMap { map: class.map(), key, data });
+        let rules = class.rules().into_iter();
+        changes
+            .extend(rules.map(|rule| Change::AddRule { chain: overlay::CHAIN.to_owned(), rule }));
     }
     changes
 }
@@ -182,7 +174,27 @@ mod tests {
     }
 
     #[test]
-    fn one_backend_less_moves_the_last_one_only() {
+    fn a_large_service_seldom_changes_its_class() {
+        let vip = address("10.0.1.2");
+        let all: Vec<IpAddr> = (0..=200).map(|number| [10, 0, 2, number].into()).collect();
+        let wanted = |count: usize| Backends::from([(vip, all[..count].to_vec())]);
+        let mut slots = Slots::default();
+        slots.follow(&wanted(1), &[vip].into());
+        let mut moves = Vec::new();
+        for count in 2..=200 {
+            let step = slots.follow(&wanted(count), &[vip].into());
+            match &step.changes[..] {
+                [Change::AddElements { elements, .. }] => assert_eq!(elements.len(), 1),
+                _ => moves.push(count),
+            }
+        }
+        let grown = [21, 26, 32, 39, 48, 59, 73, 91, 113, 141, 176];
+        let expected: Vec<usize> = (2..=17).chain(grown).collect();
+        assert_eq!(moves, expected);
+    }
+
+    #[test]
+    fn one_backend_less_gives_its_slot_to_the_last() {
         let vips = ["10.0.1.2", "10.0.1.3"];
         let list: [&[&str]; 2] = [&["10.0.1.5", "10.0.1.6", "10.0.1.7"], &["10.0.1.8"]];
         let mut slots = Slots::default();
@@ -191,21 +203,16 @@ mod tests {
         let wanted = backends(&[(vips[0], &["10.0.1.6", "10.0.1.7"])]);
         let step = slots.follow(&wanted, &[address(vips[0])].into());
         let key = |slot| overlay::slot_key(address(vips[0]), slot);
-        let vip = overlay::bytes(address(vips[0]));
+        let data = |last| Data::Bytes(vec![10, 0, 1, last]);
         let expected = Step {
             changes: vec![
-                Change::RemoveElements { map: "lb4".to_owned(), keys: vec![key(0), key(2)] },
-                Change::RemoveElements { map: "svc4".to_owned(), keys: vec![vip.clone()] },
+                Change::RemoveElements { map: "lb4_3".to_owned(), keys: (0..3).map(key).collect() },
                 Change::AddElements {
-                    map: "lb4".to_owned(),
-                    elements: vec![(key(0), Data::Bytes(vec![10, 0, 1, 7]))],
-                },
-                Change::AddElements {
-                    map: "svc4".to_owned(),
-                    elements: vec![(vip, Data::Jump("mod2".to_owned()))],
+                    map: "lb4_2".to_owned(),
+                    elements: vec![(key(0), data(7)), (key(1), data(6))],
                 },
             ],
-            counts: [2].into(),
+            classes: [Class::of(address(vips[0]), &[address(vips[0]); 2])].into(),
             lost: [(address(vips[0]), address("10.0.1.5"))].into(),
         };
         assert_eq!(step, expected);
