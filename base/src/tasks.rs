@@ -25,6 +25,8 @@ pub enum TaskKind {
     ImageTransfer,
     /// Makes received images survive a power failure.
     ImageSeal,
+    /// Gives memory back to the system.
+    Memory,
     /// Reads messages of one netlink socket.
     Netlink,
     /// Keeps kernel network state equal to the plan.
@@ -77,6 +79,7 @@ impl TaskKind {
             | Self::Stream
             | Self::ImageTransfer
             | Self::ImageSeal
+            | Self::Memory
             | Self::NetworkRepair
             | Self::Dns
             | Self::Relay

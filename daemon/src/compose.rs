@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::executor::{self, HostExecutor};
 use crate::facts::HostFacts;
 use crate::lab;
+use crate::memory;
 use crate::networking::HostNetworking;
 use crate::ports::{HostContainers, HostExecs, HostImages, HostNetworks, HostSystem, HostVolumes};
 use crate::seal;
@@ -87,6 +88,7 @@ pub(crate) async fn compose(config: &Config, tasks: &Tasks) -> anyhow::Result<(P
     let frozen = config.exec_root.join("committing");
     crate::ports::commit::thaw(&engine, &frozen).await;
     tasks.spawn(TaskKind::ImageSeal, seal::keep_sealing(images.clone(), clock.clone()));
+    tasks.spawn(TaskKind::Memory, memory::keep_small(clock.clone()));
     let host_images = Arc::new(HostImages {
         images: images.clone(),
         transfers,

@@ -10,6 +10,7 @@ mod facts;
 mod generic;
 mod lab;
 mod lock;
+mod memory;
 mod networking;
 mod options;
 mod ports;

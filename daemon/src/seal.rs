@@ -19,10 +19,6 @@ pub(crate) async fn keep_sealing(images: Images, clock: SharedClock) {
     loop {
         clock.sleep(PERIOD).await;
         seal(&images).await;
-        // What a burst of requests needed is not kept for ever.
-        if let Err(error) = blocking::run("trim the heap", shoal_engine::sys::trim_heap).await {
-            tracing::warn!(%error, "the heap is not trimmed");
-        }
     }
 }
 

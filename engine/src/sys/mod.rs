@@ -5,6 +5,7 @@
 )]
 
 mod own_mounts;
+mod text;
 
 use std::ffi::c_int;
 use std::io;
@@ -13,6 +14,7 @@ use std::os::fd::BorrowedFd;
 use rustix::ioctl::{Getter, Opcode};
 
 pub use own_mounts::with_own_mounts;
+pub use text::release_text;
 
 /// `SIOCOUTQ`, which terminals call `TIOCOUTQ`: the same number on every architecture we build for.
 const OUTPUT_QUEUED: Opcode = 0x5411;
