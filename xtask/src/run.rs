@@ -22,10 +22,13 @@ pub(crate) fn docker_client() -> PathBuf {
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let last = docker_client().join("usr/bin");
-    if let Ok(path) = std::env::join_paths(std::env::split_paths(&path).chain([last])) {
-        command.env("PATH", path);
+    // Where nothing is missing the path stays as it is: some build scripts run again when it changes.
+    if !on_path("docker") {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let last = docker_client().join("usr/bin");
+        if let Ok(path) = std::env::join_paths(std::env::split_paths(&path).chain([last])) {
+            command.env("PATH", path);
+        }
     }
     command
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteBuf, Bytes};
 use shoal_base::SharedDisk;
 use shoal_proto::codec;
 
@@ -134,10 +135,13 @@ impl File {
             disk.create_directory(directory).map_err(io)?;
         }
         let records = disk.read(path).map_err(io)?.and_then(|bytes| {
-            let read = codec::decode::<Vec<((Table, Vec<u8>), Vec<u8>)>>("local state", &bytes);
+            let read = codec::decode::<Vec<(Table, ByteBuf, ByteBuf)>>("local state", &bytes);
             read.inspect_err(|error| tracing::warn!(%error, "local state is damaged")).ok()
         });
-        let records = records.unwrap_or_default().into_iter().collect();
+        let records = records.unwrap_or_default().into_iter();
+        let records = records
+            .map(|(table, key, value)| ((table, key.into_vec()), value.into_vec()))
+            .collect();
         Ok(Self { disk, path: path.to_owned(), records: Arc::new(Mutex::new(records)) })
     }
 
@@ -165,7 +169,10 @@ impl File {
     }
 
     fn save(&self, records: &Records) -> Result<(), Error> {
-        let all: Vec<_> = records.iter().collect();
+        let all: Vec<_> = records
+            .iter()
+            .map(|((table, key), value)| (table, Bytes::new(key), Bytes::new(value)))
+            .collect();
         let written = self.disk.write_atomic(&self.path, &codec::encode(&all));
         written.map_err(|source| Error::File { path: self.path.clone(), source })
     }
