@@ -19,6 +19,8 @@ use openraft::raft::{
 use shoal_proto::raft as pb;
 use shoal_proto::raft::raft_client::RaftClient;
 use shoal_proto::raft::snapshot_part::Part;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -98,6 +100,7 @@ impl Peers {
             connector: Arc::clone(&self.connector),
             snapshots: self.snapshots.clone(),
             channels: Arc::clone(&self.channels),
+            appending: None,
         }
     }
 }
@@ -134,6 +137,35 @@ pub(crate) struct Peer {
     connector: Arc<dyn Connector>,
     snapshots: SnapshotStore,
     channels: Channels,
+    /// Kept from one heartbeat to the next: a call of its own for each costs several times as much.
+    appending: Option<Appending>,
+}
+
+/// A stream of single appends, each answered before the next.
+struct Appending {
+    /// Where it leads.
+    address: String,
+    requests: mpsc::Sender<pb::AppendRequest>,
+    answers: tonic::Streaming<pb::AppendResponse>,
+}
+
+impl Appending {
+    /// `None`: the other side has ended the stream, maybe long ago.
+    async fn ask(
+        &mut self,
+        request: pb::AppendRequest,
+    ) -> Result<Option<StreamAppendResult<Types>>, RPCError<Types>> {
+        if self.requests.send(request).await.is_err() {
+            return Ok(None);
+        }
+        match within(self.answers.message()).await? {
+            Ok(Some(answer)) => {
+                wire::to_append_result(answer).map(Some).map_err(|error| malformed(&error))
+            }
+            Ok(None) => Ok(None),
+            Err(status) => Err(refused(&status)),
+        }
+    }
 }
 
 impl Peer {
@@ -141,9 +173,22 @@ impl Peer {
         self.member.id.0
     }
 
+    /// The member where it is now.
+    fn current(&self) -> Member {
+        self.book.member(self.to()).unwrap_or_else(|| self.member.clone())
+    }
+
+    async fn appending(&self) -> Result<Appending, RPCError<Types>> {
+        let address = self.current().address;
+        let mut client = self.client().await?;
+        let (requests, receiver) = mpsc::channel(1);
+        let answers = self.call(client.append(ReceiverStream::new(receiver))).await?;
+        Ok(Appending { address, requests, answers })
+    }
+
     async fn client(&self) -> Result<RaftClient<Channel>, Unreachable<Types>> {
         let key = (self.to(), self.purpose);
-        let member = self.book.member(self.to()).unwrap_or_else(|| self.member.clone());
+        let member = self.current();
         let known = {
             let channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
             channels.get(&key).filter(|(address, _)| *address == member.address).cloned()
@@ -231,20 +276,42 @@ async fn next_answer(
 impl RaftNetworkV2<Types> for Peer {
     type SnapshotData = SnapshotFile;
 
+    /// A call that is dropped, fails or is refused ends the stream that it used.
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<Types>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        let requests = stream::iter([request]);
-        let mut answers = self.stream_append(requests, option).await?;
-        match answers.next().await {
-            Some(Ok(Ok(matched))) if matched == last => Ok(AppendEntriesResponse::Success),
-            Some(Ok(Ok(matched))) => Ok(AppendEntriesResponse::PartialSuccess(matched)),
-            Some(Ok(refusal @ Err(_))) => Ok(refusal.into()),
-            Some(Err(error)) => Err(error),
-            None => Err(NetworkError::from_string("the append stream ended early").into()),
+        let request = wire::append_request(self.to(), &request);
+        let address = self.current().address;
+        // What was kept may have ended meanwhile: only what a new stream says counts.
+        let mut asked = None;
+        if let Some(mut kept) = self.appending.take().filter(|kept| kept.address == address) {
+            match kept.ask(request.clone()).await {
+                Ok(Some(answer)) => asked = Some((kept, answer)),
+                Err(error @ RPCError::Unreachable(_)) => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        let (used, answer) = match asked {
+            Some(asked) => asked,
+            None => {
+                let mut opened = self.appending().await?;
+                let ended = || NetworkError::from_string("the append stream ended early");
+                let answer = opened.ask(request).await?.ok_or_else(ended)?;
+                (opened, answer)
+            }
+        };
+        match answer {
+            Ok(matched) => {
+                self.appending = Some(used);
+                if matched == last {
+                    return Ok(AppendEntriesResponse::Success);
+                }
+                Ok(AppendEntriesResponse::PartialSuccess(matched))
+            }
+            refusal @ Err(_) => Ok(refusal.into()),
         }
     }
 
