@@ -504,7 +504,11 @@ pub fn served(name: &str) -> Served {
 pub async fn docker(socket: &Path, args: &[&str], stdin: &str) -> (Option<i32>, String, String) {
     use std::io::Write as _;
     use std::process::Stdio;
-    let mut command = shoal_base::command::new("docker");
+    // Where the tests' own search path has it: a machine without docker has it unpacked beside the build.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|directory| directory.join("docker"));
+    let program = found.find(|program| program.is_file()).expect("a docker CLI on the path");
+    let mut command = shoal_base::command::new(program);
     command.env("DOCKER_HOST", format!("unix://{}", socket.display())).env("HOME", "/nonexistent");
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let stdin = stdin.to_owned();
