@@ -22,6 +22,18 @@ pub fn bin_dir() -> anyhow::Result<PathBuf> {
     directory.map(PathBuf::from).context("SHOAL_BIN_DIR is not set: run through `cargo xtask test`")
 }
 
+/// The docker CLI of this machine, or Debian's, which `cargo xtask` unpacks.
+///
+/// # Errors
+/// When the search path has none.
+pub fn docker_cli() -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|directory| directory.join("docker"));
+    found
+        .find(|program| program.is_file())
+        .context("no docker CLI on the path: run `cargo xtask setup`")
+}
+
 /// Whether a daemon answers there. That a connection is accepted says nothing: a child that the killed daemon
 /// had just forked still holds the old socket until it executes its program.
 pub(crate) fn answers(socket: &Path) -> bool {

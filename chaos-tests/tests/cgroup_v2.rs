@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use shoal_chaos_tests::command::{command, run};
-use shoal_chaos_tests::host::bin_dir;
+use shoal_chaos_tests::host::{bin_dir, docker_cli};
 use shoal_chaos_tests::image;
 use shoal_chaos_tests::scratch::Scratch;
 
@@ -56,6 +56,7 @@ fn limits_are_enforced_on_pure_cgroup_v2() {
         .arg(format!("uml_dir={}", files.path().display()))
         .arg(format!("SHOAL_BIN={}", bin_dir().unwrap().canonicalize().unwrap().display()))
         .arg(format!("SHOAL_ROOTFS={}", rootfs.display()))
+        .arg(format!("SHOAL_DOCKER={}", docker_cli().unwrap().canonicalize().unwrap().display()))
         .env("TMPDIR", files.path());
     let output = run(&mut kernel).unwrap();
     let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");

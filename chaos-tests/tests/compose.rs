@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use shoal_chaos_tests::command::{command, stdout};
-use shoal_chaos_tests::host::Host;
+use shoal_chaos_tests::host::{Host, bin_dir};
 use shoal_chaos_tests::script::Client;
 use shoal_chaos_tests::{image, script};
 
@@ -99,6 +99,9 @@ fn client(host: &Host, files: &Path, form: Form) -> Client {
         }
     };
     client.programs.insert("compose".to_owned(), compose);
+    client
+        .programs
+        .insert("shoal".to_owned(), vec![bin_dir().unwrap().join("shoal").display().to_string()]);
     let file = files.join("compose.yaml").display().to_string();
     let env = [("COMPOSE_FILE", file.as_str()), ("COMPOSE_PROGRESS", "quiet"), ("TOKEN", "t0ken")];
     client.env.extend(env.map(|(name, value)| (name.to_owned(), value.to_owned())));

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # First process of a user-mode kernel with pure cgroup v2. Starts a daemon and checks that limits are enforced.
-# Given by the kernel command line: SHOAL_BIN, SHOAL_ROOTFS. Prints "ok NAME" or "not ok NAME: why" for each check.
+# Given by the kernel command line: SHOAL_BIN, SHOAL_ROOTFS, SHOAL_DOCKER. Prints "ok NAME" or "not ok NAME: why" for each check.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # Applets of busybox, so that nothing depends on what the distribution has installed. The shell runs
 # them as /proc/self/exe, which is the kernel's own program until the guest's /proc is mounted.
@@ -35,7 +35,7 @@ until [ -S /run/s.sock ]; do
   [ "$tries" -gt 100 ] && { echo "not ok daemon: $(tail -n 5 /run/log)"; finish; }
   sleep 0.1
 done
-docker() { timeout 40 /usr/local/bin/docker "$@"; }
+docker() { timeout 40 "$SHOAL_DOCKER" "$@"; }
 
 docker import "$SHOAL_ROOTFS" busybox >/dev/null || { echo "not ok import: $(tail -n 5 /run/log)"; finish; }
 check version 2 "$(docker info --format '{{.CgroupVersion}}')"
