@@ -5,7 +5,7 @@
 //! them: bytes between nodes ([`net`]), disks (`shoal_base::disk::MemoryDisk`), time ([`time`]), containers
 //! ([`executor`]). [`oracle`] knows what was acknowledged, [`invariants`] what must hold.
 //!
-//! `cargo xtask sim --seed N` repeats a run.
+//! `cargo xtask sim --seed N` repeats a run; [`many`] runs thousands.
 
 pub mod admin;
 pub mod checks;
@@ -15,11 +15,13 @@ pub mod faults;
 mod forgetful;
 pub mod invariants;
 pub mod machines;
+pub mod many;
 pub mod net;
 pub mod oracle;
 mod panics;
 pub mod planted;
 mod rogue;
+pub mod report;
 pub mod run;
 pub mod settings;
 pub mod stuck;
