@@ -122,7 +122,7 @@ pub(crate) fn append_request(to: u64, request: &AppendEntriesRequest<Types>) -> 
 pub(crate) fn to_append_request(
     request: pb::AppendRequest,
 ) -> Result<AppendEntriesRequest<Types>, Malformed> {
-    let request = AppendEntriesRequest {
+    let request = AppendEntriesRequest::<Types> {
         vote: to_vote(request.vote)?,
         prev_log_id: request.previous.map(to_log_id),
         entries: request.entries.into_iter().map(to_entry).collect::<Result<Vec<Entry>, _>>()?,
