@@ -23,7 +23,6 @@ pub mod names;
 pub mod network;
 pub mod pattern;
 pub mod registry;
-pub mod report;
 pub mod scratch;
 pub mod script;
 pub mod service_lab;

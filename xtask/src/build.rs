@@ -15,7 +15,8 @@ fn profile(release: bool) -> &'static str {
     if release { "release" } else { "debug" }
 }
 
-fn target() -> PathBuf {
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 

@@ -83,7 +83,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shoal-worker",
         ],
     ),
-    ("shoal-xtask", &[]),
+    ("shoal-report", &[]),
+    ("shoal-xtask", &["shoal-report"]),
 ];
 
 /// Crates that must not see these crates of others, directly or not.
