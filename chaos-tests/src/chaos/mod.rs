@@ -35,6 +35,8 @@ use crate::command::monotonic;
 const USERS: usize = 2;
 /// What is asked for is there so long after the last fault at the latest, however busy the machine is.
 pub const REST: Duration = Duration::from_secs(240);
+/// After so long it is told what is missing, and again.
+const TELL: Duration = Duration::from_secs(30);
 /// Users work so long before the first fault.
 const QUIET: Duration = Duration::from_secs(5);
 /// Episodes of faults for each loss of the quorum, and for each damaged log.
@@ -209,10 +211,16 @@ impl Run {
     /// time is a violation.
     pub fn rest(&mut self, limit: Duration) {
         let began = monotonic();
+        let mut told = Duration::ZERO;
         let complaints = loop {
             let complaints = self.complaints();
-            if complaints.is_empty() || monotonic() - began > limit {
+            let took = monotonic() - began;
+            if complaints.is_empty() || took > limit {
                 break complaints;
+            }
+            if took > told + TELL {
+                told = took;
+                self.world.ledger.say(&format!("not yet: {}", complaints[0]));
             }
             std::thread::sleep(LOOK);
         };
