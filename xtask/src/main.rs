@@ -1,11 +1,12 @@
 //! The project's own commands: `cargo xtask <command>`.
 //!
-//! Only logic that needs no crate of ours lives here, so that it builds in seconds on a bare machine.
+//! Only logic that needs no crate of ours but `report` lives here, so that it builds in seconds on a bare machine.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 mod bench;
 mod build;
+mod chaos;
 mod demo;
 mod lab;
 mod run;
@@ -38,7 +39,7 @@ enum Command {
     /// Everything CI checks: format, lints, arrows, unit, kernel and conformance tests.
     Test {
         /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, sim, cluster, linear,
-        /// dockerd, soak.
+        /// dockerd, soak, chaos.
         #[arg(value_parser = test::STAGES)]
         stages: Vec<String>,
     },
@@ -58,7 +59,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Measure the budgets and print figure, budget and ratio.
+    /// Measure the budgets and print figure, budget and ratio; `bench plot FILE` draws figures that were kept.
     Bench(bench::Options),
 }
 

@@ -81,9 +81,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shoal-manager-raft",
             "shoal-manager",
             "shoal-worker",
+            "shoal-chaos-tests",
         ],
     ),
-    ("shoal-xtask", &[]),
+    ("shoal-report", &[]),
+    ("shoal-xtask", &["shoal-report"]),
 ];
 
 /// Crates that must not see these crates of others, directly or not.
