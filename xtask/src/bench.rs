@@ -69,8 +69,11 @@ enum Action {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     match &options.action {
         Some(Action::Plot { file, into }) => {
-            let beside = file.parent().unwrap_or(Path::new("")).to_owned();
-            draw(&Results::read(file)?, into.as_ref().unwrap_or(&beside))
+            let results = Results::read(file)?;
+            draw(
+                &results,
+                into.as_deref().or_else(|| file.parent()).context("the file has no directory")?,
+            )
         }
         None => measure(options),
     }
