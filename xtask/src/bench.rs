@@ -104,8 +104,11 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     }
     let (results, failed) = figures(commands)?;
     print!("\n{}", results.summary());
+    if options.groups.is_empty() {
+        print!("{}", results.gaps());
+    }
     if options.plots {
-        document(&results)?;
+        document(&results, &failed)?;
     }
     anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
@@ -195,12 +198,13 @@ fn figures(commands: Vec<(&str, Command)>) -> anyhow::Result<(Results, Vec<Strin
     Ok((results, failed))
 }
 
-/// Puts runs in the place of those that the documentation shows; groups that were not measured stay as they are.
-fn document(measured: &Results) -> anyhow::Result<()> {
+/// Puts runs in the place of those that the documentation shows; groups that were not measured, or not to their end, stay as
+/// they are.
+fn document(measured: &Results, failed: &[String]) -> anyhow::Result<()> {
     let directory = root().join(DOCUMENTED);
     let file = directory.join(RESULTS);
     let mut documented = if file.exists() { Results::read(&file)? } else { Results::default() };
-    for run in measured.runs.iter().filter(|run| !run.rows.is_empty()) {
+    for run in measured.runs.iter().filter(|run| !failed.contains(&run.group)) {
         documented.put(run.clone());
     }
     std::fs::create_dir_all(&directory)
