@@ -1,7 +1,7 @@
 //! A cluster in a lab: hosts 1 to `managers` are managers, the rest workers. Driven with the real docker client.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -13,8 +13,6 @@ use crate::scratch::Scratch;
 
 /// What nodes and containers come to by themselves comes within this time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// No call of the client takes longer.
-const CALL_SECONDS: &str = "60";
 
 /// The words in which the client shows a node: host name, status, availability, what it is among managers.
 const NODE: &str = "{{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus}}";
@@ -71,18 +69,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn client_with_limit(&self, host: u8, arguments: &[&str]) -> Command {
-        let mut client = self.client(host, Path::new("timeout"));
-        client.args(["-k", "1", CALL_SECONDS, "docker"]).args(arguments);
-        client
-    }
-
     /// What the client gave, whatever its exit code.
     ///
     /// # Errors
     /// When it cannot be run.
     pub fn call(&self, host: u8, arguments: &[&str]) -> anyhow::Result<Output> {
-        run(&mut self.client_with_limit(host, arguments))
+        run(self.limited(host, Path::new("docker")).args(arguments))
     }
 
     /// Standard output of a client that succeeds, without the last line feed.

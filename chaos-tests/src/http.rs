@@ -6,6 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+fn is_good(code: u16) -> bool {
+    (200..300).contains(&code) || code == 304
+}
+
+fn good(code: u16, body: &[u8]) -> anyhow::Result<()> {
+    anyhow::ensure!(is_good(code), "{code}: {}", String::from_utf8_lossy(body));
+    Ok(())
+}
+
 /// One kept-alive connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -36,10 +45,26 @@ impl Connection {
     /// # Errors
     /// On any other status; the message holds the body.
     pub fn call(&mut self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let mut answer = Vec::new();
-        self.send(method, path, body)?;
-        self.receive(&mut answer).with_context(|| format!("{method} {path}"))?;
+        let (code, answer) =
+            self.exchange(method, path, body).with_context(|| format!("{method} {path}"))?;
+        good(code, &answer).with_context(|| format!("{method} {path}"))?;
         Ok(answer)
+    }
+
+    /// Sends a request and returns status and body of the answer, whatever they are.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<(u16, Vec<u8>)> {
+        let (mut answer, mut error) = (Vec::new(), Vec::new());
+        self.send(method, path, body)?;
+        let code = self.receive(&mut answer, &mut error)?;
+        Ok((code, if is_good(code) { answer } else { error }))
     }
 
     /// Sends a request and copies the body of the answer to `target`.
@@ -48,7 +73,9 @@ impl Connection {
     /// As [`Connection::call`].
     pub fn download(&mut self, path: &str, target: &mut dyn Write) -> anyhow::Result<()> {
         self.send("GET", path, b"")?;
-        self.receive(target).with_context(|| format!("GET {path}"))
+        let mut error = Vec::new();
+        let code = self.receive(target, &mut error).with_context(|| format!("GET {path}"))?;
+        good(code, &error).with_context(|| format!("GET {path}"))
     }
 
     fn send(&mut self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<()> {
@@ -66,7 +93,8 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&mut self, target: &mut dyn Write) -> anyhow::Result<()> {
+    /// The status; the body goes to one of two places.
+    fn receive(&mut self, target: &mut dyn Write, error: &mut Vec<u8>) -> anyhow::Result<u16> {
         let status = self.line()?;
         let code: u16 = status.split(' ').nth(1).context("no status line")?.parse()?;
         let (mut length, mut chunked) = (0, false);
@@ -81,9 +109,7 @@ impl Connection {
             chunked |=
                 line.strip_prefix("transfer-encoding:").is_some_and(|v| v.trim() == "chunked");
         }
-        let good = (200..300).contains(&code) || code == 304;
-        let mut error = Vec::new();
-        let target = if good { target } else { &mut error };
+        let target: &mut dyn Write = if is_good(code) { target } else { error };
         if chunked {
             loop {
                 let size = usize::from_str_radix(self.line()?.trim(), 16)?;
@@ -96,10 +122,7 @@ impl Connection {
         } else if code != 204 && code != 304 {
             self.copy(length, target)?;
         }
-        if !good {
-            bail!("{code}: {}", String::from_utf8_lossy(&error));
-        }
-        Ok(())
+        Ok(code)
     }
 
     fn copy(&mut self, length: usize, target: &mut dyn Write) -> anyhow::Result<()> {

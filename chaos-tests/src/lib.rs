@@ -2,7 +2,8 @@
 //!
 //! [`host`] runs a daemon as a host of its own (network namespace, roots, cgroup parent) and counts what it leaves
 //! behind; [`lab`] runs several of them, joined by a fabric, and [`cluster`] makes a cluster of those; [`script`] plays
-//! a session of commands against a daemon and compares every line; [`linear`] judges what concurrent clients saw.
+//! a session of commands against a daemon and compares every line; [`linear`] judges what concurrent clients saw, [`oracle`]
+//! what one of them found; [`chaos`] hurts a cluster at random and looks whether it bears it.
 
 #![allow(
     clippy::print_stdout,
@@ -10,8 +11,11 @@
     reason = "reports go to the person who runs the tests"
 )]
 
+pub mod chance;
+pub mod chaos;
 pub mod cluster;
 pub mod command;
+pub mod damage;
 pub mod host;
 pub mod http;
 pub mod image;
@@ -21,6 +25,7 @@ pub mod linear;
 pub mod memory;
 pub mod names;
 pub mod network;
+pub mod oracle;
 pub mod pattern;
 pub mod registry;
 pub mod scratch;

@@ -4,8 +4,8 @@
 //! its number, which is part of the name, and removed by the next process that wants a directory.
 
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +20,8 @@ const PREFIX: char = 'q';
 pub const NETNS: &str = "netns";
 /// File of every directory of ours: nothing else beneath the directory for temporary files is touched.
 const MARK: &str = ".shoal-test";
+/// Held while something is made that outlives the process; for good once the process is to end.
+static GOING: RwLock<()> = RwLock::new(());
 /// As a shell says it.
 const INTERRUPTED: i32 = 130;
 
@@ -110,10 +112,17 @@ fn clear_when_interrupted() {
             eprintln!("nothing is removed when this is interrupted: {error}");
             return;
         }
+        // Nobody makes anything while and after all is removed.
+        let _over = GOING.write().unwrap_or_else(PoisonError::into_inner);
         let own = std::process::id();
         directories(|owner| owner == own).iter().for_each(|one| clear(one));
         std::process::exit(INTERRUPTED);
     });
+}
+
+/// What is made while this is held is removed when the process is interrupted. Waits for ever once that is done.
+pub fn uninterrupted() -> RwLockReadGuard<'static, ()> {
+    GOING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn await_interruption() -> std::io::Result<()> {

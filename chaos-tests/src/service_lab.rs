@@ -45,6 +45,14 @@ impl ServiceLab {
     pub fn up(name: &str, hosts: u8, managers: u8, flags: &[&str]) -> anyhow::Result<Self> {
         let directory = Scratch::new()?;
         let lab = Guard(Lab::up(name, &directory.path().join("l"), hosts, flags)?);
+        Self::on(lab, directory, managers)
+    }
+
+    /// The same with the hosts of a lab that is up; the directory is for the lab's files.
+    ///
+    /// # Errors
+    /// When a host does not join.
+    pub fn on(lab: Guard, directory: Scratch, managers: u8) -> anyhow::Result<Self> {
         let rootfs = directory.path().join("rootfs.tar");
         image::busybox_rootfs(&rootfs)?;
         let rootfs = rootfs.display().to_string();
@@ -53,18 +61,27 @@ impl ServiceLab {
             lab.run(host, &["tag", "busybox:latest", "busybox:two"])?;
         }
         lab.run(1, &["swarm", "init", "--advertise-addr", &lab.address(1)])?;
-        for host in 2..=hosts {
-            let role = if host <= managers { "manager" } else { "worker" };
-            let token = lab.run(1, &["swarm", "join-token", "-q", role])?;
-            let (own, first) = (lab.address(host), format!("{}:2377", lab.address(1)));
-            lab.run(host, &["swarm", "join", "--advertise-addr", &own, "--token", &token, &first])?;
-        }
         let services = Self { lab, _directory: directory };
+        for host in services.numbers().skip(1) {
+            services.join(host, 1, if host <= managers { "manager" } else { "worker" })?;
+        }
         services.until("all nodes to be ready", || {
             let nodes = services.run(1, &["node", "ls", "--format", "{{.Status}}"])?;
-            Ok(nodes.lines().filter(|line| *line == "Ready").count() == usize::from(hosts))
+            let ready = nodes.lines().filter(|line| *line == "Ready");
+            Ok(ready.count() == services.numbers().count())
         })?;
         Ok(services)
+    }
+
+    /// Has a host join by way of a manager.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn join(&self, host: u8, manager: u8, role: &str) -> anyhow::Result<()> {
+        let token = self.run(manager, &["swarm", "join-token", "-q", role])?;
+        let (own, remote) = (self.address(host), format!("{}:2377", self.address(manager)));
+        let join = ["swarm", "join", "--advertise-addr", &own, "--token", &token, &remote];
+        self.run(host, &join).map(drop)
     }
 
     /// Runs `docker` on the first host.

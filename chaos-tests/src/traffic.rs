@@ -97,6 +97,24 @@ impl Place {
         })
     }
 
+    /// What a web server gives for a path.
+    ///
+    /// # Errors
+    /// When it gives nothing, or says that something is wrong.
+    pub fn fetch(&self, server: SocketAddr, path: &str) -> anyhow::Result<String> {
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        self.run(move || {
+            let mut stream = connect(server)?;
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            let (head, body) = answer.split_once("\r\n\r\n").context("a short answer")?;
+            let status = head.split(' ').nth(1).unwrap_or_default();
+            anyhow::ensure!(status == "200", "status {status}");
+            Ok(body.trim_end().to_owned())
+        })
+    }
+
     /// As [`Place::ask`], by one datagram from a new socket.
     ///
     /// # Errors

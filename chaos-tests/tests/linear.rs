@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use shoal_chaos_tests::chance::Chance;
 use shoal_chaos_tests::cluster::{Cluster, PATIENCE};
 use shoal_chaos_tests::command::{eventually, monotonic};
 use shoal_chaos_tests::http::Connection;
@@ -31,21 +32,6 @@ const RUN: Duration = Duration::from_secs(12);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between two operations of a client, so that histories stay small enough to judge.
 const PAUSE: Duration = Duration::from_millis(15);
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn manager(&mut self) -> u8 {
-        u8::try_from(self.below(u64::from(MANAGERS))).unwrap() + 1
-    }
-}
 
 /// Operations by register.
 type History = BTreeMap<usize, Vec<Operation>>;
@@ -132,7 +118,7 @@ impl Client {
         stop: &AtomicBool,
     ) -> History {
         while !stop.load(Ordering::Relaxed) {
-            let number = usize::try_from(chance.below(REGISTERS as u64)).unwrap();
+            let number = chance.below(REGISTERS);
             if let Some(read) = self.read(run, number)
                 && chance.below(2) == 0
             {
@@ -147,8 +133,8 @@ impl Client {
 
 /// One thing that goes wrong, and its mending.
 fn disturb(lab: &Cluster, chance: &mut Chance) -> &'static str {
-    let host = chance.manager();
-    let a_while = Duration::from_millis(300 + chance.below(2500));
+    let host = u8::try_from(chance.below(MANAGERS.into())).unwrap() + 1;
+    let a_while = chance.between(Duration::from_millis(300), Duration::from_millis(2800));
     match chance.below(4) {
         0 => {
             lab.kill(host).unwrap();
@@ -210,16 +196,16 @@ fn one_run(lab: &Arc<Cluster>, run: u64, seed: u64) -> usize {
     for host in lab.numbers() {
         for number in 0..CLIENTS_PER_MANAGER {
             let client = Client::new(&lab.socket(host));
-            let chance = Chance(seed ^ (u64::from(host) << 32) ^ ((number as u64 + 1) << 40));
+            let chance = Chance::new(seed ^ (u64::from(host) << 32) ^ ((number as u64 + 1) << 40));
             let (stop, fresh) = (Arc::clone(&stop), Arc::clone(&fresh));
             clients.push(std::thread::spawn(move || client.work(run, chance, &fresh, &stop)));
         }
     }
-    let mut chance = Chance(seed);
+    let mut chance = Chance::new(seed);
     let mut disturbed = Vec::new();
     let end = monotonic() + RUN;
     while monotonic() < end {
-        std::thread::sleep(Duration::from_millis(500 + chance.below(1000)));
+        std::thread::sleep(chance.between(Duration::from_millis(500), Duration::from_millis(1500)));
         disturbed.push(disturb(lab, &mut chance));
     }
     stop.store(true, Ordering::Relaxed);

@@ -4,15 +4,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::print_stderr,
     reason = "tests; what they print is their report"
 )]
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use shoal_chaos_tests::cluster::{Cluster, PATIENCE};
 use shoal_chaos_tests::command::{command, eventually, stdout};
+use shoal_chaos_tests::damage::{SmallDisk, files, flip, truncate};
 use shoal_chaos_tests::scratch::Scratch;
 
 /// Log, vote and snapshots of a manager.
@@ -50,45 +49,11 @@ fn replace(lab: &Cluster, host: u8, with: &Path) {
     copy(with, &raft(lab, host));
 }
 
-/// A small file system of its own below the state of a host; unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// The host's daemon must not run, and have no state yet.
-    fn mount(lab: &Cluster, host: u8) -> Self {
-        let path = lab.path(host).join("data/swarm");
-        std::fs::create_dir_all(&path).unwrap();
-        let options = ["-t", "tmpfs", "-o", "size=32m,mode=0700", "small"];
-        stdout(command("mount").args(options).arg(&path)).unwrap();
-        Self(path)
-    }
-
-    /// Takes all that is free, to the last byte.
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
-        for size in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        if let Err(error) = stdout(command("umount").arg("-l").arg(&self.0)) {
-            eprintln!("{error:#}");
-        }
-    }
-}
-
 #[test]
 fn a_full_disk_of_the_leader_stops_nothing_and_loses_nothing() {
     let lab = Cluster::hosts("qa4full", 3).unwrap();
     lab.stop(1).unwrap();
-    let disk = SmallDisk::mount(&lab, 1);
+    let disk = SmallDisk::mount(&lab.path(1).join("data/swarm"), 32).unwrap();
     lab.start(1).unwrap();
     lab.ok(1, &["swarm", "init"]).unwrap();
     lab.join(2, 1, "manager").unwrap();
@@ -100,7 +65,7 @@ fn a_full_disk_of_the_leader_stops_nothing_and_loses_nothing() {
     .unwrap();
     write(&lab, 1, "before", 3);
 
-    disk.fill();
+    disk.fill().unwrap();
     // What is acknowledged from here on is on the two other disks.
     let mut acknowledged = 3;
     for number in 0..10 {
@@ -119,7 +84,7 @@ fn a_full_disk_of_the_leader_stops_nothing_and_loses_nothing() {
     lab.start(1).unwrap();
     write(&lab, 3, "after-start", 2);
 
-    disk.make_room();
+    disk.make_room().unwrap();
     let settled = |lab: &Cluster| {
         lab.nodes(2).is_ok_and(|nodes| nodes.iter().all(|node| !node.ends_with("Unreachable")))
     };
@@ -128,37 +93,6 @@ fn a_full_disk_of_the_leader_stops_nothing_and_loses_nothing() {
     await_secrets(&lab, 1, 2, acknowledged + 2);
     write(&lab, 1, "room", 2);
     await_secrets(&lab, 3, 1, acknowledged + 4);
-}
-
-/// All files of a directory, the largest last.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut directories = vec![directory.to_owned()];
-    while let Some(next) = directories.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_dir() {
-                directories.push(entry.path());
-            } else if entry.metadata().unwrap().len() > 0 {
-                files.push(entry.path());
-            }
-        }
-    }
-    files.sort_by_key(|path| std::fs::metadata(path).unwrap().len());
-    files
-}
-
-fn flip(path: &Path, offset: u64) {
-    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(offset)).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(SeekFrom::Start(offset)).unwrap();
-    file.write_all(&[byte[0] ^ 0x10]).unwrap();
-}
-
-fn truncate(path: &Path, size: u64) {
-    std::fs::File::options().write(true).open(path).unwrap().set_len(size).unwrap();
 }
 
 /// What a manager makes of its files as they are now: it stops with a reason that names a file, or has the whole state.
@@ -200,13 +134,13 @@ fn a_damaged_log_is_told_or_mended_and_never_another_state() {
     write(&lab, 2, "meanwhile", 2);
 
     let mut verdicts = Vec::new();
-    for path in files(&good) {
+    for path in files(&good).unwrap() {
         let (name, size) = (path.strip_prefix(&good).unwrap(), path.metadata().unwrap().len());
         for part in [0, 1, 2, 3] {
             let offset = (size - 1) * part / 3;
             for damage in [flip, truncate] {
                 replace(&lab, 3, &good);
-                damage(&raft(&lab, 3).join(name), offset);
+                damage(&raft(&lab, 3).join(name), offset).unwrap();
                 let what = format!("{} of {size} bytes at {offset}", name.display());
                 verdicts.push((what.clone(), judge(&lab, &what, 14)));
             }

@@ -15,16 +15,24 @@ fn profile(release: bool) -> &'static str {
     if release { "release" } else { "debug" }
 }
 
-/// Where cargo builds.
+/// Where cargo puts what it builds, whatever directory it runs in.
 pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| root().join("target"), PathBuf::from);
+    std::path::absolute(&target).unwrap_or(target)
 }
 
 /// Builds `shoald`, `shoal` and the static `shoal-shim`; returns the directory that holds them.
 ///
 /// The shim is always optimised: it is resident once per container, and its size is a budget.
 pub(crate) fn run(release: bool) -> anyhow::Result<PathBuf> {
+    run_in(&root(), release, directory(release))
+}
+
+/// The same from other sources, into another directory.
+pub(crate) fn run_in(sources: &Path, release: bool, directory: PathBuf) -> anyhow::Result<PathBuf> {
     let mut programs = cargo();
+    programs.current_dir(sources).env("CARGO_TARGET_DIR", target());
     programs.args(["build", "--locked", "-p", "shoal-daemon", "-p", "shoal-cli"]);
     if release {
         programs.arg("--release");
@@ -34,12 +42,12 @@ pub(crate) fn run(release: bool) -> anyhow::Result<PathBuf> {
 
     let triple = shim_target()?;
     let mut shim = cargo();
+    shim.current_dir(sources).env("CARGO_TARGET_DIR", target());
     shim.args(["build", "--locked", "-p", "shoal-shim", "--profile", "shim", "--target", &triple]);
     shim.env("RUSTFLAGS", "-C target-feature=+crt-static");
     sh(&mut shim)?;
 
     // A directory of their own: cargo puts a shim that is not static beside the others when tests are built.
-    let directory = directory(release);
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
     let built = target().join(profile(release));

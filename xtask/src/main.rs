@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod demo;
 mod lab;
 mod run;
@@ -38,7 +39,7 @@ enum Command {
     /// Everything CI checks: format, lints, arrows, unit, kernel and conformance tests.
     Test {
         /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, sim, cluster, linear,
-        /// dockerd, soak.
+        /// dockerd, soak, chaos.
         #[arg(value_parser = test::STAGES)]
         stages: Vec<String>,
     },

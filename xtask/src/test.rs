@@ -1,14 +1,14 @@
 //! The stages of the test command, cheapest first.
 
 use crate::run::{cargo, sh};
-use crate::{build, setup, sim, tidy};
+use crate::{build, chaos, setup, sim, tidy};
 
 /// Kills of the crash stage where nobody named it; by name it is as long as the test says.
 const FEW_KILLS: &str = "40";
 
 /// All stages, in order.
 /// Stage `network` is a short round; `SHOAL_NETWORK_OPERATIONS=500` makes it the long one.
-pub(crate) const STAGES: [&str; 14] = [
+pub(crate) const STAGES: [&str; 15] = [
     "fmt",
     "tidy",
     "clippy",
@@ -23,11 +23,12 @@ pub(crate) const STAGES: [&str; 14] = [
     "linear",
     "dockerd",
     "soak",
+    "chaos",
 ];
 
 /// Stages that run only when they are named: they take many minutes, in labs of several hosts or because all crates are
 /// built anew, or need Docker's daemon.
-const ON_REQUEST: [&str; 5] = ["cluster", "linear", "sim", "dockerd", "soak"];
+const ON_REQUEST: [&str; 6] = ["cluster", "linear", "sim", "dockerd", "soak", "chaos"];
 
 /// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(a_minority_acknowledges_nothing) \
@@ -119,6 +120,10 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
         ]),
         "linear" => linear(named),
         "soak" => of_chaos_tests(&["--test", "soak", "--no-capture"]),
+        "chaos" => {
+            of_chaos_tests(&["--test", "chaos"])?;
+            chaos::run()
+        }
         other => anyhow::bail!("stage {other} does nothing"),
     }
 }

@@ -81,6 +81,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shoal-manager-raft",
             "shoal-manager",
             "shoal-worker",
+            "shoal-chaos-tests",
         ],
     ),
     ("shoal-report", &[]),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use shoal_base::random::Numbers;
+use shoal_chaos_tests::oracle::{Answer, Register};
 use shoal_manager::assembly::Manager;
 use shoal_manager::control::Error;
 use shoal_model::ErrorKind;
@@ -18,7 +19,6 @@ use shoal_model::error::Classified as _;
 
 use crate::machines::Life;
 use crate::note;
-use crate::oracle::{Answer, Register};
 use crate::planted::Bug;
 use crate::time::pass;
 use crate::world::{World, told};

@@ -3,7 +3,7 @@
 //!
 //! The programs are those of the daemon: consensus, store, leader loops, dispatcher, worker. What is replaced is below
 //! them: bytes between nodes ([`net`]), disks (`shoal_base::disk::MemoryDisk`), time ([`time`]), containers
-//! ([`executor`]). [`oracle`] knows what was acknowledged, [`invariants`] what must hold.
+//! ([`executor`]). [`shoal_chaos_tests::oracle`] knows what was acknowledged, [`invariants`] what must hold.
 //!
 //! `cargo xtask sim --seed N` repeats a run.
 
@@ -16,7 +16,6 @@ mod forgetful;
 pub mod invariants;
 pub mod machines;
 pub mod net;
-pub mod oracle;
 mod panics;
 pub mod planted;
 mod rogue;

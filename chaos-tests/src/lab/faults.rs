@@ -30,7 +30,7 @@ impl Lab {
     /// Ends the daemon of a host in good order.
     ///
     /// # Errors
-    /// When it does not run, or does not end within twenty seconds.
+    /// When it does not run, or does not end within a minute.
     pub fn stop(&self, host: u8) -> anyhow::Result<()> {
         self.signal(host, "-15")?;
         self.await_end(host)
@@ -38,7 +38,7 @@ impl Lab {
 
     fn await_end(&self, host: u8) -> anyhow::Result<()> {
         let what = format!("the end of the daemon of host {host}");
-        eventually(&what, Duration::from_secs(20), || self.pid(host).is_none())
+        eventually(&what, Duration::from_secs(60), || self.pid(host).is_none())
     }
 
     /// Ends the daemon of a host and all its containers, as a power failure would; its disk stays.

@@ -15,14 +15,18 @@ use anyhow::{Context, bail, ensure};
 
 use crate::command::{command, eventually, stdout};
 use crate::host::{answers, bin_dir};
-use crate::leaks;
+use crate::{leaks, scratch};
 
 /// So many hosts fit into the fabric's subnet with room to spare.
 const HOSTS_MAX: u8 = 100;
 /// What the kernel removes after processes were killed is gone within this time.
 const GONE: Duration = Duration::from_secs(30);
 /// A daemon must answer within this time after its start.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
+/// No call of a client that has a limit takes longer.
+const CALL_SECONDS: &str = "60";
+/// File of a host that has programs of its own: their directory.
+const PROGRAMS: &str = "programs";
 
 /// A lab. Dropping it leaves it as it is: call [`Lab::down`], or hold it in a [`Guard`].
 #[derive(Debug, Clone)]
@@ -63,6 +67,20 @@ impl Lab {
     /// # Errors
     /// When there is such a lab already, or a host does not start; nothing is left then.
     pub fn up(name: &str, directory: &Path, hosts: u8, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::prepared(name, directory, hosts, flags, |_, _| Ok(()))
+    }
+
+    /// As [`Lab::up`]; `prepare` is called for each host before its daemon starts.
+    ///
+    /// # Errors
+    /// As [`Lab::up`], and those of `prepare`.
+    pub fn prepared(
+        name: &str,
+        directory: &Path,
+        hosts: u8,
+        flags: &[&str],
+        prepare: impl FnMut(&Self, u8) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         ensure!((1..=HOSTS_MAX).contains(&hosts), "a lab has 1 to {HOSTS_MAX} hosts");
         ensure!(
             !directory.join("hosts").exists(),
@@ -74,18 +92,26 @@ impl Lab {
         std::fs::write(directory.join("flags"), flags.join("\n"))?;
         std::fs::write(directory.join("hosts"), format!("{name}\n{hosts}\n"))?;
         let lab = Self { name: name.to_owned(), directory: directory.to_owned(), hosts };
-        if let Err(error) = lab.build() {
+        if let Err(error) = lab.build(prepare) {
             lab.down().context("and the half-made lab was not removed")?;
             return Err(error);
         }
         Ok(lab)
     }
 
-    fn build(&self) -> anyhow::Result<()> {
-        fabric::create(&self.name)?;
+    fn build(
+        &self,
+        mut prepare: impl FnMut(&Self, u8) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        {
+            let _going = scratch::uninterrupted();
+            fabric::create(&self.name)?;
+        }
         for host in self.numbers() {
+            let _going = scratch::uninterrupted();
             fabric::plug(&self.name, host)?;
             std::fs::create_dir_all(self.path(host))?;
+            prepare(self, host)?;
         }
         for host in self.numbers() {
             self.spawn(host)?;
@@ -167,7 +193,30 @@ impl Lab {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
+    /// The programs of a host: `cargo xtask` says which, unless it has its own.
+    fn programs(&self, host: u8) -> anyhow::Result<PathBuf> {
+        match std::fs::read_to_string(self.path(host).join(PROGRAMS)) {
+            Ok(own) => Ok(PathBuf::from(own)),
+            Err(_) => bin_dir(),
+        }
+    }
+
+    /// Gives a host the programs of another directory, from the next start of its daemon on; `None`: those of all hosts.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn set_programs(&self, host: u8, directory: Option<&Path>) -> anyhow::Result<()> {
+        self.check(host)?;
+        let file = self.path(host).join(PROGRAMS);
+        match directory {
+            Some(directory) => Ok(std::fs::write(file, directory.display().to_string())?),
+            None if file.exists() => Ok(std::fs::remove_file(file)?),
+            None => Ok(()),
+        }
+    }
+
     fn spawn(&self, host: u8) -> anyhow::Result<()> {
+        let _going = scratch::uninterrupted();
         let root = self.path(host);
         let log =
             std::fs::File::options().create(true).append(true).open(root.join("shoald.log"))?;
@@ -179,7 +228,7 @@ impl Lab {
             .arg(format!("--net=/run/netns/{}", self.netns(host)))
             .args(["--", "unshare", "--uts", "--", "busybox", "sh", "-c"])
             .args(["hostname \"$0\" && exec \"$@\"", &format!("h{host}")])
-            .arg(bin_dir()?.join("shoald"))
+            .arg(self.programs(host)?.join("shoald"))
             .args(["--data-root", &root.join("data").display().to_string()])
             .args(["--exec-root", &root.join("run").display().to_string()])
             .args(["--host", &format!("unix://{}", self.socket(host).display())])
@@ -241,6 +290,13 @@ impl Lab {
         client
     }
 
+    /// A client program for a host that is ended when it takes too long.
+    pub fn limited(&self, host: u8, program: &Path) -> Command {
+        let mut client = self.client(host, Path::new("timeout"));
+        client.args(["-k", "1", CALL_SECONDS]).arg(program);
+        client
+    }
+
     /// Runs `docker` on a host and gives its output without the last line feed.
     ///
     /// # Errors
@@ -297,9 +353,12 @@ impl Lab {
             left.push(format!("{error:#}"));
         }
         if left.is_empty() {
-            std::fs::remove_dir_all(&self.directory)
-                .with_context(|| format!("cannot remove {}", self.directory.display()))?;
-            return Ok(());
+            return match std::fs::remove_dir_all(&self.directory) {
+                // It was taken down before.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
+                    .with_context(|| format!("cannot remove {}", self.directory.display())),
+                _ => Ok(()),
+            };
         }
         bail!("left behind by the lab:\n  {}", left.join("\n  "))
     }

@@ -2,32 +2,13 @@
 
 use std::time::Duration;
 
+use shoal_chaos_tests::chance::Chance;
 use shoal_chaos_tests::command::{command, stdout};
 
 use super::clients::{Request, Way};
 use super::world::{HOSTS, NETWORKS, SERVICES, Wanted, World};
 
 const REPLICAS_MAX: usize = 4;
-
-/// Random choices of a seed.
-pub(crate) struct Chance(u64);
-
-impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.max(1))
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
-    }
-
-    fn host(&mut self) -> u8 {
-        u8::try_from(1 + self.below(HOSTS.into())).unwrap()
-    }
-}
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -52,9 +33,9 @@ impl Change {
     pub(crate) fn choose(chance: &mut Chance, world: &World) -> Self {
         let service = SERVICES[chance.below(SERVICES.len())];
         let replicas = 1 + chance.below(REPLICAS_MAX);
-        let host = chance.host();
-        let seconds = |chance: &mut Chance, most: usize| {
-            Duration::from_millis(u64::try_from(chance.below(most * 1000)).unwrap())
+        let host = u8::try_from(1 + chance.below(HOSTS.into())).unwrap();
+        let seconds = |chance: &mut Chance, most: u64| {
+            chance.between(Duration::ZERO, Duration::from_secs(most))
         };
         match chance.below(14) {
             0..=2 => Self::Scale { service, replicas },

@@ -7,10 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use shoal_chaos_tests::chance::Chance;
 use shoal_chaos_tests::command::monotonic;
 use shoal_chaos_tests::traffic::{PORT, Place};
 
-use super::changes::{Chance, Change};
+use super::changes::Change;
 use super::world::{HOSTS, NETWORKS, SERVICES, World, published};
 
 const PACE: Duration = Duration::from_millis(5);

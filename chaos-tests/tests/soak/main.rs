@@ -16,9 +16,10 @@ mod world;
 
 use std::time::Duration;
 
+use shoal_chaos_tests::chance::Chance;
 use shoal_chaos_tests::command::monotonic;
 
-use changes::{Chance, Change};
+use changes::Change;
 use clients::Clients;
 use world::World;
 

@@ -77,6 +77,16 @@ impl<V: Clone + PartialEq + Debug> Register<V> {
         self.changed.clear();
         Ok(())
     }
+
+    /// As [`Register::read`], when nothing is under way any more: what did not come is not going to.
+    ///
+    /// # Errors
+    /// As [`Register::read`].
+    pub fn settle(&mut self, found: Option<V>) -> Result<(), String> {
+        self.read(found)?;
+        self.created.clear();
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +126,15 @@ mod tests {
         assert_eq!(register.read(Some(1)), Ok(()));
         assert!(register.read(Some(2)).is_err());
         assert!(register.is_certain());
+    }
+
+    #[test]
+    fn what_did_not_come_before_all_was_quiet_does_not_come() {
+        let mut register = Register::default();
+        register.wrote(Some(1), Answer::Lost, true);
+        assert_eq!(register.settle(None), Ok(()));
+        assert!(register.is_certain());
+        assert!(register.read(Some(1)).is_err());
     }
 
     #[test]
