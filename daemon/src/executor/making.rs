@@ -1,5 +1,5 @@
-//! Containers of tasks that are being made or started. That goes on when the call that began it is dropped, so that
-//! nothing half-made is left; whoever asks for the task next waits for it.
+//! Containers of tasks that are being made. The making goes on when the call that began it is dropped, so that nothing
+//! half-made is left; whoever asks for the task next waits for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -321,11 +321,7 @@ impl Executor for HostExecutor {
         let details = self.required(task).await?;
         if !details.state.phase.is_live() {
             self.attachments.note_task(&details.id);
-            // The engine goes on when nobody waits: who is to end the task must not find it before its start is over.
-            let engine = self.engine.clone();
-            let start =
-                async move { engine.start(details.id.as_str()).await.map_err(Failure::from) };
-            self.making.make(&self.tasks, task, start).await.map_err(given_up)??;
+            self.engine.start(details.id.as_str()).await?;
         }
         Ok(found(&self.required(task).await?))
     }
