@@ -2,7 +2,7 @@
 //!
 //! Differences of whole starts are what a network costs a user; the bare kernel is measured in the same run.
 
-#![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "a report for people")]
+#![allow(clippy::cast_precision_loss, reason = "a report for people")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -16,14 +16,7 @@ use shoal_chaos_tests::host::Host;
 use shoal_chaos_tests::http::Connection;
 use shoal_chaos_tests::image;
 use shoal_chaos_tests::network::enter;
-
-/// One row of the report: every measurement, and the most that the median may be.
-struct Row {
-    what: &'static str,
-    unit: &'static str,
-    figures: Vec<f64>,
-    budget: f64,
-}
+use shoal_report::{Row, Sheet};
 
 const ROUNDS: usize = 30;
 /// Bytes through a bridge in one round.
@@ -41,11 +34,11 @@ fn main() -> anyhow::Result<()> {
     image::busybox_rootfs(&rootfs)?;
     host.docker(&["import", &rootfs.display().to_string(), "busybox:latest"])?;
     host.docker(&["network", "create", "front"])?;
-    let mut rows = Vec::new();
-    starts(&host, &mut rows)?;
-    names(&host, &mut rows)?;
-    throughput(&host, &mut rows)?;
-    print(&rows)?;
+    let mut sheet = Sheet::begin()?;
+    starts(&host, &mut sheet)?;
+    names(&host, &mut sheet)?;
+    throughput(&host, &mut sheet)?;
+    sheet.finish();
     host.finish()
 }
 
@@ -72,7 +65,7 @@ fn remove(api: &mut Connection, id: &str) -> anyhow::Result<()> {
 
 /// What a network, and a port beside a thousand, add to a start. Kinds alternate, so that a change of the
 /// machine's load hits all.
-fn starts(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+fn starts(host: &Host, sheet: &mut Sheet) -> anyhow::Result<()> {
     let mut api = Connection::open(&host.socket())?;
     let binding = |port: u16| (format!("{port}/tcp"), json!([{ "HostPort": port.to_string() }]));
     let mut many = Vec::new();
@@ -99,9 +92,9 @@ fn starts(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         starts[starts.len() / 2]
     });
     // Differences of medians: single differences are mostly the noise of two starts.
-    let (network, port) = (vec![bridge - none], vec![published - bridge]);
-    rows.push(Row { what: "network of a container", unit: "ms", figures: network, budget: 5.0 });
-    rows.push(Row { what: "a port beside 1,000", unit: "ms", figures: port, budget: 3.0 });
+    let how = "difference of medians of 30 starts with and without";
+    sheet.add(Row::at_most("network of a container", "ms", &[bridge - none], 5.0).how(how))?;
+    sheet.add(Row::at_most("a port beside 1,000", "ms", &[published - bridge], 3.0).how(how))?;
     Ok(())
 }
 
@@ -127,7 +120,7 @@ fn join<T>(thread: std::thread::JoinHandle<anyhow::Result<T>>) -> anyhow::Result
 }
 
 /// Answers of the name server about a container.
-fn names(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+fn names(host: &Host, sheet: &mut Sheet) -> anyhow::Result<()> {
     let id = host.docker(&[
         "run",
         "-d",
@@ -141,9 +134,8 @@ fn names(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     ])?;
     let namespace = namespace(host, &id)?;
     let one = join(inside(&namespace, || ask(QUERIES / 4, 1)))?;
-    let mut figures: Vec<f64> = one.iter().map(|took| took.as_secs_f64() * 1e6).collect();
-    figures.sort_unstable_by(f64::total_cmp);
-    rows.push(Row { what: "name from the view", unit: "µs", figures, budget: 100.0 });
+    let figures: Vec<f64> = one.iter().map(|took| took.as_secs_f64() * 1e6).collect();
+    sheet.add(Row::at_most("name from the view", "µs", &figures, 100.0))?;
     let mut figures = Vec::new();
     for _ in 0..5 {
         let begin = monotonic();
@@ -155,7 +147,7 @@ fn names(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         figures.push((monotonic() - begin).as_secs_f64() * 1e6 / (SENDERS * QUERIES) as f64);
     }
     // 50,000 queries a second.
-    rows.push(Row { what: "time per query of many", unit: "µs", figures, budget: 20.0 });
+    sheet.add(Row::at_most("time per query of many", "µs", &figures, 20.0))?;
     host.docker(&["rm", "-f", "named"])?;
     Ok(())
 }
@@ -182,7 +174,7 @@ fn ask(count: usize, window: usize) -> anyhow::Result<Vec<Duration>> {
 }
 
 /// The same volume through Shoal's bridge and through one that was made by hand.
-fn throughput(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+fn throughput(host: &Host, sheet: &mut Sheet) -> anyhow::Result<()> {
     let mut ends = Vec::new();
     for name in ["from", "to"] {
         let id = host.docker(&[
@@ -207,12 +199,8 @@ fn throughput(host: &Host, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         let kernel = carry(&bare.namespace(0), &bare.namespace(1), Ipv4Addr::new(10, 200, 0, 2))?;
         figures.push(ours / kernel);
     }
-    rows.push(Row {
-        what: "1 GiB through the bridge, to the bare kernel's time",
-        unit: "×",
-        figures,
-        budget: 1.05,
-    });
+    let what = "1 GiB through the bridge, to the bare kernel's time";
+    sheet.add(Row::at_most(what, "×", &figures, 1.05))?;
     host.docker(&["rm", "-f", "from", "to"])?;
     Ok(())
 }
@@ -278,24 +266,4 @@ impl Drop for Bare {
             let _ = stdout(command("ip").args(["netns", "del", &name]));
         }
     }
-}
-
-fn print(rows: &[Row]) -> anyhow::Result<()> {
-    println!("{:<54} {:>10} {:>10} {:>10}  verdict", "what", "median", "min", "budget");
-    for Row { what, unit, figures, budget } in rows {
-        let mut sorted = figures.clone();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let (median, least) = (sorted[sorted.len() / 2], sorted[0]);
-        let verdict = match (median <= *budget, least <= *budget) {
-            (true, _) => "met",
-            (false, true) => "met by the minimum",
-            (false, false) => "MISSED",
-        };
-        println!(
-            "{what:<54} {median:>7.2} {unit:<2} {least:>7.2} {unit:<2} {budget:>7.2} {unit:<2}  {verdict}"
-        );
-    }
-    let load = std::fs::read_to_string("/proc/loadavg").context("cannot read the load")?;
-    println!("load of this machine: {}", load.trim());
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The budgets of services: figure, budget, ratio to what was measured of Docker.
+//! The budgets of services, beside what was measured of Docker.
 //!
 //! Run by `cargo xtask bench services`; `--full` also has a thousand tasks idle. `ONLY=life,idle,death,kills` runs a part.
 //! Measured over the API of a manager, in a lab of three managers on this machine.
@@ -9,8 +9,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use shoal_chaos_tests::command::{eventually, monotonic};
 use shoal_chaos_tests::http::Connection;
-use shoal_chaos_tests::report::{Row, print};
 use shoal_chaos_tests::service_lab::{ServiceLab, call};
+use shoal_report::{Row, Sheet, seconds};
 
 const ROUNDS: usize = 3;
 /// Kills of a leader.
@@ -29,58 +29,60 @@ fn main() -> anyhow::Result<()> {
     let full = std::env::args().any(|argument| argument == "full");
     let name = format!("b{}", std::process::id());
     let lab = ServiceLab::up(&name, 3, 3, &["--log-level", "warn"])?;
-    let mut rows = Vec::new();
+    let mut sheet = Sheet::begin()?;
     if wanted("life") {
-        rows.extend(life(&lab)?);
+        life(&lab, &mut sheet)?;
     }
     if wanted("idle") {
-        rows.push(idle(&lab, "busiest daemon with 100 idle tasks", 100, 0.3, Some(1.1))?);
+        let how = "CPU of 20 s, 15 s after the last task ran";
+        let share = idle(&lab, 100)?;
+        let row = Row::at_most("busiest daemon with 100 idle tasks", "%", &[share], 0.3);
+        sheet.add(row.docker(1.1).how(how).design("idle-100"))?;
         if full {
-            rows.push(idle(&lab, "busiest daemon with 1,000 idle tasks", 1_000, 1.0, None)?);
+            let share = idle(&lab, 1_000)?;
+            let row = Row::at_most("busiest daemon with 1,000 idle tasks", "%", &[share], 1.0);
+            sheet.add(row.how(how).design("idle-1000"))?;
         }
     }
     if wanted("death") {
-        let runs = vec![node_death(&lab)?];
-        rows.push(Row::seconds("node dead to replacement running", runs, GRACE + 1.0, Some(17.0)));
+        let runs = seconds(&[node_death(&lab)?]);
+        let row = Row::at_most("node dead to replacement running", "s", &runs, GRACE + 1.0);
+        let how = "a host with a third of 20 tasks dies; until 20 run on the others";
+        sheet.add(row.docker(17.0).how(how).design("node-dead"))?;
     }
     if wanted("kills") {
-        rows.push(Row::seconds(
-            "leader killed to next write",
-            leader_kills(&lab)?,
-            1.5,
-            Some(13.0),
-        ));
+        let runs = seconds(&leader_kills(&lab)?);
+        let row = Row::at_most("leader killed to next write", "s", &runs, 1.5).docker(13.0);
+        sheet.add(row.how("ten kills, a cluster with services"))?;
     }
-    print(&rows)
+    sheet.finish();
+    Ok(())
 }
 
 /// The rows of the life of a service, each measured some times.
-fn life(lab: &ServiceLab) -> anyhow::Result<Vec<Row>> {
-    let mut rows = [
-        ("20 replicas, create to all running", 0.4, 2.4),
-        ("scale 20 to 100", 1.2, 9.6),
-        ("scale 100 to 20", 2.0, 10.9),
-        ("update of 20, parallelism 10", MONITOR.as_secs_f64() + 1.0, 7.7),
-        ("rollback of 20, parallelism 1", 12.0, 55.0),
-        ("remove a service of 20, containers gone", 0.8, 4.5),
-    ]
-    .map(|(what, budget, docker)| Row::seconds(what, Vec::new(), budget, Some(docker)));
+fn life(lab: &ServiceLab, sheet: &mut Sheet) -> anyhow::Result<()> {
+    let rows = [
+        ("service", "20 replicas, create to all running", 0.4, 2.4),
+        ("scale-up", "scale 20 to 100", 1.2, 9.6),
+        ("scale-down", "scale 100 to 20", 2.0, 10.9),
+        ("update", "update of 20, parallelism 10", MONITOR.as_secs_f64() + 1.0, 7.7),
+        ("rollback", "rollback of 20, parallelism 1", 12.0, 55.0),
+        ("service-remove", "remove a service of 20, containers gone", 0.8, 4.5),
+    ];
+    let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let figures = Bench::new(lab, 1)?.round()?;
-        let figures = figures.iter().map(Duration::as_secs_f64);
-        rows.iter_mut().zip(figures).for_each(|(row, figure)| row.runs.push(figure));
+        rounds.push(Bench::new(lab, 1)?.round()?);
     }
-    Ok(rows.into())
+    for (at, (design, what, budget, docker)) in rows.into_iter().enumerate() {
+        let runs: Vec<f64> = rounds.iter().map(|round| round[at].as_secs_f64()).collect();
+        let how = "over the API of a manager of three";
+        sheet.add(Row::at_most(what, "s", &runs, budget).docker(docker).how(how).design(design))?;
+    }
+    Ok(())
 }
 
-/// What the daemon that works most needs of a core while nothing happens.
-fn idle(
-    lab: &ServiceLab,
-    what: &'static str,
-    tasks: usize,
-    budget: f64,
-    docker: Option<f64>,
-) -> anyhow::Result<Row> {
+/// What the daemon that works most needs while nothing happens, in percent of a core.
+fn idle(lab: &ServiceLab, tasks: usize) -> anyhow::Result<f64> {
     let mut bench = Bench::new(lab, 1)?;
     bench.spec["Mode"]["Replicated"]["Replicas"] = json!(tasks);
     bench.create()?;
@@ -92,7 +94,7 @@ fn idle(
     let shares = used()?.into_iter().zip(before).map(|(now, then)| now - then);
     let most = shares.fold(0.0, f64::max) / IDLE.as_secs_f64() * 100.0;
     bench.remove()?;
-    Ok(Row { what, unit: "%", runs: vec![most], budget, docker })
+    Ok(most)
 }
 
 /// Seconds of CPU that a host's daemon has used.

@@ -13,8 +13,8 @@ use serde_json::Value;
 use shoal_chaos_tests::command::{eventually, monotonic, run};
 use shoal_chaos_tests::host::bin_dir;
 use shoal_chaos_tests::http::Connection;
-use shoal_chaos_tests::report::{Row, print};
 use shoal_chaos_tests::service_lab::{ServiceLab, call};
+use shoal_report::{Row, Sheet, milliseconds, seconds};
 
 const SERVICES: usize = 50;
 const REPLICAS: usize = 2;
@@ -47,12 +47,17 @@ fn main() -> anyhow::Result<()> {
         read.args(["stack", "config", "-c"]).arg(&file);
         read
     })?;
-    print(&[
-        Row::seconds("stack of 50 services, deploy to all running", deployed, 6.0, None),
-        Row::seconds("the same deployed again, nothing changes", again, 6.0, None),
-        Row::milliseconds("read and print its file, whole process", reads, 20.0),
-        Row::milliseconds("`shoal --version`, whole process", starts, 5.0),
-    ])
+    let mut sheet = Sheet::begin()?;
+    let deploy = seconds(&deployed);
+    sheet.add(Row::at_most("stack of 50 services, deploy to all running", "s", &deploy, 6.0))?;
+    let again = seconds(&again);
+    sheet.add(Row::at_most("the same deployed again, nothing changes", "s", &again, 6.0))?;
+    let reads = milliseconds(&reads);
+    sheet.add(Row::at_most("read and print its file, whole process", "ms", &reads, 20.0))?;
+    let starts = milliseconds(&starts);
+    sheet.add(Row::at_most("`shoal --version`, whole process", "ms", &starts, 5.0))?;
+    sheet.finish();
+    Ok(())
 }
 
 /// A file as people write it: a network, variables, merged parts.

@@ -63,7 +63,13 @@ fn main() -> anyhow::Result<()> {
             println!("{}", lab()?.log(number(host)?));
             Ok(())
         }
-        ["down"] => lab()?.down(),
+        ["down"] => match Lab::find(directory)? {
+            Some(lab) => lab.down(),
+            None => {
+                println!("there is no lab");
+                Ok(())
+            }
+        },
         _ => bail!("usage:\n{USAGE}"),
     }
 }

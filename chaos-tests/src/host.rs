@@ -34,6 +34,14 @@ pub fn docker_cli() -> anyhow::Result<PathBuf> {
         .context("no docker CLI on the path: run `cargo xtask setup`")
 }
 
+/// The directories of Docker's daemon and of what it runs, where `cargo xtask` has unpacked Debian's. They come first on its
+/// search path.
+pub fn dockerd() -> Option<Vec<PathBuf>> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/dockerd");
+    let directories = ["wrappers", "usr/bin", "usr/sbin"].map(|directory| tools.join(directory));
+    directories[0].is_dir().then(|| directories.into())
+}
+
 /// Whether a daemon answers there. That a connection is accepted says nothing: a child that the killed daemon
 /// had just forked still holds the old socket until it executes its program.
 pub(crate) fn answers(socket: &Path) -> bool {

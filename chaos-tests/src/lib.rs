@@ -28,7 +28,6 @@ pub mod network;
 pub mod oracle;
 pub mod pattern;
 pub mod registry;
-pub mod report;
 pub mod scratch;
 pub mod script;
 pub mod service_lab;

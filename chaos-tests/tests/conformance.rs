@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use shoal_chaos_tests::command::{command, run};
-use shoal_chaos_tests::host::{Host, bin_dir};
+use shoal_chaos_tests::host::{self, Host, bin_dir};
 use shoal_chaos_tests::{image, script};
 
 /// Scripts in the order of their names: the first leaves the images that the others use.
@@ -97,9 +97,8 @@ fn shoal_cli() {
 /// Docker's own daemon (Debian's 20.10), driven by `shoal`: `cargo xtask test dockerd` unpacks it.
 #[test]
 fn shoal_drives_dockerd() {
-    let directories = ["wrappers", "usr/bin", "usr/sbin"];
-    let tools = directories.map(|directory| tool("dockerd").join(directory));
-    let host = Host::start_dockerd(tools.into()).unwrap();
+    let directories = host::dockerd().expect("unpacked by `cargo xtask test dockerd`");
+    let host = Host::start_dockerd(directories).unwrap();
     session_on(host, "shoal,dockerd", &bin_dir().unwrap().join("shoal"));
 }
 

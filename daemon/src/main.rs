@@ -39,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     let config = config::load(Options::parse())?;
     log_to_stderr(&config.options);
     check_length(&config.exec_root)?;
+    check_root()?;
     make_directory(&config.data_root, 0o711)?;
     make_directory(&config.exec_root, 0o711)?;
     let _lock = lock::Lock::take(&config.data_root)?;
@@ -80,6 +81,20 @@ async fn run(config: Config) -> anyhow::Result<()> {
         Some(failure) => anyhow::bail!("a task that the daemon needs failed: {failure}"),
         None => Ok(()),
     }
+}
+
+/// Refuses to run where commands that are executed in containers would be beneath this host's root instead of theirs.
+fn check_root() -> anyhow::Result<()> {
+    let is_in_chroot = shoal_engine::sys::is_in_chroot();
+    let is_in_chroot = is_in_chroot.context(
+        "cannot look at the root of the mount namespace: shoald runs as root, with /proc",
+    )?;
+    anyhow::ensure!(
+        !is_in_chroot,
+        "this is a chroot: what is executed in containers would see the files outside of it; give the daemon a mount \
+         namespace with this directory as its root (`unshare --mount` and `pivot_root`, or `systemd-nspawn`)"
+    );
+    Ok(())
 }
 
 /// Bytes of the exec root: sockets live beneath it, `/shim/<container>/shim.sock`, and the path of a socket has

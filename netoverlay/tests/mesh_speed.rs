@@ -21,6 +21,7 @@ use shoal_model::cluster::{ClusterNetworkId, NetworkView, NodeId, ServiceId, Tas
 use shoal_netoverlay::endpoint::EndpointRequest;
 use shoal_netoverlay::network_id;
 use shoal_netoverlay::sandbox::SandboxRequest;
+use shoal_report::{Row, Sheet};
 
 const NET: ClusterNetworkId = ClusterNetworkId::from_bytes([9; 16]);
 const SERVICE: ServiceId = ServiceId::from_bytes([1; 16]);
@@ -124,11 +125,6 @@ fn measure(client: &Path, to: &str) -> (f64, f64) {
     (connections, VOLUME as f64 / 1e6 / (SystemClock.monotonic() - start).as_secs_f64())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 #[test]
 fn beside_a_rewriting_by_hand() {
     let hosts = Hosts::new(2);
@@ -164,10 +160,17 @@ fn beside_a_rewriting_by_hand() {
             println!("{nodes} nodes: by hand {by_hand:.0?}, mesh {mesh:.0?} (connections/s, MB/s)");
         }
     }
-    let [few_connections, few_volume, many_connections, many_volume] = ratios.map(median);
-    println!("mesh / by hand, 2 nodes: connections {few_connections:.3}, volume {few_volume:.3}");
-    println!("mesh / by hand, 1,002: connections {many_connections:.3}, volume {many_volume:.3}");
-    for ratio in [few_connections, few_volume, many_connections, many_volume] {
-        assert!(ratio > 0.6, "{ratio}");
+    let mut sheet = Sheet::begin().unwrap();
+    let whats = [
+        "connections, 2 nodes",
+        "volume, 2 nodes",
+        "connections, 1,002 nodes",
+        "volume, 1,002 nodes",
+    ];
+    for (what, ratios) in whats.into_iter().zip(&ratios) {
+        let row = Row::at_least(format!("mesh to a rewriting by hand: {what}"), "×", ratios, 0.9);
+        assert!(row.figure > 0.6, "{row:?}");
+        sheet.add(row).unwrap();
     }
+    sheet.finish();
 }

@@ -1,7 +1,13 @@
-//! The budgets, measured.
+//! The budgets, measured: benches by group, their rows as one file of results, plots.
 
-use crate::build;
-use crate::run::{cargo, sh};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use shoal_report::{Machine, ROWS_FILE, Results, Run, plot::plot, rows_of};
+
+use crate::run::{cargo, root, sh};
+use crate::{build, setup};
 
 /// All benches: group, package, name. `raft` is the crates of consensus and store, `cluster` daemons in a lab, `scale`
 /// managers with workers that have no containers.
@@ -22,10 +28,16 @@ const MEASURING_TESTS: (&str, [&str; 2]) = ("shoal-netoverlay", ["view_speed", "
 /// The package whose benches drive built programs.
 const WITH_PROGRAMS: &str = "shoal-chaos-tests";
 const GROUPS: [&str; 7] = ["host", "network", "services", "stacks", "cluster", "raft", "scale"];
+/// The results and plots that the documentation shows.
+const DOCUMENTED: &str = "docs/plots";
+const RESULTS: &str = "results.json";
 
 /// What is to be measured, and how.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Only these groups: host, network, services, stacks, cluster, raft, scale. None: all.
     #[arg(value_parser = GROUPS)]
     groups: Vec<String>,
@@ -33,48 +45,178 @@ pub(crate) struct Options {
     #[arg(long)]
     no_run: bool,
     /// The sizes of the design instead of smaller ones: 5,000 nodes and a million tasks (16 GB of memory, many minutes), a
-    /// thousand idle containers.
+    /// thousand idle containers, ten minutes without elections.
     #[arg(long)]
     full: bool,
+    /// Put the figures of these groups into `docs/plots`, and draw its plots anew.
+    #[arg(long)]
+    plots: bool,
 }
 
-/// Builds optimised programs and runs the benches.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Draw the plots of a file of results, and measure nothing.
+    Plot {
+        /// As `bench` writes it.
+        file: PathBuf,
+        /// The directory for them; without it that of the file.
+        #[arg(long)]
+        into: Option<PathBuf>,
+    },
+}
+
+/// Builds optimised programs and runs the benches, or draws.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    crate::setup::run()?;
-    let is_chosen = |group: &str| {
-        options.groups.is_empty() || options.groups.iter().any(|chosen| chosen == group)
-    };
-    let chosen: Vec<_> = BENCHES.into_iter().filter(|(group, ..)| is_chosen(group)).collect();
-    let needs_programs = chosen.iter().any(|(_, package, _)| *package == WITH_PROGRAMS);
-    let programs = if needs_programs { Some(build::run(true)?) } else { None };
-    for (group, package, name) in chosen {
-        let mut bench = cargo();
-        build::linker(&mut bench);
-        bench.args(["bench", "--locked", "-p", package, "--bench", name]);
-        if let Some(programs) = &programs {
-            bench.env("SHOAL_BIN_DIR", programs);
+    match &options.action {
+        Some(Action::Plot { file, into }) => {
+            let beside = file.parent().unwrap_or(Path::new("")).to_owned();
+            draw(&Results::read(file)?, into.as_ref().unwrap_or(&beside))
         }
-        if options.no_run {
+        None => measure(options),
+    }
+}
+
+/// All chosen groups, whether one of them fails or not.
+fn measure(options: &Options) -> anyhow::Result<()> {
+    setup::run()?;
+    let is_chosen =
+        |group: &&str| options.groups.is_empty() || options.groups.iter().any(|one| one == group);
+    let groups: Vec<&str> = GROUPS.into_iter().filter(|group| is_chosen(group)).collect();
+    if groups.contains(&"host") {
+        // Measured beside Shoal in the same run.
+        setup::dockerd()?;
+    }
+    // All builds come before the first figure.
+    let mut programs = None;
+    let mut commands = Vec::new();
+    for group in groups {
+        for mut build in commands_of(group, Step::Build, options, &mut programs)? {
+            sh(&mut build)?;
+        }
+        let measuring = commands_of(group, Step::Measure, options, &mut programs)?;
+        commands.extend(measuring.into_iter().map(|command| (group, command)));
+    }
+    if options.no_run {
+        return Ok(());
+    }
+    let (results, failed) = figures(commands)?;
+    print!("\n{}", results.summary());
+    if options.plots {
+        document(&results)?;
+    }
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Build,
+    Measure,
+}
+
+/// What builds, or measures, a group.
+fn commands_of(
+    group: &str,
+    step: Step,
+    options: &Options,
+    programs: &mut Option<PathBuf>,
+) -> anyhow::Result<Vec<Command>> {
+    let mut commands = Vec::new();
+    for (_, package, name) in BENCHES.into_iter().filter(|(of, ..)| *of == group) {
+        let mut bench = built();
+        bench.args(["bench", "--locked", "-p", package, "--bench", name]);
+        if package == WITH_PROGRAMS {
+            let directory = match programs {
+                Some(directory) => directory,
+                None => programs.insert(build::run(true)?),
+            };
+            bench.env("SHOAL_BIN_DIR", directory);
+        }
+        if options.full && group == "cluster" {
+            bench.env("SHOAL_IDLE_SECONDS", "600");
+        }
+        if step == Step::Build {
             bench.arg("--no-run");
         } else if options.full && ["scale", "services"].contains(&group) {
             bench.args(["--", "full"]);
         }
-        sh(&mut bench)?;
+        commands.push(bench);
     }
-    if is_chosen("network") {
+    if group == "network" {
         let (package, tests) = MEASURING_TESTS;
-        let mut measure = cargo();
-        build::linker(&mut measure);
-        measure.args(["test", "--release", "--locked", "-p", package]);
+        let mut tests_of = built();
+        tests_of.args(["test", "--release", "--locked", "-p", package]);
         for test in tests {
-            measure.args(["--test", test]);
+            tests_of.args(["--test", test]);
         }
-        if options.no_run {
-            measure.arg("--no-run");
+        if step == Step::Build {
+            tests_of.arg("--no-run");
         } else {
-            measure.args(["--", "--nocapture", "--test-threads=1"]);
+            tests_of.args(["--", "--nocapture", "--test-threads=1"]);
         }
-        sh(&mut measure)?;
+        commands.push(tests_of);
     }
-    Ok(())
+    Ok(commands)
+}
+
+fn built() -> Command {
+    let mut command = cargo();
+    build::linker(&mut command);
+    command
+}
+
+/// Runs them in order; the rows of each group are on disk before the next one begins. Answers the groups that failed, too.
+fn figures(commands: Vec<(&str, Command)>) -> anyhow::Result<(Results, Vec<String>)> {
+    let directory = build::target().join("bench");
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    let (mut results, mut failed) = (Results::default(), Vec::new());
+    let mut commands = commands.into_iter().peekable();
+    while let Some((group, _)) = commands.peek() {
+        let group = *group;
+        let rows = directory.join(format!("{group}.jsonl"));
+        std::fs::write(&rows, "").with_context(|| format!("cannot write {}", rows.display()))?;
+        let machine = Machine::look(&root())?;
+        println!("== {group}: {machine}, load {}", machine.load);
+        while let Some((_, mut command)) = commands.next_if(|(of, _)| *of == group) {
+            if let Err(error) = sh(command.env(ROWS_FILE, &rows)) {
+                println!("== {group} failed: {error:#}");
+                failed.push(group.to_owned());
+            }
+        }
+        let (group, note) = (group.to_owned(), String::new());
+        results.put(Run { group, machine, note, rows: rows_of(&rows)? });
+        results.write(&directory.join(RESULTS))?;
+    }
+    println!("figures: {}", directory.join(RESULTS).display());
+    Ok((results, failed))
+}
+
+/// Puts runs in the place of those that the documentation shows; groups that were not measured stay as they are.
+fn document(measured: &Results) -> anyhow::Result<()> {
+    let directory = root().join(DOCUMENTED);
+    let file = directory.join(RESULTS);
+    let mut documented = if file.exists() { Results::read(&file)? } else { Results::default() };
+    for run in measured.runs.iter().filter(|run| !run.rows.is_empty()) {
+        documented.put(run.clone());
+    }
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    documented.write(&file)?;
+    draw(&documented, &directory)
+}
+
+/// A plot of each group, and one page with all tables.
+fn draw(results: &Results, directory: &Path) -> anyhow::Result<()> {
+    let write = |name: String, text: String| {
+        let path = directory.join(name);
+        println!("writing {}", path.display());
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    for run in &results.runs {
+        if let Some(svg) = plot(run) {
+            write(format!("{}.svg", run.group), svg)?;
+        }
+    }
+    write("figures.md".to_owned(), results.page())
 }

@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask <command>`.
 //!
-//! Only logic that needs no crate of ours lives here, so that it builds in seconds on a bare machine.
+//! Only logic that needs no crate of ours but `report` lives here, so that it builds in seconds on a bare machine.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
@@ -59,7 +59,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Measure the budgets and print figure, budget and ratio.
+    /// Measure the budgets and print figure, budget and ratio; `bench plot FILE` draws figures that were kept.
     Bench(bench::Options),
 }
 

@@ -84,7 +84,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shoal-chaos-tests",
         ],
     ),
-    ("shoal-xtask", &[]),
+    ("shoal-report", &[]),
+    ("shoal-xtask", &["shoal-report"]),
 ];
 
 /// Crates that must not see these crates of others, directly or not.

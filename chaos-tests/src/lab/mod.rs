@@ -124,14 +124,26 @@ impl Lab {
     /// # Errors
     /// When there is none.
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(directory.join("hosts")).with_context(|| {
+        Self::find(directory)?.with_context(|| {
             format!("there is no lab in {}: `cargo xtask lab up 3`", directory.display())
-        })?;
+        })
+    }
+
+    /// The lab that was made in `directory`. `None`: there is none.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn find(directory: &Path) -> anyhow::Result<Option<Self>> {
+        let path = directory.join("hosts");
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
         let mut lines = text.lines();
         let name = lines.next().unwrap_or_default().to_owned();
         let hosts =
             lines.next().unwrap_or_default().parse().context("the lab's file is damaged")?;
-        Ok(Self { name, directory: directory.to_owned(), hosts })
+        Ok(Some(Self { name, directory: directory.to_owned(), hosts }))
     }
 
     /// Numbers of the hosts.
@@ -349,5 +361,27 @@ impl Lab {
             };
         }
         bail!("left behind by the lab:\n  {}", left.join("\n  "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn a_lab_that_is_not_there_is_told() {
+        let scratch = Scratch::new().unwrap();
+        let directory = scratch.path().join("lab");
+        assert!(Lab::find(&directory).unwrap().is_none());
+        let error = format!("{:#}", Lab::open(&directory).unwrap_err());
+        let wanted = format!("there is no lab in {}: `cargo xtask lab up 3`", directory.display());
+        assert_eq!(error, wanted);
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("hosts"), "nosuchlab\n").unwrap();
+        assert_eq!(
+            format!("{:#}", Lab::find(&directory).unwrap_err()).split(':').next(),
+            Some("the lab's file is damaged")
+        );
     }
 }

@@ -28,12 +28,18 @@ fn tasks_go_where_they_fit_and_say_why_not() {
         "host-mode port already in use on 3 nodes",
     );
     too_many(&lab, "max", &["--replicas-max-per-node", "1"], "max replicas per node limit exceed");
-    never(&lab, "cpu", &["--reserve-cpu", "500"], "insufficient resources on 3 nodes");
+    never(&lab, "cpu", &["--reserve-cpu", "500"], "insufficient resources on 3 nodes)");
     never(
         &lab,
         "where",
         &["--constraint", "node.hostname==h9"],
-        "scheduling constraints not satisfied on 3 nodes",
+        "scheduling constraints not satisfied on 3 nodes)",
+    );
+    never(
+        &lab,
+        "meant",
+        &["--constraint", "node.rol==worker"],
+        "scheduling constraints not satisfied on 3 nodes): no node has a `node.rol`, did you mean `node.role`?",
     );
     limits(&lab);
 }
@@ -61,7 +67,7 @@ fn too_many(lab: &ServiceLab, name: &str, flags: &[&str], why: &str) {
 
 fn never(lab: &ServiceLab, name: &str, flags: &[&str], why: &str) {
     lab.begin(name, flags, &SLEEP).unwrap();
-    let wanted = [format!("\"no suitable node ({why})\"")];
+    let wanted = [format!("\"no suitable node ({why}\"")];
     lab.until("the reason", || Ok(lab.ps(name, "{{.Error}}")? == wanted)).unwrap();
     lab.remove(&[name]).unwrap();
 }

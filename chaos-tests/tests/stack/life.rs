@@ -1,6 +1,6 @@
 //! A web service and a stand-in for a database: deployed, deployed again, changed, pruned, removed.
 
-use crate::Stacks;
+use crate::{Stacks, text};
 
 /// The database answers on its port with what is in its volume; the web service asks it by name.
 const SHOP: &str = r#"
@@ -61,6 +61,24 @@ fn a_stack_lives_from_deploy_to_rm() {
     nothing_restarts(&stacks);
     changes(&stacks);
     ends(&stacks);
+    warns_as_docker(&stacks);
+}
+
+/// An image of which no registry tells: both clients say nothing when its service is made, and the same when it is changed.
+fn warns_as_docker(stacks: &Stacks) {
+    let file = "services:\n  one: {image: busybox, command: sleep 1000, stop_signal: SIGKILL}\n";
+    stacks.file("one.yaml", &format!("version: '3.8'\n{file}"));
+    let [docker, shoal] = ["docker", "shoal"].map(|program| {
+        let name = format!("by-{program}");
+        let deploy = ["stack", "deploy", "--detach=true", "-c", "one.yaml", &name];
+        let said = [(); 2].map(|()| text(&stacks.output(program, &deploy).stderr));
+        stacks.run("shoal", &["stack", "rm", &name]);
+        said
+    });
+    assert_eq!(shoal, docker);
+    assert_eq!(docker[0], "");
+    let warning = "image busybox:latest could not be accessed on a registry to record";
+    assert!(docker[1].starts_with(warning), "{docker:?}");
 }
 
 /// What web read of db, with its secret and its config.

@@ -161,25 +161,50 @@ pub(super) async fn references(
     wanted.iter().map(resolve).collect()
 }
 
+/// What is said of an image that its registry tells nothing of.
+#[derive(Debug, Default)]
+#[must_use = "it is printed, or left out as docker does"]
+pub(super) struct Unpinned(Option<String>);
+
+impl Unpinned {
+    /// Prints it where there is something to say.
+    pub(super) fn print(self) {
+        if let Some(image) = self.0 {
+            sys::err(unpinned(&image));
+        }
+    }
+
+    /// Docker's client creates the services of a stack without a word of it, and tells it when it updates them.
+    pub(super) fn pass_over(self) {}
+}
+
+fn unpinned(image: &str) -> String {
+    format!(
+        "image {image} could not be accessed on a registry to record\nits digest. Each node \
+         will access {image} independently,\npossibly leading to different nodes running \
+         different\nversions of the image.\n\n"
+    )
+}
+
 /// Gives a service's image its digest and its platforms as the registry knows them, or its default tag.
-pub(super) async fn pin_image(client: &Client, task: &mut Json, auth: &str, ask: bool) -> Result {
+pub(super) async fn pin_image(
+    client: &Client,
+    task: &mut Json,
+    auth: &str,
+    ask: bool,
+) -> Result<Unpinned> {
     let image = task["ContainerSpec"]["Image"].as_str().unwrap_or_default().to_owned();
     // Digests of images are not names of repositories: the daemon judges them.
-    let Ok(reference) = Reference::parse(&image) else { return Ok(()) };
+    let Ok(reference) = Reference::parse(&image) else { return Ok(Unpinned::default()) };
     let mut reference = reference.tagged();
     task["ContainerSpec"]["Image"] = familiar(&reference).into();
     if !ask {
-        return Ok(());
+        return Ok(Unpinned::default());
     }
     let request = Request::get(format!("/distribution/{}/json", segment(&image)))
         .header("x-registry-auth", auth.to_owned());
     let Ok(answer) = client.value(request).await else {
-        sys::err(format!(
-            "image {image} could not be accessed on a registry to record\nits digest. Each node \
-             will access {image} independently,\npossibly leading to different nodes running \
-             different\nversions of the image.\n\n"
-        ));
-        return Ok(());
+        return Ok(Unpinned(Some(image)));
     };
     let digest = answer.path("Descriptor.digest").text();
     if reference.digest.is_none() && !digest.is_empty() {
@@ -187,7 +212,7 @@ pub(super) async fn pin_image(client: &Client, task: &mut Json, auth: &str, ask:
         task["ContainerSpec"]["Image"] = familiar(&reference).into();
     }
     put_platforms(task, &answer);
-    Ok(())
+    Ok(Unpinned::default())
 }
 
 fn put_platforms(task: &mut Json, answer: &Value) {

@@ -357,13 +357,14 @@ impl Executor for HostExecutor {
 
     async fn shutdown(&self, task: TaskId, grace: Duration) -> Result<Option<Found>, Failure> {
         let Some(details) = self.container(task).await? else { return Ok(None) };
-        if details.state.phase.is_live() || details.state.phase == Phase::Restarting {
+        // One that was created only is perhaps being started for a call that was given up: its stop waits for that.
+        if !matches!(details.state.phase, Phase::Exited | Phase::Removing | Phase::Dead) {
             let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
             let timeout = Some(i64::try_from(seconds).unwrap_or(i64::MAX));
             let stopped =
                 self.engine.stop(details.id.as_str(), StopOptions { signal: None, timeout }).await;
             match stopped.map_err(Failure::from) {
-                // It ended by itself meanwhile.
+                // It ended by itself meanwhile, or never began.
                 Err(failure)
                     if matches!(failure.kind(), ErrorKind::NotModified | ErrorKind::NotFound) => {}
                 other => other?,

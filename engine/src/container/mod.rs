@@ -107,6 +107,14 @@ impl Container {
         receiver.await.map_err(|_| gone())
     }
 
+    /// Returns when the owner has done all that it was asked for before.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) async fn turn(&self) -> Result<(), Error> {
+        self.ask(|_| Box::pin(std::future::ready(()))).await
+    }
+
     /// Checks whether `verb` is possible now.
     pub(crate) fn permit(&self, verb: Verb) -> Result<(), Error> {
         permit(&self.view.borrow(), verb)

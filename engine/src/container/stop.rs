@@ -55,6 +55,8 @@ pub(crate) async fn stop(
     container: &Arc<Container>,
     options: &StopOptions,
 ) -> Result<(), Error> {
+    // What is being started is stopped, too: dockerd's lock waits for the start.
+    container.turn().await?;
     container.permit(Verb::Stop)?;
     let plan = plan(&container.view(), options)?;
     let mut ended = wait::register(container.view.subscribe(), WaitCondition::NotRunning);

@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::ioctl::{Getter, Opcode};
 
-pub use own_mounts::with_own_mounts;
+pub use own_mounts::{is_in_chroot, with_own_mounts};
 pub use text::release_text;
 
 /// `SIOCOUTQ`, which terminals call `TIOCOUTQ`: the same number on every architecture we build for.

@@ -61,6 +61,22 @@ async fn a_forced_removal_ends_what_is_being_started() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_what_is_being_started() {
+    let host = Host::new().await;
+    for number in 0..5 {
+        let name = format!("raced{number}");
+        host.create(&name, "sleep 1000", |_| {}).await;
+        let options = StopOptions { signal: Some("KILL".to_owned()), timeout: None };
+        // Nobody waits for the start any more.
+        assert!(host.engine.start(&name).now_or_never().is_none());
+        host.engine.stop(&name, options).await.unwrap();
+        let state = host.engine.inspect(&name, false).await.unwrap().state;
+        assert_eq!(state.phase, Phase::Exited);
+    }
+    host.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_is_not_there_fails_with_127_and_leaves_nothing() {
     let host = Host::new().await;
     host.create("bad", "", |spec| spec.command = Some(vec!["nope".to_owned()])).await;

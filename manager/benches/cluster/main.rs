@@ -6,8 +6,6 @@
 
 #[path = "../../core/benches/objects.rs"]
 mod objects;
-#[path = "../report.rs"]
-mod report;
 mod rig;
 
 use std::sync::Arc;
@@ -21,9 +19,9 @@ use shoal_manager_core::ids::SeededIds;
 use shoal_manager_core::store::{Change, Transaction};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::cluster::{Annotations, ConfigSpec, TaskId};
+use shoal_report::{Sheet, Sorted, millis};
 
 use objects::{CHANGES_PER_ENTRY, TASKS_PER_SERVICE, running, service, task};
-use report::{Sorted, at_least, at_most, millis};
 use rig::{Duties, Rig};
 
 const CLIENTS: usize = 16;
@@ -34,22 +32,22 @@ fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let mut sheet = Sheet::begin().unwrap();
     runtime.block_on(async {
-        report::head();
         if runs("writes") {
-            writes().await;
+            writes(&mut sheet).await;
         }
         if runs("batches") {
-            batches().await;
+            batches(&mut sheet).await;
         }
         if runs("restart") {
-            restart().await;
+            restart(&mut sheet).await;
         }
         if runs("snapshot") {
-            snapshot().await;
+            snapshot(&mut sheet).await;
         }
     });
-    report::tail();
+    sheet.finish();
 }
 
 /// Runs clients for a while; gives the time of each call and how long it took in all.
@@ -85,16 +83,23 @@ async fn create_config(manager: &Manager, name: String) {
 }
 
 /// What the API does for one `config create` after another, of 16 clients, leader's duties running.
-async fn writes() {
+async fn writes(sheet: &mut Sheet) {
     let rig = Rig::start(3, RaftConfig::default(), Duties::On).await;
     let leader = rig.leader();
     let term = leader.raft.status().term;
     clients(CLIENTS, 1, |number| create_config(leader, format!("warm{number}"))).await;
     let (times, took) =
         clients(CLIENTS, SECONDS, |number| create_config(leader, format!("c{number}"))).await;
-    at_least("single writes, 16 clients", per_second(times.count(), took), 5000.0, "/s");
-    at_most("  of these, median", times.median(), 10.0, "ms");
-    at_most("  of these, p99", times.permille(990), 10.0, "ms");
+    sheet
+        .at_least(
+            "three managers: single writes, 16 clients",
+            per_second(times.count(), took),
+            5000.0,
+            "/s",
+        )
+        .unwrap();
+    sheet.at_most("three managers: single write, median", times.median(), 10.0, "ms").unwrap();
+    sheet.at_most("three managers: single write, p99", times.permille(990), 10.0, "ms").unwrap();
     assert_eq!(leader.raft.status().term, term, "no election under load");
     rig.stop().await;
 }
@@ -126,7 +131,7 @@ async fn fill(manager: &Manager, tasks: usize) -> Vec<TaskId> {
 }
 
 /// Statuses of 200 tasks in each transaction, of 16 clients.
-async fn batches() {
+async fn batches(sheet: &mut Sheet) {
     let rig = Rig::start(3, RaftConfig::default(), Duties::Off).await;
     let leader = rig.leader();
     let tasks = fill(leader, 100_000).await;
@@ -144,13 +149,15 @@ async fn batches() {
     };
     let (times, took) = clients(CLIENTS, SECONDS, statuses).await;
     let changes = per_second(times.count() * CHANGES_PER_ENTRY, took);
-    at_least("changes of objects, 200 in one write, 16 clients", changes, 50_000.0, "/s");
-    at_most("  p99 of such a write", times.permille(990), 100.0, "ms");
+    sheet
+        .at_least("changes of objects, 200 in one write, 16 clients", changes, 50_000.0, "/s")
+        .unwrap();
+    sheet.at_most("p99 of such a write of 200", times.permille(990), 100.0, "ms").unwrap();
     rig.stop().await;
 }
 
 /// A restart with 100,000 objects after a million entries, snapshots at the default interval.
-async fn restart() {
+async fn restart(sheet: &mut Sheet) {
     const ENTRIES: u64 = 1_000_000;
     let mut rig = Rig::start(1, RaftConfig::default(), Duties::Off).await;
     let manager = rig.managers.remove(0);
@@ -168,7 +175,9 @@ async fn restart() {
         })
         .await;
     let took = (SystemClock.monotonic() - begun).as_secs_f64();
-    at_least("one manager, 1,024 writes at a time", per_second(1_000_000, took), 5000.0, "/s");
+    sheet
+        .at_least("one manager, 1,024 writes at a time", per_second(1_000_000, took), 5000.0, "/s")
+        .unwrap();
     let applied = manager.raft.applied();
     manager.shut_down().await;
     drop(manager);
@@ -180,10 +189,19 @@ async fn restart() {
     let read = manager.store.read().await.unwrap();
     let took = SystemClock.monotonic() - begun;
     assert!(manager.raft.applied() >= applied && read.tasks().count() == tasks.len());
-    at_most("restart: 100,000 objects after 1 M entries", millis(opened), 3000.0, "ms");
-    at_most("  to its first linearizable read, election included", millis(took), 5000.0, "ms");
+    sheet
+        .at_most("restart: 100,000 objects after 1 M entries", millis(opened), 3000.0, "ms")
+        .unwrap();
+    sheet
+        .at_most(
+            "restart to its first linearizable read, election included",
+            millis(took),
+            5000.0,
+            "ms",
+        )
+        .unwrap();
     let log = directory_bytes(&rig.path(1).join("raft/log"));
-    at_most("log directory after 1 M entries", log / 1e6, 64.0, "MB");
+    sheet.at_most("log directory after 1 M entries", log / 1e6, 64.0, "MB").unwrap();
     manager.shut_down().await;
 }
 
@@ -193,7 +211,7 @@ fn directory_bytes(directory: &std::path::Path) -> f64 {
 }
 
 /// Clients that write a hundred times a second each while all managers write a snapshot of a million tasks.
-async fn snapshot() {
+async fn snapshot(sheet: &mut Sheet) {
     const OBJECTS: usize = 1_000_000;
     const ROUNDS: usize = 3;
     let config = RaftConfig { snapshot_interval: 100_000_000, ..RaftConfig::default() };
@@ -226,11 +244,17 @@ async fn snapshot() {
         times.extend(all.concat());
     }
     let times = Sorted::new(times);
-    at_most("write while 1 M objects are written, p99", times.permille(990), 10.0, "ms");
-    at_most("  of these, median", times.median(), 10.0, "ms");
-    at_most("  of these, worst", times.worst(), 50.0, "ms");
+    sheet
+        .at_most("write while 1 M objects are written, p99", times.permille(990), 10.0, "ms")
+        .unwrap();
+    sheet
+        .at_most("write while 1 M objects are written, median", times.median(), 10.0, "ms")
+        .unwrap();
+    sheet.at_most("write while 1 M objects are written, worst", times.worst(), 50.0, "ms").unwrap();
     let written = Sorted::new(written);
-    at_most("  three snapshots of 1 M objects, median", written.median(), 60_000.0, "ms");
+    sheet
+        .at_most("three snapshots of 1 M objects, median", written.median(), 60_000.0, "ms")
+        .unwrap();
     rig.stop().await;
 }
 

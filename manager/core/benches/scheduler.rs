@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p shoal-manager-core --bench scheduler`, with `NODES=…` and `TASKS=…` to change the size.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement")]
+#![allow(clippy::unwrap_used, reason = "a measurement")]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +20,7 @@ use shoal_model::cluster::{
     Annotations, Meta, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec, Task, TaskId,
     TaskSpec, TaskState, Version,
 };
+use shoal_report::{Row, Sheet};
 
 /// DESIGN §8 asks for so many tasks through the whole chain; the scheduler alone must not be what limits it.
 const BUDGET: f64 = 100_000.0;
@@ -144,7 +145,7 @@ fn spec(kind: Kind) -> TaskSpec {
     spec
 }
 
-fn measure(name: &str, services: u64, replicas: u64, kind: Kind) {
+fn measure(sheet: &mut Sheet, name: &str, services: u64, replicas: u64, kind: Kind) {
     let mut state = State::default();
     let nodes = number("NODES", 10_000);
     commit(&mut state, (0..nodes).map(|n| Change::PutNode(Arc::new(node(n)))).collect(), None);
@@ -174,13 +175,13 @@ fn measure(name: &str, services: u64, replicas: u64, kind: Kind) {
     }
     #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
     let rate = decisions as f64 / planning;
-    println!(
-        "{name}: {services} services × {replicas} tasks on {nodes} nodes: {rate:.0} decisions/s, budget \
-         {BUDGET:.0}, ratio {:.2} (with apply and index: {:.0}/s; index at start: {:.2} s)",
-        rate / BUDGET,
-        f64::from(u32::try_from(decisions).unwrap_or(u32::MAX)) / (planning + observing),
+    let how = format!(
+        "{services} services × {replicas} tasks on {nodes} nodes; with apply and index {:.0} /s; index at start {:.2} s",
+        rate * planning / (planning + observing),
         started.as_secs_f64(),
     );
+    let what = format!("scheduler: decisions, {name}");
+    sheet.add(Row::at_least(what, "/s", &[rate], BUDGET).how(&how)).unwrap();
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures")]
@@ -190,11 +191,17 @@ fn now() -> Instant {
 
 fn main() {
     let tasks = number("TASKS", 1_000_000);
-    measure("large groups", tasks / 1_000, 1_000, Kind::Plain);
-    measure("medium groups", tasks / 100, 100, Kind::Plain);
-    measure("small groups", tasks / 10, 10, Kind::Plain);
-    measure("single tasks", tasks, 1, Kind::Plain);
-    measure("with reservations", tasks / 100, 100, Kind::Reserving);
-    measure("with a constraint", tasks / 1_000, 100, Kind::Constrained);
-    measure("one tenth, spread", tasks / 1_000, 100, Kind::Spread);
+    let mut sheet = Sheet::begin().unwrap();
+    all(&mut sheet, tasks);
+    sheet.finish();
+}
+
+fn all(sheet: &mut Sheet, tasks: u64) {
+    measure(sheet, "large groups", tasks / 1_000, 1_000, Kind::Plain);
+    measure(sheet, "medium groups", tasks / 100, 100, Kind::Plain);
+    measure(sheet, "small groups", tasks / 10, 10, Kind::Plain);
+    measure(sheet, "single tasks", tasks, 1, Kind::Plain);
+    measure(sheet, "with reservations", tasks / 100, 100, Kind::Reserving);
+    measure(sheet, "with a constraint", tasks / 1_000, 100, Kind::Constrained);
+    measure(sheet, "one tenth, spread", tasks / 1_000, 100, Kind::Spread);
 }

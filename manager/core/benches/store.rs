@@ -5,9 +5,6 @@
 #[path = "objects.rs"]
 mod objects;
 #[allow(dead_code, reason = "shared with other benches")]
-#[path = "../../benches/report.rs"]
-mod report;
-
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +14,7 @@ use shoal_manager_core::store::codec::{
 };
 use shoal_manager_core::store::{Change, State, Transaction};
 use shoal_model::cluster::{ServiceId, TaskId};
+use shoal_report::{Row, Sheet, millis};
 
 use objects::{CHANGES_PER_ENTRY, TASKS_PER_SERVICE, running, service, task};
 
@@ -81,27 +79,30 @@ fn changes_per_second(state: &mut State, tasks: &[TaskId]) -> f64 {
 
 fn main() {
     let tasks = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
-    report::head();
+    let mut sheet = Sheet::begin().expect("rows are kept");
+    let mut add = |row: Row| sheet.add(row).expect("a row is kept");
     let mut state = State::default();
     let before = resident();
     let start = now();
     let made = fill(&mut state, tasks);
     let filled = start.elapsed().as_secs_f64();
     let each = (resident() - before) / made.len() as f64;
-    report::at_most("store: memory per task", each, 1_500.0, "bytes");
-    report::at_least("store: tasks created", made.len() as f64 / filled, 50_000.0, "/s");
+    add(Row::at_most("store: memory per task", "bytes", &[each], 1_500.0)
+        .how("resident memory of the store alone, without sessions and log")
+        .design("memory-task"));
+    add(Row::at_least("store: tasks created", "/s", &[made.len() as f64 / filled], 50_000.0));
     let changed = changes_per_second(&mut state, &made);
-    report::at_least("store: statuses, a view of each entry held", changed, 50_000.0, "/s");
+    add(Row::at_least("store: statuses, a view of each entry held", "/s", &[changed], 50_000.0));
     let start = now();
     for _ in 0..1_000 {
         std::hint::black_box(state.clone());
     }
-    report::at_most("store: a view", start.elapsed().as_nanos() as f64 / 1e3, 1_000.0, "ns");
+    add(Row::at_most("store: a view", "ns", &[start.elapsed().as_nanos() as f64 / 1e3], 1_000.0));
     let start = now();
     let parts: Vec<_> = SnapshotWriter::new(state).collect::<Result<_, _>>().expect("writes");
-    report::at_most("store: snapshot encoded", report::millis(start.elapsed()), 10_000.0, "ms");
+    add(Row::at_most("store: snapshot encoded", "ms", &[millis(start.elapsed())], 10_000.0));
     let bytes = parts.iter().map(Vec::len).sum::<usize>() as f64;
-    report::at_most("store: snapshot per task", bytes / made.len() as f64, 500.0, "bytes");
+    add(Row::at_most("store: snapshot per task", "bytes", &[bytes / made.len() as f64], 500.0));
     let start = now();
     let mut reader = SnapshotReader::new();
     for part in &parts {
@@ -110,8 +111,8 @@ fn main() {
     let restored = reader.finish().expect("is whole");
     assert_eq!(restored.tasks().count(), made.len());
     assert_eq!(restored.tasks_of_service(first(&restored)).count(), TASKS_PER_SERVICE);
-    report::at_most("store: snapshot restored", report::millis(start.elapsed()), 10_000.0, "ms");
-    report::tail();
+    add(Row::at_most("store: snapshot restored", "ms", &[millis(start.elapsed())], 10_000.0));
+    sheet.finish();
 }
 
 fn first(state: &State) -> ServiceId {

@@ -63,19 +63,22 @@ pub enum Key {
 
 const NODE_LABELS: &str = "node.labels.";
 const ENGINE_LABELS: &str = "engine.labels.";
+/// Letters by which a known key may differ from what was written.
+const NEAR: usize = 2;
+/// Keys without a name of the user's.
+const WORDS: [(&str, Key); 6] = [
+    ("node.id", Key::Id),
+    ("node.hostname", Key::Hostname),
+    ("node.ip", Key::Ip),
+    ("node.role", Key::Role),
+    ("node.platform.os", Key::Os),
+    ("node.platform.arch", Key::Architecture),
+];
 
 impl Key {
     /// Reads a key. Its words are compared regardless of case, the names of labels are not.
     pub fn parse(text: &str) -> Self {
-        let known = [
-            ("node.id", Self::Id),
-            ("node.hostname", Self::Hostname),
-            ("node.ip", Self::Ip),
-            ("node.role", Self::Role),
-            ("node.platform.os", Self::Os),
-            ("node.platform.arch", Self::Architecture),
-        ];
-        if let Some((_, key)) = known.into_iter().find(|(word, _)| text.eq_ignore_ascii_case(word))
+        if let Some((_, key)) = WORDS.into_iter().find(|(word, _)| text.eq_ignore_ascii_case(word))
         {
             return key;
         }
@@ -230,6 +233,67 @@ impl Constraint {
         let subnet: IpPrefix = self.value.parse().ok()?;
         Some(address.is_some_and(|address| prefix::contains(subnet, address.to_canonical())))
     }
+}
+
+/// The keys of constraints that no node has, told to people with the key that was meant, perhaps. `None`: all are known.
+/// Such a constraint is accepted, as with Docker, and never satisfied.
+pub fn unknown_keys(constraints: &[Constraint]) -> Option<String> {
+    let mut told: Vec<String> = Vec::new();
+    for constraint in constraints {
+        if let Key::Unknown(key) = &constraint.key {
+            let line = match closest(key) {
+                Some(known) => format!("no node has a `{key}`, did you mean `{known}`?"),
+                None => format!("no node has a `{key}`, known keys are {}", all_keys()),
+            };
+            if !told.contains(&line) {
+                told.push(line);
+            }
+        }
+    }
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// The known key that differs from a text in one place, by two letters at most, or by what stands before it.
+fn closest(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let words = WORDS.into_iter().filter_map(|(word, _)| {
+        // Of two letters one must be right.
+        let last = word.rsplit('.').next().map_or(0, str::len);
+        let far = difference(&lower, word);
+        (far <= NEAR.min(last / 2)).then(|| (far, word.to_owned()))
+    });
+    let labels = [NODE_LABELS, ENGINE_LABELS].into_iter().filter_map(|known| {
+        // Two words, then the name of a label with its dots.
+        let (end, _) = text.match_indices('.').nth(1)?;
+        let (head, name) = (&lower[..=end], &text[end + 1..]);
+        let name = if name.is_empty() { "NAME" } else { name };
+        let far = difference(head, known);
+        (far <= NEAR).then(|| (far, format!("{known}{name}")))
+    });
+    if let Some((_, near)) = words.chain(labels).min() {
+        return Some(near);
+    }
+    let last = strip_prefix_ignoring_case(text, "node.").unwrap_or(text);
+    let completed =
+        ["node.", "node.platform."].map(|before| Key::parse(&format!("{before}{last}")));
+    let known = completed.into_iter().find(|key| !matches!(key, Key::Unknown(_)));
+    known.map(|key| key.to_string())
+}
+
+/// Letters between what two words have in common at their beginning and at their end.
+fn difference(one: &str, other: &str) -> usize {
+    let alike =
+        |pairs: &mut dyn Iterator<Item = (u8, u8)>| pairs.take_while(|(a, b)| a == b).count();
+    let begin = alike(&mut one.bytes().zip(other.bytes()));
+    let (one, other) = (&one.as_bytes()[begin..], &other.as_bytes()[begin..]);
+    let end = alike(&mut one.iter().copied().rev().zip(other.iter().copied().rev()));
+    one.len().max(other.len()) - end
+}
+
+fn all_keys() -> String {
+    let words = WORDS.into_iter().map(|(word, _)| word.to_owned());
+    let labels = [NODE_LABELS, ENGINE_LABELS].map(|prefix| format!("{prefix}NAME"));
+    words.chain(labels).collect::<Vec<_>>().join(", ")
 }
 
 const fn role_word(role: NodeRole) -> &'static str {

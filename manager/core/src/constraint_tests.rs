@@ -145,3 +145,34 @@ fn keys_give_their_value() {
     assert_eq!(Key::parse("node.id").value(&node), NodeId::to_string(&node.id));
     assert_eq!(Key::parse("nonsense").value(&node), "");
 }
+
+#[test]
+fn unknown_keys_are_told_with_the_one_that_was_meant() {
+    let told = |texts: &[&str]| unknown_keys(&parse_all(texts).unwrap());
+    for (text, meant) in [
+        ("node.rol==manager", "node.role"),
+        ("node.roles==manager", "node.role"),
+        ("Node.Hsotname!=a", "node.hostname"),
+        ("node.platform.arhc==x86_64", "node.platform.arch"),
+        ("node.labls.Zone.a==x", "node.labels.Zone.a"),
+        ("node.label.zone==x", "node.labels.zone"),
+        ("engine.lables.disk==ssd", "engine.labels.disk"),
+        ("node.labels.!=x", "node.labels.NAME"),
+        ("role==manager", "node.role"),
+        ("labels.zone==x", "node.labels.zone"),
+        ("node.os==linux", "node.platform.os"),
+        ("Arch==x86_64", "node.platform.arch"),
+        ("platform.os==linux", "node.platform.os"),
+    ] {
+        let (key, _) = text.split_once(['=', '!']).unwrap();
+        let wanted = format!("no node has a `{key}`, did you mean `{meant}`?");
+        assert_eq!(told(&[text]), Some(wanted));
+    }
+    assert_eq!(
+        told(&["node.role==worker", "zone==a", "node.ids==b", "zone!=c"]).unwrap(),
+        "no node has a `zone`, known keys are node.id, node.hostname, node.ip, node.role, node.platform.os, \
+         node.platform.arch, node.labels.NAME, engine.labels.NAME; no node has a `node.ids`, did you mean `node.id`?"
+    );
+    assert_eq!(told(&["node.role==worker", "engine.labels.x==a"]), None);
+    assert_eq!(told(&[]), None);
+}

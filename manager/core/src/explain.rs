@@ -13,6 +13,7 @@ use shoal_model::cluster::service::{PublishMode, ServiceMode, UpdateState};
 use shoal_model::cluster::task::{Filter, Slot};
 use shoal_model::cluster::{Node, NodeId, Service, ServiceId, Task, TaskState};
 
+use crate::constraint;
 use crate::orchestrator::board::is_wanted;
 use crate::orchestrator::{Place, gate};
 use crate::restart;
@@ -38,6 +39,7 @@ pub fn explain(state: &State, service: ServiceId, now: Timestamp) -> Option<Serv
     Some(ServiceReport {
         service: object.spec.annotations.name.clone(),
         endpoint_error: unpublished(state, object),
+        placement: unplaceable(object),
         update: halted(object),
         settled,
         findings,
@@ -72,6 +74,13 @@ fn halted(service: &Service) -> String {
             String::new()
         }
     }
+}
+
+/// Which of its constraints ask for what no node has; empty: none. A global service has no task that could tell.
+fn unplaceable(service: &Service) -> String {
+    let placement = service.spec.task.placement.as_ref();
+    let constraints = placement.and_then(|wish| constraint::parse_all(&wish.constraints).ok());
+    constraints.and_then(|all| constraint::unknown_keys(&all)).unwrap_or_default()
 }
 
 /// Why its ports are not published everywhere; empty: they are.

@@ -8,9 +8,6 @@
 #[path = "../tests/cluster/support.rs"]
 mod support;
 
-#[path = "../../benches/report.rs"]
-mod report;
-
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -28,8 +25,8 @@ use shoal_manager_raft::{
 };
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::manager::RaftConfig;
+use shoal_report::{Sheet, Sorted, millis};
 
-use report::{Sorted, at_least, at_most, millis};
 use support::{Lab, Node, leader_of};
 
 const CLIENTS: usize = 16;
@@ -40,25 +37,25 @@ fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let mut sheet = Sheet::begin().unwrap();
     runtime.block_on(async {
-        report::head();
         if runs("writes") {
-            writes().await;
+            writes(&mut sheet).await;
         }
         if runs("handover") {
-            hand_over().await;
+            hand_over(&mut sheet).await;
         }
         if runs("failover") {
-            fail_over().await;
+            fail_over(&mut sheet).await;
         }
         if runs("restart") {
-            restart().await;
+            restart(&mut sheet).await;
         }
         if runs("busy") {
-            busy().await;
+            busy(&mut sheet).await;
         }
-        report::tail();
     });
+    sheet.finish();
 }
 
 async fn stop(nodes: Vec<Node>) {
@@ -68,7 +65,7 @@ async fn stop(nodes: Vec<Node>) {
 }
 
 /// Single writes of 16 clients in turn.
-async fn writes() {
+async fn writes(sheet: &mut Sheet) {
     let mut lab = Lab::new(3).await;
     let nodes = lab.cluster().await;
     for (name, length) in [("warm-up", 1), ("", 10)] {
@@ -87,16 +84,18 @@ async fn writes() {
         let took = (SystemClock.monotonic() - begun).as_secs_f64();
         if name.is_empty() {
             let count = u32::try_from(times.count()).unwrap();
-            at_least("raft: single writes, 16 clients", f64::from(count) / took, 5000.0, "/s");
-            at_most("  of these, median", times.median(), 10.0, "ms");
-            at_most("  of these, p99", times.permille(990), 10.0, "ms");
+            sheet
+                .at_least("raft: single writes, 16 clients", f64::from(count) / took, 5000.0, "/s")
+                .unwrap();
+            sheet.at_most("raft: single write, median", times.median(), 10.0, "ms").unwrap();
+            sheet.at_most("raft: single write, p99", times.permille(990), 10.0, "ms").unwrap();
         }
     }
     assert!(nodes[0].raft.status().leads(), "no election under load");
     stop(nodes).await;
 }
 
-async fn hand_over() {
+async fn hand_over(sheet: &mut Sheet) {
     let mut lab = Lab::new(3).await;
     let nodes = lab.cluster().await;
     let mut times = Vec::new();
@@ -110,12 +109,16 @@ async fn hand_over() {
         times.push(SystemClock.monotonic() - begun);
     }
     let times = Sorted::new(times);
-    at_most("raft: hand-over to next write, median of 20", times.median(), 200.0, "ms");
-    at_most("  of these, worst", times.worst(), 200.0, "ms");
+    sheet
+        .at_most("raft: hand-over to next write, median of 20", times.median(), 200.0, "ms")
+        .unwrap();
+    sheet
+        .at_most("raft: hand-over to next write, worst of 20", times.worst(), 200.0, "ms")
+        .unwrap();
     stop(nodes).await;
 }
 
-async fn fail_over() {
+async fn fail_over(sheet: &mut Sheet) {
     let mut lab = Lab::new(3).await;
     let mut nodes = lab.cluster().await;
     let mut times = Vec::new();
@@ -139,13 +142,17 @@ async fn fail_over() {
         nodes.push(lab.start(number).await);
     }
     let times = Sorted::new(times);
-    at_most("raft: leader stops to next write, median of 20", times.median(), 1500.0, "ms");
-    at_most("  of these, worst", times.worst(), 3000.0, "ms");
+    sheet
+        .at_most("raft: leader stops to next write, median of 20", times.median(), 1500.0, "ms")
+        .unwrap();
+    sheet
+        .at_most("raft: leader stops to next write, worst of 20", times.worst(), 3000.0, "ms")
+        .unwrap();
     stop(nodes).await;
 }
 
 /// Elections while other programs want both cores, twice over.
-async fn busy() {
+async fn busy(sheet: &mut Sheet) {
     const SECONDS: u64 = 120;
     let mut lab = Lab::new(3).await;
     let nodes = lab.cluster().await;
@@ -168,7 +175,7 @@ async fn busy() {
     }
     let elections = u32::try_from(nodes[0].raft.status().term - term).unwrap();
     let what = format!("raft: elections in {SECONDS} s with four threads at full load");
-    at_most(&what, f64::from(elections), 0.0, "");
+    sheet.at_most(&what, f64::from(elections), 0.0, "").unwrap();
     stop(nodes).await;
 }
 
@@ -244,7 +251,7 @@ async fn start(directory: &Path) -> Raft {
 }
 
 /// A restart after a million entries, snapshots at the default interval.
-async fn restart() {
+async fn restart(sheet: &mut Sheet) {
     const ENTRIES: u32 = 1_000_000;
     let dir = tempfile::tempdir().unwrap();
     let raft = start(dir.path()).await;
@@ -263,13 +270,20 @@ async fn restart() {
         .count()
         .await;
     let took = (SystemClock.monotonic() - begun).as_secs_f64();
-    at_least("raft: one member, 1024 writes at a time", f64::from(ENTRIES) / took, 5000.0, "/s");
+    sheet
+        .at_least(
+            "raft: one member, 1024 writes at a time",
+            f64::from(ENTRIES) / took,
+            5000.0,
+            "/s",
+        )
+        .unwrap();
     raft.shutdown().await;
     drop(raft);
     let begun = SystemClock.monotonic();
     let raft = start(dir.path()).await;
     let took = SystemClock.monotonic() - begun;
     assert!(raft.applied() >= Some(u64::from(ENTRIES)), "{:?}", raft.status());
-    at_most("raft: restart, 100,000 entries of state", millis(took), 3000.0, "ms");
+    sheet.at_most("raft: restart, 100,000 entries of state", millis(took), 3000.0, "ms").unwrap();
     raft.shutdown().await;
 }

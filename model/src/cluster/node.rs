@@ -104,9 +104,12 @@ pub struct NodeDescription {
     pub plugins: BTreeSet<(String, String)>,
     /// PEM of the root that the node trusts.
     pub trust_root: String,
-    /// DER of the issuer's subject.
+    /// DER of the issuer's subject. Like all bytes of a node it is written as an array of numbers, which members of older
+    /// releases read, and read as bytes, too, which later ones may write.
+    #[serde(deserialize_with = "serde_bytes::deserialize")]
     pub issuer_subject: Vec<u8>,
     /// DER of the issuer's public key.
+    #[serde(deserialize_with = "serde_bytes::deserialize")]
     pub issuer_public_key: Vec<u8>,
     /// Where it takes VXLAN, as whoever made it a member said; `None`: where managers see it.
     pub data_path: Option<IpAddr>,
@@ -189,8 +192,10 @@ pub enum NodeState {
 #[serde(default)]
 pub struct NodeCertificate {
     /// PEM of the certificate request.
+    #[serde(deserialize_with = "serde_bytes::deserialize")]
     pub request: Vec<u8>,
     /// PEM of the chain; empty: not issued yet.
+    #[serde(deserialize_with = "serde_bytes::deserialize")]
     pub chain: Vec<u8>,
     /// Where its issue stands.
     pub state: IssueState,

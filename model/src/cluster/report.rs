@@ -14,6 +14,8 @@ pub struct ServiceReport {
     pub service: String,
     /// Why its endpoint is not as wished; empty: it is.
     pub endpoint_error: String,
+    /// Why its constraints suit no node at all; empty: they may suit some.
+    pub placement: String,
     /// Why its last update was halted or turned back; empty: it was not.
     pub update: String,
     /// Tasks that are where they should be.

@@ -67,6 +67,21 @@ impl Hosts {
         &mut self.hosts[number - 1]
     }
 
+    /// A container as one makes it by hand: a namespace with `address` at a bridge of the host that `device` is a port of.
+    pub fn container_by_hand(&self, host: usize, device: &str, address: &str) -> PathBuf {
+        let path = self.make(&format!("hand{host}"));
+        let lines = format!(
+            "ip link add handbr type bridge mcast_snooping 0 && ip link set handbr mtu 1450 up && \
+             ip link set {device} master handbr && \
+             ip link add handv master handbr mtu 1450 type veth peer name eth0 mtu 1450 netns {} && \
+             ip link set handv up",
+            path.display()
+        );
+        inside(&self.host(host).path, &lines);
+        inside(&path, &format!("ip link set eth0 up && ip addr add {address} dev eth0"));
+        path
+    }
+
     fn make(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         Namespace::create().unwrap().pin(&path).unwrap();

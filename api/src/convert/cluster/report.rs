@@ -13,6 +13,7 @@ pub(crate) fn explanation(report: &ServiceReport) -> Value {
     json!({
         "Service": report.service,
         "EndpointError": report.endpoint_error,
+        "Placement": report.placement,
         "Update": report.update,
         "Settled": report.settled,
         "Findings": report.findings.iter().map(finding).collect::<Vec<_>>(),

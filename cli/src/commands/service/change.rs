@@ -25,11 +25,13 @@ pub(super) async fn create(context: &mut Context, args: &Args) -> Result {
         put(&mut spec["TaskTemplate"]["ContainerSpec"], &format!("{kind}s"), found);
     }
     let auth = auth(context, args.on("with-registry-auth"), args.arg(0))?;
-    pin_image(client, &mut spec["TaskTemplate"], &auth, !args.on("no-resolve-image")).await?;
+    let ask = !args.on("no-resolve-image");
+    let unpinned = pin_image(client, &mut spec["TaskTemplate"], &auth, ask).await?;
     tidy(&mut spec);
     let request = Request::post("/services/create").header("x-registry-auth", auth).json(spec);
     let answer = client.value(request).await?;
     warn(&answer);
+    unpinned.print();
     let id = answer.at("ID").text();
     sys::line(id);
     follow(context, args, id).await
@@ -99,7 +101,8 @@ pub(super) async fn update(context: &mut Context, args: &Args) -> Result {
     let image = spec["TaskTemplate"]["ContainerSpec"]["Image"].as_str().unwrap_or_default();
     let auth = auth(context, args.on("with-registry-auth"), image)?;
     if args.given("image") {
-        pin_image(client, &mut spec["TaskTemplate"], &auth, !args.on("no-resolve-image")).await?;
+        let ask = !args.on("no-resolve-image");
+        pin_image(client, &mut spec["TaskTemplate"], &auth, ask).await?.print();
     }
     if auth.is_empty() {
         request = request.query("registryAuthFrom", "spec");

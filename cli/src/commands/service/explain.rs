@@ -63,7 +63,9 @@ fn text(report: &Value) -> String {
         1 => text.push_str(", 1 is not.\n"),
         count => text.push_str(&format!(", {count} are not.\n")),
     }
-    for (what, key) in [("endpoint", "EndpointError"), ("update", "Update")] {
+    for (what, key) in
+        [("endpoint", "EndpointError"), ("placement", "Placement"), ("update", "Update")]
+    {
         if !report.at(key).text().is_empty() {
             text.push_str(&format!("{what}: {}\n", report.at(key).text()));
         }
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn a_report_is_told_task_by_task() {
         let report: Value = serde_json::from_str(
-            r#"{"Service":"web","EndpointError":"","Update":"update paused due to failure of task x","Settled":1,
+            r#"{"Service":"web","EndpointError":"","Placement":"no node has a `node.rol`, did you mean `node.role`?","Update":"update paused due to failure of task x","Settled":1,
             "Findings":[
               {"TaskID":"t2","Name":"web.2","State":"pending","DesiredState":"running","Seconds":60,"Node":"",
                "Reason":"no suitable node (insufficient resources on 2 nodes)",
@@ -126,6 +128,7 @@ mod tests {
         .unwrap();
         expect_test::expect![[r#"
             web: 1 task is where it should be, 2 are not.
+            placement: no node has a `node.rol`, did you mean `node.role`?
             update: update paused due to failure of task x
             web.2 (t2): pending instead of running for 60 s: no suitable node (insufficient resources on 2 nodes)
                 resources: 2 nodes turned away

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
-use super::super::cluster::{auth, json_of, pin_image, version, warn};
+use super::super::cluster::{Unpinned, auth, json_of, pin_image, version, warn};
 use super::super::service::wait;
 use super::{check_name, list, read_files, remove};
 use crate::args::Args;
@@ -248,7 +248,8 @@ async fn create(client: &Client, wanted: &Wanted<'_>, spec: &Json) -> Result<Str
     let Wanted { service, auth, .. } = wanted;
     sys::line(format_args!("Creating service {service}"));
     let mut new = spec.clone();
-    pin_image(client, &mut new["TaskTemplate"], auth, wanted.resolve != Resolve::Never).await?;
+    let ask = wanted.resolve != Resolve::Never;
+    pin_image(client, &mut new["TaskTemplate"], auth, ask).await?.pass_over();
     tidy(&mut new);
     let request =
         Request::post("/services/create").header("x-registry-auth", (*auth).to_owned()).json(new);
@@ -278,8 +279,9 @@ async fn update(client: &Client, id: &str, wanted: &Wanted<'_>, spec: &Json) -> 
         let task = &mut new["TaskTemplate"];
         let same = old["Spec"]["Labels"][IMAGE] == image;
         keep(task, &old["Spec"]["TaskTemplate"], same && resolve != Resolve::Always);
+        let mut unpinned = Unpinned::default();
         if resolve == Resolve::Always || !same {
-            pin_image(client, task, auth, resolve != Resolve::Never).await?;
+            unpinned = pin_image(client, task, auth, resolve != Resolve::Never).await?;
         }
         tidy(&mut new);
         let mut request = Request::post(format!("/services/{}/update", segment(&id)))
@@ -291,6 +293,7 @@ async fn update(client: &Client, id: &str, wanted: &Wanted<'_>, spec: &Json) -> 
         match client.value(request.json(new)).await {
             Ok(answer) => {
                 warn(&answer);
+                unpinned.print();
                 return Ok(id);
             }
             Err(error) if is_stale(&error) && attempt < ATTEMPTS => {}

@@ -35,7 +35,12 @@ fn task(slot: u64, state: TaskState, error: &str) -> Task {
 fn check(state: &State, service: &Service, expected: Expect) {
     let report = explain(state, service.id, at(70)).unwrap();
     let mut text = format!("{}: {} settled\n", report.service, report.settled);
-    for (what, said) in [("endpoint", &report.endpoint_error), ("update", &report.update)] {
+    let parts = [
+        ("endpoint", &report.endpoint_error),
+        ("placement", &report.placement),
+        ("update", &report.update),
+    ];
+    for (what, said) in parts {
         if !said.is_empty() {
             writeln!(text, "{what}: {said}").unwrap();
         }
@@ -119,6 +124,23 @@ fn ports_that_another_program_has_are_told() {
         expect![[r#"
         web: 1 settled
         endpoint: another program of node n1 has port 80/tcp
+    "#]],
+    );
+}
+
+#[test]
+fn constraints_on_what_no_node_has_are_told_without_any_task() {
+    let mut service = samples::service(1, "web");
+    service.spec.mode = ServiceMode::Global;
+    let constraints = vec!["node.labls.zone==a".to_owned(), "node.role==worker".to_owned()];
+    let placement = shoal_model::cluster::task::Placement { constraints, ..Default::default() };
+    Arc::make_mut(&mut service.spec.task).placement = Some(placement);
+    check(
+        &state(&service, Vec::new(), samples::node(1)),
+        &service,
+        expect![[r#"
+        web: 0 settled
+        placement: no node has a `node.labls.zone`, did you mean `node.labels.zone`?
     "#]],
     );
 }

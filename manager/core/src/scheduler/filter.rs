@@ -118,12 +118,15 @@ pub fn explain(verdict: &[FilterVerdict]) -> String {
 }
 
 /// The whole sentence for a task that may run anywhere.
-pub(super) fn no_suitable_node(verdict: &[FilterVerdict]) -> String {
-    if verdict.is_empty() {
-        "no suitable node".to_owned()
-    } else {
-        format!("no suitable node ({})", explain(verdict))
+pub(super) fn no_suitable_node(verdict: &[FilterVerdict], demand: &Demand) -> String {
+    let mut text = "no suitable node".to_owned();
+    if !verdict.is_empty() {
+        text += &format!(" ({})", explain(verdict));
     }
+    if let Some(unknown) = constraint::unknown_keys(&demand.constraints) {
+        text += &format!(": {unknown}");
+    }
+    text
 }
 
 fn reason(verdict: FilterVerdict) -> String {
@@ -163,10 +166,10 @@ mod tests {
         ];
         let verdict = verdict(failures.into_iter());
         assert_eq!(
-            no_suitable_node(&verdict),
+            no_suitable_node(&verdict, &Demand::default()),
             "no suitable node (insufficient resources on 2 nodes; 1 node not available for new tasks; \
              scheduling constraints not satisfied on 1 node; max replicas per node limit exceed)"
         );
-        assert_eq!(no_suitable_node(&[]), "no suitable node");
+        assert_eq!(no_suitable_node(&[], &Demand::default()), "no suitable node");
     }
 }

@@ -211,7 +211,7 @@ impl Scheduler {
             return true;
         }
         let verdict = wish.verdict(&self.index);
-        let error = no_suitable_node(&verdict);
+        let error = no_suitable_node(&verdict, &demand);
         changes.extend(waiting.filter_map(|task| refused(task, &error, &verdict, now)));
         self.queue.refused(group, last, &verdict);
         false

@@ -289,6 +289,15 @@ fn a_verdict_follows_the_nodes() {
 }
 
 #[test]
+fn a_constraint_on_what_no_node_has_is_told() {
+    let mut world = World::new(2);
+    world.run(1, 1, |spec| constrain(spec, "node.rol==manager"));
+    world.check(&expect![
+        "t101: no suitable node (scheduling constraints not satisfied on 2 nodes): no node has a `node.rol`, did you mean `node.role`?"
+    ]);
+}
+
+#[test]
 fn no_nodes_at_all() {
     let mut world = World::new(0);
     world.run(1, 1, |_| {});

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shoal_model::Timestamp;
+use shoal_model::cluster::node::{NodeCertificate, NodeDescription};
 use shoal_model::cluster::service::{Endpoint, PortConfig, PreviousSpec, Revision, Revisions};
 use shoal_model::cluster::task::{ContainerStatus, NetworkAttachment, SecretReference, TaskStatus};
 use shoal_model::cluster::{
@@ -280,4 +281,50 @@ fn a_large_state_is_written_in_blocks() {
     assert!(parts.iter().all(|part| part.len() < 256 * 1024));
     assert!(parts.len() > 10, "{} parts", parts.len());
     assert_eq!(restore(&parts.concat(), 1000).unwrap().tasks().count(), 2560);
+}
+
+/// What differs where a node's bytes are written as bytes, not as arrays of numbers.
+#[derive(serde::Serialize)]
+struct Certificate<'a> {
+    #[serde(with = "serde_bytes")]
+    request: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    chain: &'a [u8],
+}
+
+#[derive(serde::Serialize)]
+struct Description<'a> {
+    #[serde(with = "serde_bytes")]
+    issuer_subject: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    issuer_public_key: &'a [u8],
+}
+
+#[test]
+fn bytes_of_nodes_are_read_in_both_forms() {
+    let certificate = NodeCertificate {
+        request: b"request".to_vec(),
+        chain: vec![0, 127, 128, 255],
+        ..NodeCertificate::default()
+    };
+    let description = NodeDescription {
+        issuer_subject: vec![255, 1],
+        issuer_public_key: b"key".to_vec(),
+        ..NodeDescription::default()
+    };
+    let numbers = rmp_serde::to_vec_named(&(&certificate, &description)).unwrap();
+    // A fixed array of four numbers: what was written before stays what is written.
+    assert!(numbers.windows(7).any(|part| part == [0x94, 0, 127, 0xcc, 128, 0xcc, 255]));
+    let (request, chain) = (&certificate.request, &certificate.chain);
+    let (issuer_subject, issuer_public_key) =
+        (&description.issuer_subject, &description.issuer_public_key);
+    let bytes = rmp_serde::to_vec_named(&(
+        Certificate { request, chain },
+        Description { issuer_subject, issuer_public_key },
+    ))
+    .unwrap();
+    for form in [numbers, bytes] {
+        let read: (NodeCertificate, NodeDescription) = rmp_serde::from_slice(&form).unwrap();
+        assert_eq!(read, (certificate.clone(), description.clone()));
+    }
 }
