@@ -159,6 +159,26 @@ fn a_damaged_log_is_told_or_mended_and_never_another_state() {
 }
 
 #[test]
+fn a_manager_that_refuses_its_log_leaves_without_its_tasks() {
+    let lab = Cluster::up("qa8leave", 3, 0).unwrap();
+    lab.give_image().unwrap();
+    let create = ["service", "create", "--detach", "--mode", "global", "--name", "all"];
+    lab.ok(1, &[&create[..], &["--no-resolve-image", "busybox", "sleep", "1000"]].concat())
+        .unwrap();
+    let containers = |host| lab.ok(host, &["ps", "-aq"]).unwrap().lines().count();
+    eventually("a container on each host", PATIENCE, || (1..=3).all(|host| containers(host) == 1))
+        .unwrap();
+    lab.kill(3).unwrap();
+    truncate(&raft(&lab, 3).join("identity"), 7).unwrap();
+    lab.start(3).unwrap();
+    lab.await_state(3, "error").unwrap();
+    assert_eq!(containers(3), 1, "what runs runs on while an operator looks");
+    lab.ok(3, &["swarm", "leave", "--force"]).unwrap();
+    assert_eq!(containers(3), 0);
+    assert_eq!(lab.state(3).unwrap(), "inactive");
+}
+
+#[test]
 fn a_manager_with_an_old_disk_gets_what_it_lost() {
     let lab = Cluster::up("qa4old", 3, 0).unwrap();
     write(&lab, 1, "old", 3);

@@ -23,6 +23,7 @@ use shoal_base::disk::TEMPORARY_SUFFIX;
 use shoal_base::random::SharedRandom;
 use shoal_model::error::{Classified, ErrorKind};
 
+use crate::peer::PeerIdentity;
 use crate::request::{self, NodeKey};
 use crate::unlock::UnlockKey;
 use crate::{peer, pem, seal};
@@ -194,6 +195,16 @@ impl NodeFiles {
             let locked = matches!(record.key, Secret::Sealed(_));
             Public { trust: record.trust, chain: record.chain, locked }
         }))
+    }
+
+    /// Who the node is, which is readable without any key; `None`: it is not a member.
+    ///
+    /// # Errors
+    /// When the file or the certificate in it is damaged, or of a newer release.
+    pub fn identity(&self) -> Result<Option<PeerIdentity>, Error> {
+        let Some(record) = self.record()? else { return Ok(None) };
+        let chain = pem::certificates(record.chain.as_bytes()).map_err(Error::Pem)?;
+        Ok(Some(peer::facts(&chain[0]).map_err(Error::Certificate)?.identity))
     }
 
     /// All of it; `None`: the node is not a member. Repairs the copies.

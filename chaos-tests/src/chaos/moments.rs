@@ -70,15 +70,18 @@ enum Verdict {
 }
 
 /// A follower stops, finds other bits in its log or its snapshots, and must not have another state. One that says so is
-/// removed and joins anew, as an operator would do.
+/// removed and joins anew, as an operator would do. Hosts with older programs are left alone: what those made of damage
+/// is known.
 ///
 /// # Errors
 /// When it cannot be stopped, or does not come back.
 pub(super) fn damage(world: &World, chance: &mut Chance) -> anyhow::Result<()> {
     let lab = &world.lab;
     let leader = world.leader()?;
-    let followers: Vec<u8> = (1..=SHAPE.managers).filter(|host| *host != leader).collect();
-    let host = chance.one_of(&followers).context("there is no follower")?;
+    let old = world.old_hosts();
+    let is_tested = |host: &u8| *host != leader && !old.contains(host);
+    let followers: Vec<u8> = (1..=SHAPE.managers).filter(is_tested).collect();
+    let Some(host) = chance.one_of(&followers) else { return Ok(()) };
     if chance.below(2) == 0 {
         lab.kill(host)?
     } else {

@@ -164,8 +164,12 @@ impl User {
     /// What is there now: id, version, all. Judged as any read.
     fn found(&mut self, manager: u8, name: &Name, last: bool) -> Option<Option<Value>> {
         let path = format!("{}/{}", name.kind.path(), name.text);
+        // A host that is no manager for a moment tells of its own networks only.
+        let speaks_for_all =
+            || name.kind != Kind::Network || self.world.get(manager, "/swarm").is_ok();
+        let before = speaks_for_all();
         let said = self.world.call(manager, "GET", &path, &Value::Null);
-        let absent = matches!(said, Said::Refused(404, _));
+        let absent = matches!(said, Said::Refused(404, _)) && before && speaks_for_all();
         let said = if absent { Said::Done(Value::Null) } else { said };
         self.answered(name.kind.words().read, name, &said);
         let Said::Done(value) = said else { return None };

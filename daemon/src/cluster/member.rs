@@ -291,15 +291,20 @@ impl Member {
             () = self.around.clock.sleep(GOODBYE) => tracing::info!("no manager heard the goodbye"),
         }
         self.stop().await;
-        let mut first = Ok(());
-        for task in self.executor.list().await? {
-            if let Err(error) = self.executor.remove(task).await {
-                tracing::warn!(%task, %error, "a task's container stays behind");
-                first = first.and(Err(error));
-            }
-        }
-        first.and(self.networks.leave_all().await)
+        clear(&*self.executor, &*self.networks).await
     }
+}
+
+/// Removes the containers of all tasks of a node, and its networks. Attempts every step.
+pub(super) async fn clear(executor: &dyn Executor, networks: &dyn Networks) -> Result<(), Failure> {
+    let mut first = Ok(());
+    for task in executor.list().await? {
+        if let Err(error) = executor.remove(task).await {
+            tracing::warn!(%task, %error, "a task's container stays behind");
+            first = first.and(Err(error));
+        }
+    }
+    first.and(networks.leave_all().await)
 }
 
 /// Waits until managers refuse this node as a stranger, and none takes it. `None`: the member has ended.

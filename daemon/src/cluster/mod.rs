@@ -163,6 +163,7 @@ impl Host {
         match record.phase {
             // Nothing of these was acknowledged, or all of it is to go.
             Phase::Initializing | Phase::Leaving => {
+                self.clear_tasks().await;
                 if let Err(error) = self.forget() {
                     self.set(broken(error));
                 }
@@ -476,11 +477,28 @@ impl Host {
                     return Err(unfit(Unfit::Locked));
                 }
                 self.mark_leaving()?;
+                self.clear_tasks().await;
             }
         }
         self.forget()?;
         self.set(Current::Inactive);
         Ok(())
+    }
+
+    /// Removes what the tasks of a membership that is not running left here. Whoever leaves may do so with a certificate
+    /// that cannot be read: nobody knows any more which tasks were its own.
+    async fn clear_tasks(&self) {
+        let cleared = match self.files.identity() {
+            Ok(None) => Ok(()),
+            Ok(Some(identity)) => {
+                let runner = (self.make_runner)(identity.node, Reach::default());
+                member::clear(&*runner.executor, &*runner.networks).await
+            }
+            Err(error) => Err(Failure::from(error)),
+        };
+        if let Err(error) = cleared {
+            tracing::error!(error = error.chain(), "tasks of the membership that ends stay behind");
+        }
     }
 
     fn mark_leaving(&self) -> Result<(), Failure> {
