@@ -107,9 +107,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn many(arguments: &Arguments, seeds: Range<u64>) -> anyhow::Result<BTreeMap<u64, Report>> {
-    let jobs = arguments.jobs.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
-    let plan =
-        Plan { seeds, jobs, words: arguments.words(), journal: arguments.journal.clone() };
+    let jobs =
+        arguments.jobs.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
+    let plan = Plan { seeds, jobs, words: arguments.words(), journal: arguments.journal.clone() };
     many::run(&plan, |report| {
         if let Verdict::Broken(what) = &report.verdict {
             println!("seed {} BROKEN {what}\n  {}", report.seed, arguments.repeat(report.seed));

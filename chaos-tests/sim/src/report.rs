@@ -174,8 +174,7 @@ mod tests {
             "seed=7 virtual_ms=183500 processor_ms=900 acknowledged=412 steps=1003 \
              digest=00000000000000ab faults=Loss:3,CrashAtWrite:1 broken RAFT-1: managers 1 and 2 differ"
         );
-        let quiet =
-            Report { coverage: Coverage::new(), verdict: Verdict::Thin, ..broken.clone() };
+        let quiet = Report { coverage: Coverage::new(), verdict: Verdict::Thin, ..broken.clone() };
         for report in [broken, quiet, report(Verdict::Sound), Report::ended(9, "it\nhung")] {
             assert_eq!(report.to_string().parse(), Ok(report));
         }

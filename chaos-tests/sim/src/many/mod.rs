@@ -161,7 +161,8 @@ fn lines(child: &mut Child) -> Receiver<String> {
 
 fn fingerprint(bytes: &[u8]) -> u64 {
     let mix = |hash: u64, word: &[u8]| {
-        word.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+        word.iter()
+            .fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
     };
     mix(0xcbf2_9ce4_8422_2325, bytes)
 }
