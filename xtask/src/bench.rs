@@ -69,8 +69,11 @@ enum Action {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     match &options.action {
         Some(Action::Plot { file, into }) => {
-            let beside = file.parent().unwrap_or(Path::new("")).to_owned();
-            draw(&Results::read(file)?, into.as_ref().unwrap_or(&beside))
+            let results = Results::read(file)?;
+            draw(
+                &results,
+                into.as_deref().or_else(|| file.parent()).context("the file has no directory")?,
+            )
         }
         None => measure(options),
     }
@@ -101,8 +104,11 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     }
     let (results, failed) = figures(commands)?;
     print!("\n{}", results.summary());
+    if options.groups.is_empty() {
+        print!("{}", results.gaps());
+    }
     if options.plots {
-        document(&results)?;
+        document(&results, &failed)?;
     }
     anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
@@ -192,12 +198,13 @@ fn figures(commands: Vec<(&str, Command)>) -> anyhow::Result<(Results, Vec<Strin
     Ok((results, failed))
 }
 
-/// Puts runs in the place of those that the documentation shows; groups that were not measured stay as they are.
-fn document(measured: &Results) -> anyhow::Result<()> {
+/// Puts runs in the place of those that the documentation shows; groups that were not measured, or not to their end, stay as
+/// they are.
+fn document(measured: &Results, failed: &[String]) -> anyhow::Result<()> {
     let directory = root().join(DOCUMENTED);
     let file = directory.join(RESULTS);
     let mut documented = if file.exists() { Results::read(&file)? } else { Results::default() };
-    for run in measured.runs.iter().filter(|run| !run.rows.is_empty()) {
+    for run in measured.runs.iter().filter(|run| !failed.contains(&run.group)) {
         documented.put(run.clone());
     }
     std::fs::create_dir_all(&directory)

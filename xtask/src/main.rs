@@ -53,9 +53,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Simulate a cluster from a seed: `sim --seed 7 --trace`, `sim --help`.
+    /// Simulate a cluster from a seed, `sim --seed 7 --trace`, or from many, `sim --seeds 1..10001`; `sim --help`.
     Sim {
-        /// --seed, --count, --seconds, --trace, …
+        /// --seed, --seeds, --seconds, --trace, --journal, …
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },

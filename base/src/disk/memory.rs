@@ -22,7 +22,10 @@ pub struct MemoryDisk {
 
 #[derive(Debug, Default)]
 struct State {
-    files: Vec<Content>,
+    /// Those that have a name, would have one after a power failure, or are open.
+    files: BTreeMap<usize, Content>,
+    /// Number of the next file.
+    next: usize,
     directories: BTreeSet<PathBuf>,
     /// As programs see it.
     names: BTreeMap<PathBuf, usize>,
@@ -46,6 +49,8 @@ struct Content {
     durable: Vec<u8>,
     /// Changes since the last sync, in order.
     pending: Vec<Change>,
+    /// How often it is open.
+    handles: usize,
 }
 
 #[derive(Debug)]
@@ -93,12 +98,14 @@ impl MemoryDisk {
             set_name(&mut state.durable, path, file);
         }
         state.names = state.durable.clone();
-        for content in &mut state.files {
+        for content in state.files.values_mut() {
             for change in std::mem::take(&mut content.pending) {
                 change.survive(&mut content.durable, &mut chance);
             }
             content.now.clone_from(&content.durable);
+            content.handles = 0;
         }
+        state.forget_nameless();
         state.dies_at = None;
         state.epoch += 1;
     }
@@ -110,7 +117,7 @@ impl MemoryDisk {
     pub fn corrupt(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         let file = *state.names.get(path).expect("the file exists");
-        let content = &mut state.files[file];
+        let content = state.content(file);
         change(&mut content.now);
         content.durable.clone_from(&content.now);
         content.pending.clear();
@@ -121,9 +128,10 @@ impl MemoryDisk {
         let state = self.state();
         let mut copy = State { directories: state.directories.clone(), ..State::default() };
         for (path, file) in &state.names {
-            let now = state.files[*file].now.clone();
-            copy.names.insert(path.clone(), copy.files.len());
-            copy.files.push(Content { durable: now.clone(), now, pending: Vec::new() });
+            let now = state.files[file].now.clone();
+            let content = Content { durable: now.clone(), now, ..Content::default() };
+            let file = copy.add(content);
+            copy.names.insert(path.clone(), file);
         }
         copy.durable = copy.names.clone();
         Self { shared: Arc::new(Mutex::new(copy)) }
@@ -133,12 +141,35 @@ impl MemoryDisk {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handle(&self, file: usize, epoch: u64) -> Box<dyn DiskFile> {
-        Box::new(MemoryFile { disk: self.clone(), file, epoch })
+    /// `state` is this disk's.
+    fn handle(&self, state: &mut State, file: usize) -> Box<dyn DiskFile> {
+        state.content(file).handles += 1;
+        Box::new(MemoryFile { disk: self.clone(), file, epoch: state.epoch })
     }
 }
 
 impl State {
+    fn add(&mut self, content: Content) -> usize {
+        let file = self.next;
+        self.next += 1;
+        self.files.insert(file, content);
+        file
+    }
+
+    fn content(&mut self, file: usize) -> &mut Content {
+        self.files.get_mut(&file).expect("files that are open or have a name are kept")
+    }
+
+    /// Gives back files that nothing leads to any more.
+    fn forget_nameless(&mut self) {
+        let Self { files, names, durable, renamed, .. } = self;
+        files.retain(|file, content| {
+            content.handles > 0
+                || names.values().chain(durable.values()).any(|named| named == file)
+                || renamed.iter().any(|(_, named)| *named == Some(*file))
+        });
+    }
+
     /// Counts a change that is asked for.
     fn step(&mut self) -> io::Result<()> {
         let step = self.steps;
@@ -151,7 +182,7 @@ impl State {
 
     fn used(&self) -> u64 {
         let files: BTreeSet<usize> = self.names.values().copied().collect();
-        files.into_iter().map(|file| self.files[file].now.len() as u64).sum()
+        files.iter().map(|file| self.files[file].now.len() as u64).sum()
     }
 
     /// Bytes by which files may grow.
@@ -182,6 +213,7 @@ impl State {
                 self.renamed.push((path, file));
             }
         }
+        self.forget_nameless();
     }
 }
 
@@ -250,7 +282,7 @@ impl Disk for MemoryDisk {
 
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let state = self.state();
-        Ok(state.names.get(path).map(|file| state.files[*file].now.clone()))
+        Ok(state.names.get(path).map(|file| state.files[file].now.clone()))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -301,22 +333,22 @@ impl Disk for MemoryDisk {
         state.check_directory(path)?;
         let file = match state.found(path) {
             Ok(file) => {
-                state.files[file].change(Change::Size(0));
+                state.content(file).change(Change::Size(0));
                 file
             }
             Err(_) => {
-                state.files.push(Content::default());
-                let file = state.files.len() - 1;
+                let file = state.add(Content::default());
                 state.rename(path, Some(file));
                 file
             }
         };
-        Ok(self.handle(file, state.epoch))
+        Ok(self.handle(&mut state, file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let state = self.state();
-        Ok(self.handle(state.found(path)?, state.epoch))
+        let mut state = self.state();
+        let file = state.found(path)?;
+        Ok(self.handle(&mut state, file))
     }
 }
 
@@ -338,13 +370,22 @@ impl MemoryFile {
     }
 }
 
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        // After a power failure it is not open any more.
+        if let Ok(mut state) = self.state() {
+            state.content(self.file).handles -= 1;
+        }
+    }
+}
+
 impl DiskFile for MemoryFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.state()?;
         state.step()?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let room = state.room();
-        let content = &mut state.files[self.file];
+        let content = state.content(self.file);
         let end = content.now.len().saturating_add(room);
         let fits = end.saturating_sub(offset).min(bytes.len());
         content.change(Change::Write { offset, bytes: bytes[..fits].to_vec() });
@@ -353,7 +394,7 @@ impl DiskFile for MemoryFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.state()?;
-        let content = &state.files[self.file].now;
+        let content = &state.files[&self.file].now;
         let offset = usize::try_from(offset).map_err(io::Error::other)?.min(content.len());
         let count = buffer.len().min(content.len() - offset);
         buffer[..count].copy_from_slice(&content[offset..offset + count]);
@@ -361,7 +402,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.state()?.files[self.file].now.len() as u64)
+        Ok(self.state()?.files[&self.file].now.len() as u64)
     }
 
     fn set_size(&mut self, size: u64) -> io::Result<()> {
@@ -369,7 +410,7 @@ impl DiskFile for MemoryFile {
         state.step()?;
         let size = usize::try_from(size).map_err(io::Error::other)?;
         let room = state.room();
-        let content = &mut state.files[self.file];
+        let content = state.content(self.file);
         if size > content.now.len().saturating_add(room) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -380,7 +421,7 @@ impl DiskFile for MemoryFile {
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.state()?;
         state.step()?;
-        let content = &mut state.files[self.file];
+        let content = state.content(self.file);
         for change in std::mem::take(&mut content.pending) {
             change.apply(&mut content.durable);
         }

@@ -69,7 +69,7 @@ fn rows_without_a_budget_make_no_picture() {
 fn every_bar_is_seen() {
     // As small as the least power of ten, or a little less: never behind the left edge.
     for figure in [0.1, 0.0999, 1e-9, 1.0, 1e9] {
-        let rows = vec![Row::at_most("a", "ms", &[figure], 1.0)];
+        let rows = [Row::at_most("a", "ms", &[figure], 1.0)];
         let bars: Vec<_> = rows.iter().filter_map(Bar::of).collect();
         let place = Scale::of(&bars).place(bars[0].share);
         assert!(place > LEFT && place < RIGHT, "{figure}: {place}");

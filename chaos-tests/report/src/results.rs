@@ -78,7 +78,7 @@ impl Results {
         text
     }
 
-    /// How many budgets are met, which are missed, and which of the design's have no figure.
+    /// How many budgets are met, and which are missed.
     pub fn summary(&self) -> String {
         let rows = || self.runs.iter().flat_map(|run| &run.rows);
         let count = |wanted| rows().filter(|row| row.verdict() == wanted).count();
@@ -91,10 +91,14 @@ impl Results {
         for row in rows().filter(|row| row.verdict() == Verdict::Missed) {
             text += &format!("missed: {}\n", row.what);
         }
-        for words in unanswered(rows().filter_map(|row| row.design.as_deref())) {
-            text += &format!("not measured: {words}\n");
-        }
         text
+    }
+
+    /// Which budgets of the design have no figure, for who measured all groups.
+    pub fn gaps(&self) -> String {
+        let rows = self.runs.iter().flat_map(|run| &run.rows);
+        let missing = unanswered(rows.filter_map(|row| row.design.as_deref()));
+        missing.iter().map(|words| format!("not measured: {words}\n")).collect()
     }
 }
 
@@ -136,8 +140,11 @@ mod tests {
         results.put(run("host", rows));
         assert_eq!(
             results.summary(),
-            "25 budgets met, 0 by the best run only, 1 missed\nmissed: slow\n\
-             not measured: create + start over the API\n\
+            "25 budgets met, 0 by the best run only, 1 missed\nmissed: slow\n"
+        );
+        assert_eq!(
+            results.gaps(),
+            "not measured: create + start over the API\n\
              not measured: `shoal run --rm busybox true`, whole process\n"
         );
     }

@@ -1,6 +1,7 @@
 //! What goes wrong: one thing after the other, each undone after a while.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,19 @@ pub const ALL: [Kind; 16] = [
     Kind::LeaderChurn,
     Kind::ContainerEnds,
 ];
+
+impl Kind {
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|kind| kind.to_string() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
 
 /// Between two faults, in milliseconds.
 const BETWEEN: (u64, u64) = (1_000, 6_000);

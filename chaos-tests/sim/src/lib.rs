@@ -5,7 +5,7 @@
 //! them: bytes between nodes ([`net`]), disks (`shoal_base::disk::MemoryDisk`), time ([`time`]), containers
 //! ([`executor`]). [`shoal_chaos_tests::oracle`] knows what was acknowledged, [`invariants`] what must hold.
 //!
-//! `cargo xtask sim --seed N` repeats a run.
+//! `cargo xtask sim --seed N` repeats a run; [`many`] runs thousands.
 
 pub mod admin;
 pub mod checks;
@@ -15,9 +15,11 @@ pub mod faults;
 mod forgetful;
 pub mod invariants;
 pub mod machines;
+pub mod many;
 pub mod net;
 mod panics;
 pub mod planted;
+pub mod report;
 mod rogue;
 pub mod run;
 pub mod settings;

@@ -8,6 +8,11 @@ use shoal_model::cluster::manager::RaftConfig;
 /// Ticks before an election, for each between heartbeats.
 const ELECTION_TICKS: u32 = 6;
 
+fn one_of<T: Copy, const N: usize>(numbers: &mut Numbers, choices: [T; N]) -> T {
+    let index = usize::try_from(numbers.below(N as u64)).unwrap_or(0);
+    choices[index]
+}
+
 /// Of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -33,13 +38,15 @@ impl Settings {
     /// Those of a seed.
     pub fn of(seed: u64) -> Self {
         let mut numbers = Numbers::new(seed ^ 0x5e77_1265);
-        let pauses = [700, 1_500, 2_500];
-        let pause = usize::try_from(numbers.below(pauses.len() as u64)).unwrap_or(0);
+        let heartbeat_ticks = one_of(&mut numbers, [1, 2, 5]);
+        let snapshot_interval = 40 + numbers.below(200);
+        let kept_entries = numbers.below(40);
+        let pause = one_of(&mut numbers, [700, 2_000, 3_500]);
         Self {
-            heartbeat_ticks: 1 + u32::try_from(numbers.below(3)).unwrap_or(0),
-            snapshot_interval: 40 + numbers.below(200),
-            kept_entries: numbers.below(40),
-            pause: Duration::from_millis(pauses[pause]),
+            heartbeat_ticks,
+            snapshot_interval,
+            kept_entries,
+            pause: Duration::from_millis(pause),
         }
     }
 

@@ -204,7 +204,7 @@ pub(super) async fn pin_image(
     let request = Request::get(format!("/distribution/{}/json", segment(&image)))
         .header("x-registry-auth", auth.to_owned());
     let Ok(answer) = client.value(request).await else {
-        return Ok(Unpinned(Some(image)));
+        return Ok(Unpinned(Some(familiar(&reference))));
     };
     let digest = answer.path("Descriptor.digest").text();
     if reference.digest.is_none() && !digest.is_empty() {

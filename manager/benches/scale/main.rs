@@ -35,7 +35,7 @@ const WATCHED: Duration = Duration::from_secs(40);
 /// The size of the design.
 const DESIGNED_NODES: usize = 5_000;
 /// Tasks that come one by one beside all others.
-const MORE: usize = 200;
+const MORE: usize = 100;
 /// The size to which the cost of a change is compared.
 const SMALLER: usize = 10;
 

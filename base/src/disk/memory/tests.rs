@@ -91,3 +91,35 @@ fn a_copy_is_another_disk() {
     file.write_at(b"new", 0).unwrap();
     assert_eq!(read(&copy, "a").unwrap(), b"old");
 }
+
+#[test]
+fn a_file_without_a_name_is_given_back_once_it_is_closed() {
+    let disk = disk();
+    for round in 0..10 {
+        disk.write_atomic(&path("a"), &[round; 100]).unwrap();
+    }
+    assert_eq!(disk.state().files.len(), 1);
+    let open = disk.open(&path("a")).unwrap();
+    disk.remove(&path("a")).unwrap();
+    let mut byte = [0];
+    assert_eq!((open.read_at(&mut byte, 0).unwrap(), byte), (1, [9]), "it is still open");
+    drop(open);
+    disk.sync_directory(Path::new("/d")).unwrap();
+    assert!(disk.state().files.is_empty());
+}
+
+#[test]
+fn a_file_that_a_power_failure_may_bring_back_is_kept() {
+    for seed in 0..8 {
+        let disk = disk();
+        drop(with_old(&disk));
+        disk.rename(&path("a"), &path("b")).unwrap();
+        let other = Path::new("/other");
+        disk.create_directory(other).unwrap();
+        // A sync of another directory keeps this one's changes open.
+        disk.sync_directory(other).unwrap();
+        disk.cut_power(seed);
+        let found = read(&disk, "a").or_else(|| read(&disk, "b"));
+        assert_eq!(found.as_deref(), Some(b"old".as_slice()), "{seed}");
+    }
+}

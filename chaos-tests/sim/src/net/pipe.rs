@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::future::Future as _;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -26,7 +27,7 @@ pub(super) struct Direction {
 
 #[derive(Debug, Default)]
 struct Flow {
-    queue: VecDeque<(Instant, Vec<u8>)>,
+    queue: VecDeque<(Instant, Bytes)>,
     bytes: usize,
     last: Option<Instant>,
     /// The writer is done: the reader sees the end after what is queued.
@@ -121,7 +122,7 @@ impl AsyncRead for Socket {
         let Some((_, bytes)) = flow.queue.front_mut() else { return Poll::Pending };
         let count = bytes.len().min(buffer.remaining());
         buffer.put_slice(&bytes[..count]);
-        bytes.drain(..count);
+        bytes.advance(count);
         if bytes.is_empty() {
             flow.queue.pop_front();
         }
@@ -140,11 +141,12 @@ fn sleep_until(at: Instant) -> Sleep {
     tokio::time::sleep(at.saturating_duration_since(Instant::now()))
 }
 
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
+impl Socket {
+    /// One packet, of what `packet` makes when it may be sent; its length.
+    fn send(
+        &self,
+        context: &Context<'_>,
+        packet: impl FnOnce() -> Bytes,
     ) -> Poll<io::Result<usize>> {
         let direction = &self.outgoing;
         let mut flow = direction.flow();
@@ -155,17 +157,48 @@ impl AsyncWrite for Socket {
             flow.writer = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let delay = self.network.delay(direction.from, direction.to);
-        let at = (Instant::now() + delay).max(flow.last.unwrap_or_else(Instant::now));
+        let packet = packet();
+        let length = packet.len();
+        if length == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let (now, delay) = (Instant::now(), self.network.delay(direction.from, direction.to));
+        let at = (now + delay).max(flow.last.unwrap_or(now));
         flow.last = Some(at);
-        flow.bytes += bytes.len();
-        flow.queue.push_back((at, bytes.to_vec()));
+        flow.bytes += length;
+        flow.queue.push_back((at, packet));
         let reader = flow.reader.take();
         drop(flow);
         if let Some(reader) = reader {
             reader.wake();
         }
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.send(context, || Bytes::copy_from_slice(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.send(context, || {
+            let mut packet = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
+            parts.iter().for_each(|part| packet.extend_from_slice(part));
+            packet.freeze()
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
