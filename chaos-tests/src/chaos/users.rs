@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::asking::ASKED;
 use super::objects::{self, Kind, Name, Wish};
 use super::rules::Complaint;
-use super::world::{SHAPE, Said, World};
+use super::world::{PATIENCE, SHAPE, Said, World};
 use crate::chance::Chance;
-use crate::command::run;
+use crate::command::{eventually, run};
 use crate::oracle::{Answer, Register};
 
 /// Between two operations of a user.
@@ -272,8 +272,9 @@ impl User {
         let names: Vec<Name> = self.known.keys().cloned().collect();
         for manager in 1..=SHAPE.managers {
             for name in &names {
-                let found = self.found(manager, name, true);
-                anyhow::ensure!(found.is_some(), "host {manager} does not tell {}", name.text);
+                // Where the machine has other work there may be no leader for a moment.
+                let what = format!("host {manager} to tell {}", name.text);
+                eventually(&what, PATIENCE, || self.found(manager, name, true).is_some())?;
             }
         }
         Ok(())

@@ -350,9 +350,28 @@ impl World {
         }
         for host in self.lab.numbers() {
             self.lab.stop(host)?;
-            self.disk(host)?.unmount()?;
+            self.unmount(host)?;
         }
         self.lab.finish()
+    }
+
+    /// Takes the disk of a host away, whose daemon ends a moment after its pid file has gone.
+    fn unmount(&self, host: u8) -> anyhow::Result<()> {
+        let disk = self.disk(host)?;
+        let mut last = Ok(());
+        let unmounted = || {
+            last = disk.unmount();
+            if last.is_err() {
+                std::thread::sleep(LOOK);
+            }
+            last.is_ok()
+        };
+        let waited = eventually("a disk that nobody uses", PATIENCE, unmounted);
+        waited.with_context(|| {
+            let (name, path) = (self.lab.netns(host), self.lab.path(host));
+            let left = crate::leaks::of_host(&name, &path, Duration::ZERO, |_| false);
+            format!("host {host}: {last:?}, left are:\n  {}", left.join("\n  "))
+        })
     }
 }
 
