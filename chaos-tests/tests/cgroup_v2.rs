@@ -42,7 +42,7 @@ fn limits_are_enforced_on_pure_cgroup_v2() {
         .args([
             "-k",
             "5",
-            "120",
+            "400",
             "linux.uml",
             "mem=1G",
             "rootfstype=hostfs",
