@@ -9,6 +9,7 @@
 mod error;
 pub mod forward;
 pub mod machine;
+mod proposals;
 mod settle;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::watch::{Lagged, Subscription};
 pub use error::Error;
 pub use forward::{Forward, ForwardError};
 pub use machine::Objects;
+use proposals::Kept;
 use settle::Fate;
 
 /// How long a call waits for a leader: some elections.
@@ -183,6 +185,8 @@ impl Store {
     /// Dropping the future leaves open whether the transaction is committed.
     pub async fn commit(&self, transaction: &Transaction) -> Result<Accepted, Error> {
         let entry = Bytes::from(encode_transaction(transaction)?);
+        let leads = self.inner.consensus.leadership().borrow().is_self;
+        let _kept = leads.then(|| self.keep(&entry, transaction.clone()));
         let deadline = self.deadline();
         // An earlier attempt may be committed yet: then it is the reason why a later one is rejected.
         let mut uncertain = false;
@@ -228,9 +232,8 @@ impl Store {
     pub async fn commit_leading(
         &self,
         term: u64,
-        transaction: &Transaction,
+        transaction: Transaction,
     ) -> Result<Accepted, Error> {
-        let entry = Bytes::from(encode_transaction(transaction)?);
         let leads = {
             let leadership = self.leadership();
             let leadership = leadership.borrow();
@@ -239,8 +242,26 @@ impl Store {
         if !leads {
             return Err(Error::NoLeader);
         }
-        let proposed = self.inner.consensus.propose(entry).await?;
+        self.commit_here(transaction).await
+    }
+
+    /// Commits a transaction here or not at all. For plans of a leader: one that was replaced must not reach its successor,
+    /// which has made its own.
+    ///
+    /// # Errors
+    /// When this manager does not lead; when it breaks a rule, or has no quorum.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction is committed.
+    pub(crate) async fn commit_here(&self, transaction: Transaction) -> Result<Accepted, Error> {
+        let entry = Bytes::from(encode_transaction(&transaction)?);
+        let _kept = self.keep(&entry, transaction);
+        let proposed = self.inner.consensus.propose(entry.clone()).await?;
         decode_outcome(&proposed.response)?.map_err(Error::Rejected)
+    }
+
+    fn keep(&self, entry: &Bytes, transaction: Transaction) -> Kept {
+        self.inner.objects.proposals().keep(entry, transaction)
     }
 
     /// Proposes an entry here or, when this manager does not lead, to the leader.
