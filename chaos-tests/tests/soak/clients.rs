@@ -135,8 +135,8 @@ impl Clients {
     /// Looks at what was met since the last time, and asks everything once more: nothing may fail now.
     pub(crate) fn judge(&self, world: &World, change: &Change, begun: Duration) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = monotonic();
         recent.retain(|episode| episode.over + REMEMBERED > begun);
+        let over = Duration::MAX;
         recent.push(Episode {
             change: change.clone(),
             replaced: change.replaced(world),
@@ -168,6 +168,8 @@ impl Clients {
             panic!("{recent:#?}: {wrong:#?}\n{}", logs.join("\n----\n"));
         }
         self.look(world);
+        // Until here a network was asked that a service has left.
+        recent.last_mut().unwrap().over = monotonic();
     }
 
     /// How many requests there were.
