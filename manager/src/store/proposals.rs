@@ -67,8 +67,8 @@ pub(super) struct Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        // What it says is dropped when the others need not wait for it.
         let forgotten = self.proposals.known().remove(&self.place);
-        // Not while the others wait.
         drop(forgotten);
     }
 }
@@ -91,7 +91,7 @@ mod tests {
         let kept = proposals.keep(&entry, removes.clone());
         assert_eq!(proposals.take(&equal), None);
         assert_eq!(proposals.take(&entry[..2]), None);
-        assert_eq!(proposals.take(&entry.clone()), Some(removes.clone()));
+        assert_eq!(proposals.take(&entry), Some(removes.clone()));
         assert_eq!(proposals.take(&entry), None);
         drop(kept);
         let kept = proposals.keep(&entry, removes);
