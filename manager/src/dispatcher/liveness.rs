@@ -43,7 +43,7 @@ pub trait ReachManagers: Debug + Send + Sync + 'static {
         request: ReportRequest,
     ) -> BoxFuture<'static, Result<ReportResponse, Failure>>;
 
-    /// Waits for the sessions of a manager.
+    /// Waits for the sessions of a manager, for the patience that the request grants them.
     fn await_views(
         &self,
         manager: &Leader,
@@ -71,7 +71,7 @@ impl ReachManagers for Remote {
         leader: &Leader,
         request: ReportRequest,
     ) -> BoxFuture<'static, Result<ReportResponse, Failure>> {
-        self.call(leader, |mut client| async move { client.report(request).await })
+        self.call(leader, CALL_TIMEOUT, |mut client| async move { client.report(request).await })
     }
 
     fn await_views(
@@ -79,21 +79,24 @@ impl ReachManagers for Remote {
         manager: &Leader,
         request: AwaitViewsRequest,
     ) -> BoxFuture<'static, Result<AwaitViewsResponse, Failure>> {
-        self.call(manager, |mut client| async move { client.await_views(request).await })
+        let patience = Duration::from_millis(request.patience_ms).saturating_add(CALL_TIMEOUT);
+        self.call(manager, patience, |mut client| async move { client.await_views(request).await })
     }
 }
 
 impl Remote {
+    /// A manager that died without a word is noticed by its connection's keep-alive, should that be sooner.
     fn call<T, F>(
         &self,
         manager: &Leader,
+        patience: Duration,
         call: impl FnOnce(LivenessClient<Channel>) -> F + Send + 'static,
     ) -> BoxFuture<'static, Result<T, Failure>>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
     {
         let (channels, manager) = (Arc::clone(&self.channels), manager.clone());
-        let timeout = self.clock.sleep(CALL_TIMEOUT);
+        let timeout = self.clock.sleep(patience);
         let unavailable = |message: String| Failure::new(ErrorKind::Unavailable, message);
         Box::pin(async move {
             let called = async {

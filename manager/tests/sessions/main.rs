@@ -145,3 +145,27 @@ async fn a_removed_node_learns_it_and_stops_nothing() {
     node.stop().await;
     lab.end().await;
 }
+
+#[tokio::test]
+async fn a_task_waits_for_the_views_of_nodes_at_other_managers_as_long_as_the_cluster_grants() {
+    let lab = Lab::new().await;
+    // Without a release nothing ends the wait while this test lives.
+    lab.drain_wait(Duration::from_secs(3600)).await;
+    let near = lab.worker(1, 0).await;
+    let far = lab.worker(2, 1).await;
+    lab.put_attached(1, 1).await;
+    lab.put_attached(2, 2).await;
+    until("running", || lab.state(1) == Some(TaskState::Running)).await;
+    until("running", || lab.state(2) == Some(TaskState::Running)).await;
+    far.executor.holds_views.send_replace(true);
+    lab.wish(1, TaskState::Shutdown).await;
+    // More than a call between managers otherwise has.
+    lab::sleep(Duration::from_secs(1)).await;
+    let stopped = || near.executor.log().iter().any(|line| line.starts_with("shutdown"));
+    assert!(!stopped(), "node 2 still sends connections to the task");
+    far.executor.holds_views.send_replace(false);
+    until("the stop", stopped).await;
+    near.stop().await;
+    far.stop().await;
+    lab.end().await;
+}
