@@ -60,13 +60,19 @@ impl Sessions for Dispatcher {
         let address = request.extensions().get::<PeerInfo>().map(|peer| peer.address.ip());
         let description = codec::decode("node description", &request.into_inner().description)
             .map_err(bad_input)?;
+        // Its complete set must hold all that other managers told it: what a lagging one lacks would be stopped.
+        let view = self.store.read().await.map_err(store_failed)?;
         let limit = &self.limit;
         let admitted = limit.lock().unwrap_or_else(PoisonError::into_inner).admit(self.now(), node);
         if let Err(wait) = admitted {
             let text = format!("node `{node}` registers too often: wait {wait:?}");
             return Err(Status::resource_exhausted(text));
         }
-        self.member(node).await?;
+        if view.node(node).is_none() {
+            let text = format!("node `{node}` is not a member of the cluster");
+            return Err(Status::permission_denied(text));
+        }
+        drop(view);
         self.describe(node, &description, address).await?;
         let mut id = [0; 16];
         self.random.fill(&mut id);
@@ -257,21 +263,6 @@ impl Dispatcher {
         self.hub.get(id, node).ok_or_else(|| {
             Status::not_found(format!("node `{node}` has no session `{id}` with this manager"))
         })
-    }
-
-    /// Whether a node is a member, by a read that is up to date when the replica does not know it.
-    async fn member(&self, node: NodeId) -> Result<(), Status> {
-        if self.store.view().node(node).is_some() {
-            return Ok(());
-        }
-        let view = self.store.read().await.map_err(store_failed)?;
-        match view.node(node) {
-            Some(_) => Ok(()),
-            None => {
-                let text = format!("node `{node}` is not a member of the cluster");
-                Err(Status::permission_denied(text))
-            }
-        }
     }
 
     /// Writes what a node says of itself, when it differs.

@@ -169,3 +169,25 @@ async fn a_task_waits_for_the_views_of_nodes_at_other_managers_as_long_as_the_cl
     far.stop().await;
     lab.end().await;
 }
+
+#[tokio::test]
+async fn a_manager_that_lags_begins_no_session_before_it_knows_what_others_told() {
+    let mut lab = Lab::new().await;
+    let node = lab.worker(1, 0).await;
+    until("ready", || lab.node_state(1) == Some(NodeState::Ready)).await;
+    let before = lab.store.view();
+    lab.put_task(1, 1, TaskState::Running).await;
+    until("running", || lab.state(1) == Some(TaskState::Running)).await;
+    node.tasks.shut_down().await;
+    let lagging = lab.add_lagging(&before).await;
+    let node = lab.again(node, 2).await;
+    lab::a_while().await;
+    assert_eq!(node.executor.log(), ["prepare 1", "start 1"]);
+    assert_eq!(node.worker.view().borrow().session, None);
+    lagging.catch_up(&lab.store.view());
+    until("the session", || node.worker.view().borrow().session.is_some()).await;
+    lab::a_while().await;
+    assert_eq!(node.executor.log(), ["prepare 1", "start 1"]);
+    node.stop().await;
+    lab.end().await;
+}
