@@ -26,6 +26,7 @@ use shoal_proto::dispatcher::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::Dispatcher;
@@ -104,14 +105,14 @@ impl Sessions for Dispatcher {
     ) -> Result<Response<Self::AssignmentsStream>, Status> {
         let node = caller(request.extensions())?.node;
         let session = self.find(node, &request.into_inner().session)?;
+        let stream = session.begin_stream();
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let dispatcher = self.clone();
         self.tasks.spawn(TaskKind::WorkerSession, async move {
-            let ended = session.ended.clone();
-            let serving = dispatcher.assign(&session, &sender);
+            let serving = dispatcher.assign(&session, &stream, &sender);
             tokio::select! {
                 () = serving => {}
-                () = ended.cancelled() => {}
+                () = stream.cancelled() => {}
                 () = sender.closed() => {}
             }
         });
@@ -313,10 +314,9 @@ impl Dispatcher {
     async fn assign(
         &self,
         session: &Arc<Session>,
+        stream: &CancellationToken,
         sender: &mpsc::Sender<Result<AssignmentsMessage, Status>>,
     ) {
-        // What is dirty now is part of the view that is taken after.
-        drop(session.take());
         let view = self.store.view();
         let (mut encoder, mut told, mut held) =
             (Encoder::default(), Told::default(), Held::default());
@@ -338,7 +338,11 @@ impl Dispatcher {
             messages = loop {
                 self.clock.sleep(GATHER).await;
                 session.changed.notified().await;
-                let dirty = session.take();
+                let Some(dirty) = session.take(stream) else {
+                    // The call was for the stream that is served now.
+                    session.changed.notify_one();
+                    return;
+                };
                 let view = self.store.view();
                 let mut touched = dirty.touched;
                 if dirty.everything {

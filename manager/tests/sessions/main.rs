@@ -13,7 +13,7 @@ use lab::{Lab, id, node_id, until};
 use shoal_model::cluster::TaskState;
 use shoal_model::cluster::node::NodeState;
 use shoal_proto::codec;
-use shoal_proto::dispatcher::{HeartbeatRequest, SessionRequest};
+use shoal_proto::dispatcher::{AssignmentsRequest, HeartbeatRequest, SessionRequest};
 
 #[tokio::test]
 async fn a_task_runs_and_ends_as_the_store_says() {
@@ -189,5 +189,33 @@ async fn a_manager_that_lags_begins_no_session_before_it_knows_what_others_told(
     lab::a_while().await;
     assert_eq!(node.executor.log(), ["prepare 1", "start 1"]);
     node.stop().await;
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_newer_stream_of_assignments_gets_what_changes() {
+    let lab = Lab::new().await;
+    let mut client = lab.client(1, 0).await;
+    let request = SessionRequest {
+        description: codec::encode(&shoal_model::cluster::node::NodeDescription::default()),
+        ..SessionRequest::default()
+    };
+    let mut session = client.session(request).await.unwrap().into_inner();
+    let id = session.message().await.unwrap().unwrap().session;
+    let request = || AssignmentsRequest { session: id.clone() };
+    let mut older = client.assignments(request()).await.unwrap().into_inner();
+    assert!(older.message().await.unwrap().unwrap().changes.is_empty());
+    // It waits for changes by now.
+    lab::a_while().await;
+    let mut newer = client.assignments(request()).await.unwrap().into_inner();
+    assert!(newer.message().await.unwrap().unwrap().changes.is_empty());
+    lab::a_while().await;
+    lab.put_task(1, 1, TaskState::Ready).await;
+    let changed = tokio::select! {
+        message = newer.message() => message.unwrap().unwrap(),
+        () = lab::sleep(Duration::from_secs(10)) => panic!("the change is told to nobody"),
+    };
+    assert!(!changed.changes.is_empty());
+    assert_eq!(older.message().await.unwrap(), None);
     lab.end().await;
 }
