@@ -10,6 +10,7 @@ mod error;
 pub mod forward;
 pub mod machine;
 mod proposals;
+mod reads;
 mod settle;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use error::Error;
 pub use forward::{Forward, ForwardError};
 pub use machine::Objects;
 use proposals::Kept;
+use reads::{Failed, Reads};
 use settle::Fate;
 
 /// How long a call waits for a leader: some elections.
@@ -53,6 +55,7 @@ struct Inner {
     consensus: Arc<dyn Consensus>,
     leaders: Arc<dyn Forward>,
     clock: SharedClock,
+    reads: Arc<Reads>,
 }
 
 /// What a committed transaction gave.
@@ -72,7 +75,8 @@ impl Store {
         leaders: Arc<dyn Forward>,
         clock: SharedClock,
     ) -> Self {
-        Self { inner: Arc::new(Inner { objects, consensus, leaders, clock }) }
+        let reads = Arc::default();
+        Self { inner: Arc::new(Inner { objects, consensus, leaders, clock, reads }) }
     }
 
     /// The objects as this manager has them now; may be behind the leader.
@@ -80,7 +84,8 @@ impl Store {
         self.inner.objects.view()
     }
 
-    /// The objects, with every write that was acknowledged anywhere before this call.
+    /// The objects, with every write that was acknowledged anywhere before this call. Calls that wait share a round of
+    /// consensus.
     ///
     /// # Errors
     /// When no leader with a quorum answers within [`LEADER_WAIT`].
@@ -90,14 +95,18 @@ impl Store {
     pub async fn read(&self) -> Result<State, Error> {
         let deadline = self.deadline();
         loop {
-            let index = match self.inner.consensus.read_index().await {
-                Ok(index) => Ok(index),
-                Err(consensus::Error::NotLeader { leader: Some(leader) }) => {
-                    self.inner.leaders.read_index(&leader).await.map_err(Error::from)
+            let (consensus, leaders) =
+                (Arc::clone(&self.inner.consensus), Arc::clone(&self.inner.leaders));
+            let ask = async move {
+                match consensus.read_index().await {
+                    Err(consensus::Error::NotLeader { leader: Some(leader) }) => {
+                        leaders.read_index(&leader).await.map_err(Failed::There)
+                    }
+                    index => index.map_err(Failed::Here),
                 }
-                Err(error) => Err(error.into()),
             };
-            match index {
+            let index = self.inner.reads.join(&self.inner.clock, ask).await;
+            match index.map_err(Error::from) {
                 Ok(index) => {
                     self.catch_up(index).await?;
                     return Ok(self.view());
