@@ -45,12 +45,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A peer that answers nothing for the sum of these is gone.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls of one connection that their caller gave up before the server saw them. Beyond that a connection counts as an
+/// attack and is closed, with all that is on it: those who call are members of the cluster, and a server that was held up
+/// finds at once what a busy one gave up meanwhile.
+const ABANDONED_MAX: usize = 1024;
 
 /// A server whose every call is checked; add services, then serve [`accept`]'s connections.
 pub fn server(credentials: &Credentials) -> Server<Stack<Authorize, Identity>> {
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .http2_max_pending_accept_reset_streams(Some(ABANDONED_MAX))
         .layer(Authorize::new(credentials))
 }
 
@@ -269,5 +274,71 @@ impl AsyncWrite for PeerStream {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tonic::service::Routes;
+
+    use super::*;
+    use crate::files::Stored;
+    use crate::root::Signer;
+    use crate::testing::{NOW, Standing, identity, node, root};
+    use shoal_model::cluster::node::NodeRole;
+
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+
+    /// A frame of HTTP/2, RFC 9113 §4.1.
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+        [&head, payload].concat()
+    }
+
+    /// The kinds of the frames that a server answers, up to the first that says whether it goes on.
+    async fn answer(end: &mut (impl AsyncRead + Unpin)) -> u8 {
+        loop {
+            let mut head = [0; 9];
+            end.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            end.read_exact(&mut payload).await.unwrap();
+            if matches!(head[3], PING | GOAWAY) {
+                return head[3];
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_that_were_given_up_close_no_connection() {
+        let signer = Signer::new(root(), String::new()).unwrap();
+        let (chain, key) = node(&signer, identity(NodeRole::Manager), NOW);
+        let trust = signer.root().certificate().to_owned();
+        let stored = Stored { trust, chain, key, data_keys: Vec::new(), unlock_version: 0 };
+        let credentials = Credentials::new(&stored, Arc::new(Standing(NOW))).unwrap();
+        // All is there before the server looks, as after a time in which it could not.
+        let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        sent.extend(frame(SETTINGS, 0, 0, &[]));
+        for stream in (1..200).step_by(2) {
+            // `POST http /`, whole and without a body: RFC 7541, appendix A.
+            sent.extend(frame(HEADERS, 5, stream, &[0x83, 0x86, 0x84]));
+            sent.extend(frame(RESET, 0, stream, &8u32.to_be_bytes()));
+        }
+        sent.extend(frame(PING, 0, 0, b"are you?"));
+        let (mut near, far) = tokio::io::duplex(1 << 16);
+        near.write_all(&sent).await.unwrap();
+        let incoming = futures_util::stream::iter([Ok::<_, io::Error>(far)]);
+        let incoming = incoming.chain(futures_util::stream::pending());
+        let serving = server(&credentials).add_routes(Routes::default());
+        tokio::select! {
+            answered = answer(&mut near) => assert_eq!(answered, PING),
+            served = serving.serve_with_incoming(incoming) => served.unwrap(),
+        }
     }
 }

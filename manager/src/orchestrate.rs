@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -16,7 +15,6 @@ use shoal_base::SharedClock;
 use shoal_manager_core::ids::Ids;
 use shoal_manager_core::orchestrator::Agenda;
 use shoal_manager_core::orchestrator::agenda::Item;
-use shoal_manager_core::store::codec::{decode_outcome, encode_transaction};
 use shoal_manager_core::store::{State, Transaction};
 
 use crate::store::{Error, Store};
@@ -195,14 +193,9 @@ impl Round<'_> {
 }
 
 /// Commits the parts of a plan, in order; what follows a failed part is not tried.
-///
-/// Here or not at all: a plan of a leader that was replaced must not reach its successor, which has made its own.
 async fn commit(store: Store, transactions: Vec<Transaction>) -> Result<(), Error> {
-    let consensus = store.consensus();
     for transaction in transactions {
-        let entry = Bytes::from(encode_transaction(&transaction)?);
-        let proposed = consensus.propose(entry).await?;
-        decode_outcome(&proposed.response)?.map_err(Error::Rejected)?;
+        store.commit_here(transaction).await?;
     }
     Ok(())
 }

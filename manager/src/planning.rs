@@ -175,7 +175,7 @@ impl<P: Planner> Follower<P> {
             Transaction::on(state, now, changes.to_vec()).reading(state, P::decided_by(&plan));
         let (store, term) = (self.store.clone(), self.term);
         self.flights.push(Box::pin(async move {
-            let committed = store.commit_leading(term, &transaction).await;
+            let committed = store.commit_leading(term, transaction).await;
             (plan, committed.map(drop))
         }));
     }

@@ -211,12 +211,12 @@ async fn plans_of_an_earlier_term_are_not_committed() {
     };
     let leadership = store.leadership().borrow().clone();
     consensus.set_leadership(Leadership { term: leadership.term + 1, ..leadership.clone() });
-    let refused = store.commit_leading(leadership.term, &transaction).await;
+    let refused = store.commit_leading(leadership.term, transaction.clone()).await;
     assert!(matches!(refused, Err(Error::NoLeader)), "{refused:?}");
     consensus.set_leadership(Leadership { is_self: false, ..leadership.clone() });
-    let refused = store.commit_leading(leadership.term, &transaction).await;
+    let refused = store.commit_leading(leadership.term, transaction.clone()).await;
     assert!(matches!(refused, Err(Error::NoLeader)), "{refused:?}");
     consensus.set_leadership(leadership.clone());
-    store.commit_leading(leadership.term, &transaction).await.unwrap();
+    store.commit_leading(leadership.term, transaction).await.unwrap();
     assert_eq!(store.view().nodes().count(), 1);
 }

@@ -31,3 +31,8 @@ pub use reference::Reference;
 pub use refusal::NetworkRefusal;
 pub use subnet::Subnet;
 pub use timestamp::Timestamp;
+
+/// What is as by default is not written: it is read so where it is absent.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,5 +1,6 @@
 //! Lab chaos: a cluster that is hurt at random, also while it is upgraded from an older commit.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use crate::build;
@@ -11,7 +12,7 @@ use crate::run::{cargo, command, output, sh};
 /// # Errors
 /// When something does not build, or a rule was broken.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let older = std::env::var("SHOAL_UPGRADE_FROM").ok();
+    let older = std::env::var_os("SHOAL_UPGRADE_FROM");
     let older = older.map(|commit| older_programs(&commit)).transpose()?;
     let programs = build::run(false)?;
     let mut chaos = cargo();
@@ -36,9 +37,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// Builds the programs of a commit, in a work tree beneath the target directory; answers their directory.
-fn older_programs(commit: &str) -> anyhow::Result<PathBuf> {
-    let revision = format!("{commit}^{{commit}}");
-    let id = output(command("git").args(["rev-parse", "--verify", "--short=12", &revision]))?;
+fn older_programs(commit: &OsStr) -> anyhow::Result<PathBuf> {
+    let mut revision = commit.to_owned();
+    revision.push("^{commit}");
+    let id = output(command("git").args(["rev-parse", "--verify", "--short=12"]).arg(&revision))?;
     let directory = build::target().join("upgrade").join(id.trim());
     let sources = directory.join("sources");
     if !sources.exists() {

@@ -117,14 +117,17 @@ impl Checks {
         let mut status = manager.raft.watch();
         let mut led = None;
         loop {
-            let (leads, term) = {
+            let (leads, has_leader, term) = {
                 let status = status.borrow_and_update();
-                (status.leads(), status.term)
+                (status.leads(), status.leader.is_some(), status.term)
             };
             if leads && led != Some(term) {
                 led = Some(term);
                 note!(self.trace, "manager {number} leads in term {term}");
                 let verdict = self.shared().election.leads(number, term);
+                self.verdict(verdict);
+            } else if has_leader {
+                let verdict = self.shared().election.knows_a_leader(number, term);
                 self.verdict(verdict);
             }
             if status.changed().await.is_err() {

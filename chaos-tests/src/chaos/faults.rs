@@ -180,33 +180,25 @@ impl Fault {
         }
     }
 
-    fn name(&self, upgrades: bool) -> &'static str {
-        match (self.kind, self.victim) {
-            (Kind::Kill, Victim::Leader) => "kill -9 of the leader",
-            (Kind::Kill, Victim::Follower(_)) => "kill -9 of a follower",
-            (Kind::Kill, Victim::Worker(_)) => "kill -9 of a worker",
-            (Kind::Restart, Victim::Leader) => "restart of the leader",
-            (Kind::Restart, Victim::Follower(_)) => "restart of a follower",
-            (Kind::Restart, Victim::Worker(_)) => "restart of a worker",
-            (Kind::Pause, Victim::Leader) => "SIGSTOP of the leader",
-            (Kind::Pause, Victim::Follower(_)) => "SIGSTOP of a follower",
-            (Kind::Pause, Victim::Worker(_)) => "SIGSTOP of a worker",
-            (Kind::Unplug, Victim::Leader) => "cut of the leader",
-            (Kind::Unplug, Victim::Follower(_)) => "cut of a follower",
-            (Kind::Unplug, Victim::Worker(_)) => "cut of a worker",
-            (Kind::OneWay, Victim::Leader) => "one-way cut to the leader",
-            (Kind::OneWay, Victim::Follower(_)) => "one-way cut to a follower",
-            (Kind::OneWay, Victim::Worker(_)) => "one-way cut to a worker",
-            (Kind::Loss, Victim::Leader) => "packet loss at the leader",
-            (Kind::Loss, Victim::Follower(_)) => "packet loss at a follower",
-            (Kind::Loss, Victim::Worker(_)) => "packet loss at a worker",
-            (Kind::FullDisk, Victim::Leader) => "full disk of the leader",
-            (Kind::FullDisk, Victim::Follower(_)) => "full disk of a follower",
-            (Kind::FullDisk, Victim::Worker(_)) => "full disk of a worker",
-            (Kind::KillContainer, _) => "kill -9 of a container",
-            (Kind::Exchange, _) if upgrades => "upgrade in place",
-            (Kind::Exchange, _) => "downgrade in place",
-        }
+    fn name(&self, upgrades: bool) -> String {
+        let what = match self.kind {
+            Kind::Kill => "kill -9 of",
+            Kind::Restart => "restart of",
+            Kind::Pause => "SIGSTOP of",
+            Kind::Unplug => "cut of",
+            Kind::OneWay => "one-way cut to",
+            Kind::Loss => "packet loss at",
+            Kind::FullDisk => "full disk of",
+            Kind::KillContainer => return "kill -9 of a container".to_owned(),
+            Kind::Exchange if upgrades => return "upgrade in place".to_owned(),
+            Kind::Exchange => return "downgrade in place".to_owned(),
+        };
+        let whom = match self.victim {
+            Victim::Leader => "the leader",
+            Victim::Follower(_) => "a follower",
+            Victim::Worker(_) => "a worker",
+        };
+        format!("{what} {whom}")
     }
 
     /// Lets it happen, waits, and undoes it.
@@ -227,7 +219,7 @@ impl Fault {
         }
         let lab = &world.lab;
         let about = format!("h{host}, {:.1} s", self.lasts.as_secs_f64());
-        world.ledger.fault(self.name(is_old), &about);
+        world.ledger.fault(&self.name(is_old), &about);
         let wait = || std::thread::sleep(self.lasts);
         match self.kind {
             Kind::Kill => {
@@ -287,7 +279,7 @@ mod tests {
     fn all_kinds_come_and_networks_are_cut_in_one_lane_only() {
         let (mut chance, mut bag) = (Chance::new(3), Bag::default());
         let shape = Shape { hosts: 5, managers: 3 };
-        let mut counts = BTreeMap::<&str, usize>::new();
+        let mut counts = BTreeMap::<String, usize>::new();
         for _ in 0..60 {
             let episode = episode(&mut chance, &mut bag, shape, true);
             let cuts = |lane: &[Fault]| lane.iter().any(|it| OF_NETWORK.contains(&it.kind));

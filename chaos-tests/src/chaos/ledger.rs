@@ -30,7 +30,7 @@ pub(super) struct Answers {
 
 #[derive(Debug, Default)]
 struct Entries {
-    faults: BTreeMap<&'static str, u64>,
+    faults: BTreeMap<String, u64>,
     operations: BTreeMap<&'static str, Answers>,
     /// Answered and not answered.
     requests: BTreeMap<&'static str, (u64, u64)>,
@@ -67,9 +67,9 @@ impl Ledger {
     }
 
     /// A fault begins.
-    pub fn fault(&self, kind: &'static str, where_: &str) {
+    pub fn fault(&self, kind: &str, where_: &str) {
         self.say(&format!("{kind} {where_}"));
-        *self.entries().faults.entry(kind).or_default() += 1;
+        *self.entries().faults.entry(kind.to_owned()).or_default() += 1;
     }
 
     /// An operation of a client was answered.

@@ -49,13 +49,17 @@ pub fn at_rest(shape: Shape, seen: &Observed) -> Vec<Complaint> {
 
 /// What may not even be for a moment.
 pub fn at_any_time(seen: &Observed) -> Vec<Complaint> {
-    let mut leaders = BTreeMap::<u64, BTreeSet<u8>>::new();
+    let mut last = BTreeMap::<u8, u64>::new();
+    let mut complaints = Vec::new();
+    // One term may have several leaders, by rising ids; but who votes for itself remembers it.
     for (term, host) in &seen.reigns {
-        leaders.entry(*term).or_default().insert(*host);
+        let before = last.insert(*host, *term).unwrap_or_default();
+        if before > *term {
+            let what = format!("host {host} led in term {before}, then in term {term}");
+            complaints.push(Complaint::new("LOG-2", what));
+        }
     }
-    let two = leaders.into_iter().filter(|(_, hosts)| hosts.len() > 1);
-    two.map(|(term, hosts)| Complaint::new("LOG-2", format!("hosts {hosts:?} led in term {term}")))
-        .collect()
+    complaints
 }
 
 /// All managers tell of the same nodes: each host is one that is there, as what it was meant to be.

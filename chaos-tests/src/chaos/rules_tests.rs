@@ -100,8 +100,9 @@ fn a_cluster_that_is_well_has_no_complaints() {
 }
 
 #[test]
-fn two_leaders_of_a_term_are_found() {
-    check(|seen| seen.reigns.push((4, 3)), &["LOG-2 hosts {2, 3} led in term 4"]);
+fn a_leader_that_forgot_its_vote_is_found() {
+    check(|seen| seen.reigns.push((4, 3)), &[]);
+    check(|seen| seen.reigns.push((3, 2)), &["LOG-2 host 2 led in term 4, then in term 3"]);
 }
 
 #[test]

@@ -190,7 +190,7 @@ impl Lab {
     pub fn log(&self, host: u8) -> String {
         let text = std::fs::read_to_string(self.path(host).join("shoald.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(60)..].join("\n")
+        lines[lines.len().saturating_sub(300)..].join("\n")
     }
 
     /// The programs of a host: `cargo xtask` says which, unless it has its own.

@@ -16,7 +16,7 @@ pub(crate) enum Change {
     Scale { service: &'static str, replicas: usize },
     Update { service: &'static str },
     Drain { host: u8 },
-    KillDaemon { host: u8, pause: Duration },
+    KillDaemon { host: u8, pause: Duration, held: Vec<(&'static str, String)> },
     KillContainer { service: &'static str },
     Recreate { service: &'static str, replicas: usize },
     Join { service: &'static str, network: &'static str },
@@ -41,7 +41,10 @@ impl Change {
             0..=2 => Self::Scale { service, replicas },
             3 | 4 => Self::Update { service },
             5 => Self::Drain { host },
-            6 | 7 => Self::KillDaemon { host, pause: seconds(chance, 2) },
+            6 | 7 => {
+                let pause = seconds(chance, 2);
+                Self::KillDaemon { host, pause, held: containers(world, host) }
+            }
             8 => Self::KillContainer { service },
             9 => Self::Recreate { service, replicas },
             10 => {
@@ -79,7 +82,7 @@ impl Change {
                 world.await_convergence("a drain");
                 docker(&["node", "update", "--availability", "active", &name]);
             }
-            Self::KillDaemon { host, pause } => {
+            Self::KillDaemon { host, pause, .. } => {
                 world.lab.kill(*host).unwrap();
                 std::thread::sleep(*pause);
                 world.lab.start(*host).unwrap();
@@ -121,13 +124,24 @@ impl Change {
         }
     }
 
+    /// Services that lost a container with the host that was hurt, because it was taken for dead: by what is there now.
+    pub(crate) fn replaced(&self, world: &World) -> Held {
+        let Self::KillDaemon { held, .. } = self else { return Held::new() };
+        let is_gone = |(service, container): &&(&'static str, String)| {
+            !world.containers(service).iter().any(|(_, there)| there == container)
+        };
+        held.iter().filter(is_gone).map(|(service, _)| *service).collect()
+    }
+
     /// Whether a request may have failed because of it.
-    pub(crate) fn permits(&self, request: &Request) -> bool {
+    fn permits(&self, request: &Request, replaced: &Held) -> bool {
         match self {
             Self::Scale { .. } | Self::Update { .. } | Self::Drain { .. } => false,
-            // Names are answered by the daemon: questions wait for it, but not for ever.
+            // Names are answered by the daemon: questions wait for it, but not for ever. A host that is slow to come
+            // back is taken for dead.
             Self::KillDaemon { host, .. } => {
                 request.host == *host && matches!(request.way, Way::Name { .. })
+                    || replaced.contains(&request.service)
             }
             Self::KillContainer { service } | Self::Recreate { service, .. } => {
                 request.service == *service
@@ -150,10 +164,39 @@ impl Change {
     }
 }
 
+/// A change that was made, with what came of it.
+#[derive(Debug)]
+pub(crate) struct Episode {
+    pub(crate) change: Change,
+    pub(crate) replaced: Held,
+    pub(crate) begun: Duration,
+    /// When all was as it shall be again.
+    pub(crate) over: Duration,
+}
+
+impl Episode {
+    /// Whether a request may have failed because of it: one that was under way meanwhile.
+    pub(crate) fn excuses(&self, request: &Request) -> bool {
+        request.begun < self.over
+            && request.ended >= self.begun
+            && self.change.permits(request, &self.replaced)
+    }
+}
+
 fn held(world: &World, host: u8) -> Held {
-    let is_there =
-        |service: &&'static str| world.containers(service).iter().any(|(on, _)| *on == host);
-    SERVICES.into_iter().filter(is_there).collect()
+    let mut services: Held =
+        containers(world, host).into_iter().map(|(service, _)| service).collect();
+    services.dedup();
+    services
+}
+
+/// What serves on a host, by service.
+fn containers(world: &World, host: u8) -> Vec<(&'static str, String)> {
+    let of = |service: &'static str| {
+        let all = world.containers(service).into_iter().filter(move |(on, _)| *on == host);
+        all.map(move |(_, container)| (service, container))
+    };
+    SERVICES.into_iter().flat_map(of).collect()
 }
 
 /// Whether a host asks or is asked.
@@ -168,4 +211,37 @@ fn flush(world: &World, host: u8) {
     let within = ["-t", &pid, "-n", "nft", "flush", "ruleset"];
     stdout(command("nsenter").args(within)).unwrap();
     stdout(world.lab.inside(host).args(["nft", "flush", "ruleset"])).unwrap();
+}
+
+#[test]
+fn requests_are_excused_by_what_was_under_way_beside_them() {
+    let seconds = Duration::from_secs;
+    let request = |begun: u64, ended: u64, host: u8, service, way| Request {
+        begun: seconds(begun),
+        ended: seconds(ended),
+        host,
+        service,
+        way,
+        outcome: Err(String::new()),
+    };
+    let episode =
+        |change, replaced| Episode { change, replaced, begun: seconds(10), over: seconds(20) };
+    let (mesh, name) = (Way::Mesh { to: 3 }, Way::Name { network: "n0" });
+
+    let flush = episode(Change::Flush { host: 3, held: vec!["s1"] }, vec![]);
+    assert!(flush.excuses(&request(5, 10, 2, "s0", mesh)), "it ended within");
+    assert!(flush.excuses(&request(19, 40, 2, "s0", mesh)), "it began within");
+    assert!(!flush.excuses(&request(5, 9, 2, "s0", mesh)), "over before");
+    assert!(!flush.excuses(&request(20, 21, 2, "s0", mesh)), "begun after");
+    assert!(!flush.excuses(&request(12, 13, 2, "s0", Way::Mesh { to: 4 })), "not touched");
+    assert!(!flush.excuses(&request(12, 13, 2, "s0", name)), "by another way");
+
+    let kill = |replaced| {
+        let held = vec![("s0", "c1".to_owned())];
+        episode(Change::KillDaemon { host: 3, pause: seconds(1), held }, replaced)
+    };
+    assert!(!kill(vec![]).excuses(&request(12, 13, 2, "s0", name)), "its container lives on");
+    assert!(kill(vec!["s0"]).excuses(&request(12, 13, 2, "s0", name)), "it was replaced");
+    assert!(!kill(vec!["s0"]).excuses(&request(12, 13, 2, "s1", name)), "another service");
+    assert!(kill(vec![]).excuses(&request(12, 13, 3, "s1", name)), "the daemon answers names");
 }

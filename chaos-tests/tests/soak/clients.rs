@@ -11,10 +11,12 @@ use shoal_chaos_tests::chance::Chance;
 use shoal_chaos_tests::command::monotonic;
 use shoal_chaos_tests::traffic::{PORT, Place};
 
-use super::changes::Change;
+use super::changes::{Change, Episode};
 use super::world::{HOSTS, NETWORKS, SERVICES, World, published};
 
 const PACE: Duration = Duration::from_millis(5);
+/// Longer than any request takes.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// How a service was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(crate) struct Request {
     pub(crate) service: &'static str,
     pub(crate) way: Way,
     /// What a server of another service answered, or why there was no answer.
-    outcome: Result<String, String>,
+    pub(crate) outcome: Result<String, String>,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +52,8 @@ pub(crate) struct Clients {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     places: Vec<Asker>,
-    /// The change before, and when it was over.
-    last: Mutex<Option<(Change, Duration)>>,
+    /// Changes that requests may still have met.
+    recent: Mutex<Vec<Episode>>,
 }
 
 /// Where a client asks from.
@@ -112,7 +114,7 @@ impl Clients {
             })
             .collect();
         let mut clients =
-            Self { shared: shared.clone(), threads: Vec::new(), places, last: Mutex::default() };
+            Self { shared: shared.clone(), threads: Vec::new(), places, recent: Mutex::default() };
         clients.look(world);
         let threads = clients.places.iter().cloned().map(|asker| {
             let shared = shared.clone();
@@ -132,19 +134,22 @@ impl Clients {
 
     /// Looks at what was met since the last time, and asks everything once more: nothing may fail now.
     pub(crate) fn judge(&self, world: &World, change: &Change, begun: Duration) {
-        let mut wrong = Vec::new();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|episode| episode.over + REMEMBERED > begun);
+        let over = Duration::MAX;
+        recent.push(Episode {
+            change: change.clone(),
+            replaced: change.replaced(world),
+            begun,
+            over,
+        });
         let met =
             std::mem::take(&mut *self.shared.met.lock().unwrap_or_else(PoisonError::into_inner));
-        for request in met {
-            let before = last.as_ref().filter(|(_, over)| request.begun < *over);
-            let of_this = request.ended >= begun && change.permits(&request);
-            let excused = of_this || before.is_some_and(|(change, _)| change.permits(&request));
-            // Nothing excuses a wrong service.
-            if request.outcome.is_ok() || !excused {
-                wrong.push(request);
-            }
-        }
+        // Nothing excuses a wrong service.
+        let is_wrong = |request: &Request| {
+            request.outcome.is_ok() || !recent.iter().any(|episode| episode.excuses(request))
+        };
+        let mut wrong: Vec<Request> = met.into_iter().filter(is_wrong).collect();
         let wanted = world.wanted();
         for asker in &self.places {
             for service in SERVICES {
@@ -160,10 +165,11 @@ impl Clients {
         }
         if !wrong.is_empty() {
             let logs: Vec<String> = (1..=HOSTS).map(|host| world.lab.log(host)).collect();
-            panic!("{change:?}, begun at {begun:?}: {wrong:#?}\n{}", logs.join("\n----\n"));
+            panic!("{recent:#?}: {wrong:#?}\n{}", logs.join("\n----\n"));
         }
-        *last = Some((change.clone(), monotonic()));
         self.look(world);
+        // Until here a network was asked that a service has left.
+        recent.last_mut().unwrap().over = monotonic();
     }
 
     /// How many requests there were.

@@ -17,7 +17,10 @@ pub(crate) const NETWORKS: [&str; 2] = ["n0", "n1"];
 pub(crate) const SERVICES: [&str; 4] = ["s0", "s1", "s2", "s3"];
 /// A second after it was asked to, as a server that finishes its requests.
 const GRACEFUL: &str = "trap 'sleep 1; exit 0' TERM; while :; do sleep 1000 & wait; done";
-const PACE: Duration = Duration::from_millis(30);
+const PACE: Duration = Duration::from_millis(100);
+/// Containers with the label `com.docker.swarm.service.name`.
+const OF_SERVICES: &str =
+    "/containers/json?filters=%7B%22label%22%3A%5B%22com.docker.swarm.service.name%22%5D%7D";
 /// Nodes that were cut off come back within this time, and all tasks run.
 const CONVERGENCE: Duration = Duration::from_secs(120);
 
@@ -129,7 +132,7 @@ impl World {
             "--health-retries",
             "999",
             "--health-interval",
-            "200ms",
+            "1s",
             "--update-order",
             "start-first",
         ]);
@@ -227,12 +230,13 @@ impl Drop for World {
 /// Serves in each container as soon as it is there, until it is there no more.
 fn attend(lab: &ServiceLab, attended: &Attended) {
     for host in 1..=HOSTS {
-        let shown = ["ps", "--no-trunc", "--filter", "label=com.docker.swarm.service.name"];
-        let format = ["--format", "{{.ID}} {{.Label \"com.docker.swarm.service.name\"}}"];
         // A daemon that does not answer says nothing about its containers.
-        let Ok(text) = lab.run(host, &[&shown[..], &format].concat()) else { continue };
-        let live: BTreeMap<&str, &str> =
-            text.lines().filter_map(|line| line.split_once(' ')).collect();
+        let Ok(answer) = lab.api(host, "GET", OF_SERVICES, None) else { continue };
+        let named = answer.as_array().into_iter().flatten().filter_map(|container| {
+            let service = &container["Labels"]["com.docker.swarm.service.name"];
+            Some((container["Id"].as_str()?, service.as_str()?))
+        });
+        let live: BTreeMap<&str, &str> = named.collect();
         let known: BTreeSet<String> = {
             let mut all = attended.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|id, served| served.host != host || live.contains_key(&**id));

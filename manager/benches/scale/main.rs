@@ -91,10 +91,12 @@ async fn measure(sheet: &mut Sheet, sessions: Sessions, nodes: usize, tasks: usi
     lab.connect(sessions).await;
     let took = (SystemClock.monotonic() - begun).as_secs_f64();
     add(Row::told("all sessions begin", "s", &[took]));
-    let before = resident();
+    let (before, used) = (resident(), cpu());
     let rate = Row::at_least("tasks placed and running", "/s", &[fill(&lab, tasks).await], budget);
+    let burnt = (cpu() - used) / tasks as f64;
     // The budget is of 5,000 nodes: fewer of them answer it not.
     add(if nodes >= DESIGNED_NODES { rate.design(name) } else { rate });
+    add(Row::told("CPU of managers and workers per task placed and running", "µs", &[burnt * 1e6]));
     let memory = (resident() - before) / tasks as f64 / 3.0;
     // Whoever comes later in this process takes memory that was freed.
     if sessions == Sessions::InProcess {

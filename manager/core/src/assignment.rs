@@ -12,11 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use shoal_model::cluster::service::OnDisconnect;
-use shoal_model::cluster::task::{RestartHistory, TaskStatus};
+use shoal_model::cluster::node::GenericResource;
+use shoal_model::cluster::service::{Endpoint, OnDisconnect};
+use shoal_model::cluster::task::{NetworkAttachment, RestartHistory, Slot, TaskStatus};
 use shoal_model::cluster::{
-    AssignedTask, ClusterNetwork, ClusterNetworkId, Config, ConfigId, Meta, NodeId, Secret,
-    SecretId, ServiceId, Task, TaskId, TaskState,
+    Annotations, AssignedTask, ClusterNetwork, ClusterNetworkId, Config, ConfigId, Meta, NodeId,
+    Secret, SecretId, ServiceId, Task, TaskId, TaskSpec, TaskState, Version,
 };
 
 use crate::store::{Diff, State};
@@ -126,7 +127,7 @@ pub enum Change {
 #[derive(Debug, Clone)]
 pub struct Tracker {
     node: NodeId,
-    tasks: BTreeMap<TaskId, Held>,
+    tasks: BTreeMap<TaskId, Box<Held>>,
     references: BTreeMap<Key, Reference>,
     /// The network of the routing mesh.
     ingress: Option<ClusterNetworkId>,
@@ -134,8 +135,26 @@ pub struct Tracker {
 
 #[derive(Debug, Clone)]
 struct Held {
-    task: Arc<Task>,
+    told: Told,
+    /// It needs nothing any more.
+    ended: bool,
+}
+
+/// What was told of a task: as much as is needed to see that it differs, which is what [`is_same_task`] compares. The task itself
+/// would be kept in the form that it had then, beside the one in the store.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
     on_disconnect: OnDisconnect,
+    desired: TaskState,
+    spec: Arc<TaskSpec>,
+    annotations: Arc<Annotations>,
+    endpoint: Option<Arc<Endpoint>>,
+    networks: Vec<NetworkAttachment>,
+    generic: Vec<GenericResource>,
+    spec_version: Version,
+    service: Option<ServiceId>,
+    slot: Slot,
+    job_iteration: Option<Version>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -234,9 +253,8 @@ impl Tracker {
 
     fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = TaskId> {
         self.tasks
-            .values()
-            .map(|held| &held.task)
-            .filter_map(move |task| (task.service == Some(service)).then_some(task.id))
+            .iter()
+            .filter_map(move |(id, held)| (held.told.service == Some(service)).then_some(*id))
     }
 
     fn advance_task(
@@ -246,31 +264,29 @@ impl Tracker {
         dependencies: &mut BTreeSet<Key>,
         changes: &mut Vec<Change>,
     ) {
-        let now = source.task(id).filter(|task| belongs(self.node, task)).map(|task| Held {
-            on_disconnect: task
-                .service
-                .map(|service| source.on_disconnect(service))
-                .unwrap_or_default(),
-            task,
+        let task = source.task(id).filter(|task| belongs(self.node, task));
+        let now = task.as_deref().map(|task| {
+            let policy = task.service.map(|service| source.on_disconnect(service));
+            Held::new(task, policy.unwrap_or_default())
         });
-        let before = match &now {
-            Some(held) => self.tasks.insert(id, held.clone()),
-            None => self.tasks.remove(&id),
-        };
-        for key in before.iter().flat_map(|held| needs(&held.task)) {
+        let before = self.tasks.remove(&id);
+        for key in before.iter().flat_map(|held| held.needs()) {
             dependencies.insert(key);
             let reference = self.references.entry(key).or_default();
             reference.count = reference.count.saturating_sub(1);
         }
-        for key in now.iter().flat_map(|held| needs(&held.task)) {
+        for key in now.iter().flat_map(Held::needs) {
             dependencies.insert(key);
             self.references.entry(key).or_default().count += 1;
         }
-        match (before, now) {
-            (Some(before), Some(now)) if same(&before, &now) => {}
-            (_, Some(now)) => changes.push(now.to_change()),
+        match (&before, task.zip(now.as_ref())) {
+            (Some(before), Some((_, now))) if before.told == now.told => {}
+            (_, Some((task, now))) => changes.push(to_change(&task, now.told.on_disconnect)),
             (Some(_), None) => changes.push(Change::Remove(Key::Task(id))),
             (None, None) => {}
+        }
+        if let Some(now) = now {
+            self.tasks.insert(id, Box::new(now));
         }
     }
 
@@ -319,16 +335,44 @@ impl Tracker {
 }
 
 impl Held {
-    fn to_change(&self) -> Change {
-        let status = self.task.status.clone();
-        let mut task = Task::clone(&self.task);
-        task.status = TaskStatus::default();
-        task.meta = Meta::default();
-        task.history = RestartHistory::default();
-        task.runs = 0;
-        let assigned = AssignedTask { task: Arc::new(task), on_disconnect: self.on_disconnect };
-        Change::Task { assigned, status }
+    fn new(task: &Task, on_disconnect: OnDisconnect) -> Self {
+        let told = Told {
+            on_disconnect,
+            desired: task.desired,
+            spec: Arc::clone(&task.spec),
+            annotations: Arc::clone(&task.annotations),
+            endpoint: task.endpoint.clone(),
+            networks: task.networks.clone(),
+            generic: task.generic.clone(),
+            spec_version: task.spec_version,
+            service: task.service,
+            slot: task.slot,
+            job_iteration: task.job_iteration,
+        };
+        Self { told, ended: task.status.state.is_terminal() }
     }
+
+    /// What the task needs as long as it has not ended, each once.
+    fn needs(&self) -> BTreeSet<Key> {
+        if self.ended {
+            return BTreeSet::new();
+        }
+        let Told { spec, networks, .. } = &self.told;
+        let secrets = spec.secrets.iter().map(|reference| Key::Secret(reference.id));
+        let configs = spec.configs.iter().map(|reference| Key::Config(reference.id));
+        let networks = networks.iter().map(|attachment| Key::Network(attachment.network));
+        secrets.chain(configs).chain(networks).collect()
+    }
+}
+
+fn to_change(task: &Task, on_disconnect: OnDisconnect) -> Change {
+    let status = task.status.clone();
+    let mut task = Task::clone(task);
+    task.status = TaskStatus::default();
+    task.meta = Meta::default();
+    task.history = RestartHistory::default();
+    task.runs = 0;
+    Change::Task { assigned: AssignedTask { task: Arc::new(task), on_disconnect }, status }
 }
 
 /// Whether a change of a task can change the set of its node. Most are news from the node itself, which cannot.
@@ -347,17 +391,6 @@ fn is_set(task: &Task) -> bool {
     task.status.state >= TaskState::Assigned && task.status.state != TaskState::Orphaned
 }
 
-/// What a task needs as long as it has not ended, each once.
-fn needs(task: &Task) -> BTreeSet<Key> {
-    if task.status.state.is_terminal() {
-        return BTreeSet::new();
-    }
-    let secrets = task.spec.secrets.iter().map(|reference| Key::Secret(reference.id));
-    let configs = task.spec.configs.iter().map(|reference| Key::Config(reference.id));
-    let networks = task.networks.iter().map(|attachment| Key::Network(attachment.network));
-    secrets.chain(configs).chain(networks).collect()
-}
-
 fn find(source: &impl Source, key: Key) -> Option<Dependency> {
     match key {
         Key::Secret(id) => source.secret(id).map(Dependency::Secret),
@@ -367,11 +400,7 @@ fn find(source: &impl Source, key: Key) -> Option<Dependency> {
     }
 }
 
-/// Whether two states of a task are the same for its worker: what is compared is what [`Held::to_change`] keeps.
-fn same(one: &Held, other: &Held) -> bool {
-    one.on_disconnect == other.on_disconnect && is_same_task(&one.task, &other.task)
-}
-
+/// Whether two states of a task are the same for its worker: what is compared is what [`to_change`] keeps.
 fn is_same_task(a: &Task, b: &Task) -> bool {
     a.desired == b.desired
         && (Arc::ptr_eq(&a.spec, &b.spec) || a.spec == b.spec)

@@ -4,6 +4,9 @@
 //! a new leader begins with [`Liveness::new`], which gives each node double grace, so that a change of the
 //! leader marks no healthy node down, and writes nothing.
 //!
+//! Silence says something of a node only while the leader listens. It looks at least once a heartbeat; a look that comes
+//! late says that it stood still, or had no quorum without which no session begins: then all clocks begin anew.
+//!
 //! Source: swarmkit `manager/dispatcher/nodes.go`, `manager/dispatcher/dispatcher.go` (constants).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +19,8 @@ use shoal_model::cluster::{NodeId, SessionId};
 pub const MISSED_MAX: u32 = 3;
 /// A node that was down for so long loses its tasks.
 pub const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Between two looks of the leader that nothing else asks for, however short the heartbeats.
+const LOOK_MIN: Duration = Duration::from_secs(1);
 /// Registrations of one node within [`REGISTRATION_WINDOW`].
 pub const REGISTRATIONS_MAX: usize = 3;
 /// See [`REGISTRATIONS_MAX`].
@@ -33,7 +38,7 @@ pub enum Event {
     Left { node: NodeId, session: SessionId },
     /// The node is no member any more.
     Removed { node: NodeId },
-    /// A deadline may have passed.
+    /// The leader listens, and a deadline may have passed.
     Tick,
 }
 
@@ -76,21 +81,27 @@ pub struct Liveness {
     nodes: BTreeMap<NodeId, Clock>,
     /// (deadline, node), so that a tick costs what is due.
     deadlines: std::collections::BTreeSet<(Timestamp, NodeId)>,
+    /// Of the newest beat; at first that of the cluster.
+    period: Duration,
+    /// When the last [`Event::Tick`] came.
+    looked: Timestamp,
 }
 
 impl Liveness {
     /// For a leader that begins: clocks of nodes that were not away run for double grace.
     pub fn new(now: Timestamp, period: Duration, nodes: impl IntoIterator<Item = Known>) -> Self {
-        let mut liveness =
-            Self { nodes: BTreeMap::new(), deadlines: std::collections::BTreeSet::new() };
+        let mut liveness = Self {
+            nodes: BTreeMap::new(),
+            deadlines: std::collections::BTreeSet::new(),
+            period,
+            looked: now,
+        };
         for Known { node, away, ready } in nodes {
             let clock = match away {
                 Some(away) => {
                     Clock::Away { orphan_at: Some(now.after(ORPHAN_AFTER.saturating_sub(away))) }
                 }
-                None => {
-                    Clock::Alive { session: None, deadline: now.after(grace(period) * 2), ready }
-                }
+                None => Clock::Alive { session: None, deadline: now.after(fresh(period)), ready },
             };
             liveness.set(node, Some(clock));
         }
@@ -135,14 +146,44 @@ impl Liveness {
                 }
                 self.set(node, None);
             }
-            Event::Tick => {}
+            Event::Tick => {
+                if now.since(self.next_deadline()) > self.period / 2 {
+                    self.begin_anew(now);
+                }
+                self.looked = now;
+                self.expire(now, out);
+            }
         }
-        self.expire(now, out);
     }
 
-    /// When [`Event::Tick`] is due; `None`: never.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+    /// When [`Event::Tick`] is due, at least once a heartbeat.
+    pub fn next_deadline(&self) -> Timestamp {
+        let look = self.looked.after(self.period.max(LOOK_MIN));
+        self.deadlines.first().map_or(look, |&(deadline, _)| deadline.min(look))
+    }
+
+    /// Whether an effect that is not written yet is still to be: a node may have come back meanwhile, or be gone again.
+    pub fn still(&self, effect: &Effect) -> bool {
+        let alive = |node| matches!(self.nodes.get(node), Some(Clock::Alive { .. }));
+        match effect {
+            Effect::Ready { node } => alive(node),
+            Effect::Down { node } | Effect::Orphan { node } => !alive(node),
+            Effect::End { .. } => true,
+        }
+    }
+
+    /// As for a leader that begins. Who was away before stays so.
+    fn begin_anew(&mut self, now: Timestamp) {
+        let earliest = now.after(fresh(self.period));
+        let alive = self.nodes.iter().filter_map(|(node, clock)| match *clock {
+            Clock::Alive { session, deadline, ready } => {
+                Some((*node, Clock::Alive { session, deadline: deadline.max(earliest), ready }))
+            }
+            Clock::Away { .. } => None,
+        });
+        for (node, clock) in alive.collect::<Vec<_>>() {
+            self.set(node, Some(clock));
+        }
     }
 
     fn revive(
@@ -155,6 +196,7 @@ impl Liveness {
         out: &mut Vec<Effect>,
     ) {
         let deadline = now.after(grace(period));
+        self.period = period;
         self.set(node, Some(Clock::Alive { session: Some(session), deadline, ready: true }));
         if !ready {
             out.push(Effect::Ready { node });
@@ -205,6 +247,11 @@ impl Clock {
 
 fn grace(period: Duration) -> Duration {
     period * MISSED_MAX
+}
+
+/// For clocks that begin before their nodes were heard: time to find a manager.
+fn fresh(period: Duration) -> Duration {
+    grace(period) * 2
 }
 
 /// A period within a tenth of the wished one, chosen by random bits, so that nodes spread.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use shoal_base::random::SharedRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{SharedClock, SharedDisk};
-use shoal_identity::{Keeper, authorize::Authorize, listen};
+use shoal_identity::{Keeper, listen};
 use shoal_manager_core::store::State;
 use shoal_manager_raft::{
     Begin, Fresh, Key, KeyId, Keyring, Member, Raft, RaftId, Start, StartError,
@@ -25,7 +25,6 @@ use shoal_model::error::{Chain, Classified, ErrorKind};
 use shoal_proto::ca::ca_server::CaServer as CaService;
 use shoal_proto::membership::membership_server::MembershipServer;
 use tokio::sync::watch;
-use tonic::transport::Server;
 
 use crate::ca::{self, CaServer, CaStore, StoredCa};
 use crate::consensus::raft::{RaftConsensus, View};
@@ -201,8 +200,7 @@ impl Manager {
         let (sessions, beats) = dispatcher.services();
         let ca = CaServer::new(authority.clone(), clock.clone(), random.clone());
         let membership = membership::Handler::new(store.clone(), raft.clone());
-        let router = Server::builder()
-            .layer(Authorize::new(&credentials))
+        let router = listen::server(&credentials)
             .add_service(raft.service())
             .add_service(StoreServer::service(consensus))
             .add_service(CaService::new(ca))

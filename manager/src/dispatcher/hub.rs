@@ -27,7 +27,7 @@ pub(super) struct Session {
     pub(super) node: NodeId,
     /// The period that the node was told.
     pub(super) period: Duration,
-    dirty: Mutex<Dirty>,
+    inbox: Mutex<Inbox>,
     progress: Mutex<Progress>,
     /// Something is dirty.
     pub(super) changed: Notify,
@@ -35,6 +35,13 @@ pub(super) struct Session {
     pub(super) refresh: Notify,
     /// It is over.
     pub(super) ended: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    dirty: Dirty,
+    /// Of the stream of assignments that is served.
+    stream: CancellationToken,
 }
 
 /// What may have changed for a session.
@@ -51,21 +58,38 @@ pub(super) struct Dirty {
 
 impl Session {
     pub(super) fn new(id: SessionId, node: NodeId, period: Duration) -> Self {
+        let ended = CancellationToken::new();
+        let inbox = Inbox { dirty: Dirty::default(), stream: ended.child_token() };
         Self {
             id,
             node,
             period,
-            dirty: Mutex::default(),
+            inbox: Mutex::new(inbox),
             progress: Mutex::default(),
             changed: Notify::new(),
             refresh: Notify::new(),
-            ended: CancellationToken::new(),
+            ended,
         }
     }
 
-    /// What may have changed since the last call.
-    pub(super) fn take(&self) -> Dirty {
-        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a stream of assignments: that before it is over. What is dirty now is part of any view that is taken after.
+    pub(super) fn begin_stream(&self) -> CancellationToken {
+        let stream = self.ended.child_token();
+        let mut inbox = self.inbox();
+        std::mem::replace(&mut inbox.stream, stream.clone()).cancel();
+        inbox.dirty = Dirty::default();
+        stream
+    }
+
+    /// What may have changed since the last call. `None`: the stream is over, and it is another's to know.
+    pub(super) fn take(&self, stream: &CancellationToken) -> Option<Dirty> {
+        // A newer stream ends the older one under this lock.
+        let mut inbox = self.inbox();
+        (!stream.is_cancelled()).then(|| std::mem::take(&mut inbox.dirty))
     }
 
     /// How far the node is with views.
@@ -75,29 +99,25 @@ impl Session {
 
     /// The node has something else than it was told of a network.
     pub(super) fn differs(&self, network: ClusterNetworkId) {
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        dirty.differing.insert(network);
-        dirty.views.insert(network);
-        drop(dirty);
+        let mut inbox = self.inbox();
+        inbox.dirty.differing.insert(network);
+        inbox.dirty.views.insert(network);
+        drop(inbox);
         self.changed.notify_one();
     }
 
     fn touch(&self, touched: Touched) {
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        dirty.touched.insert(touched);
-        drop(dirty);
+        self.inbox().dirty.touched.insert(touched);
         self.changed.notify_one();
     }
 
     fn touch_view(&self, network: ClusterNetworkId) {
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        dirty.views.insert(network);
-        drop(dirty);
+        self.inbox().dirty.views.insert(network);
         self.changed.notify_one();
     }
 
     fn touch_everything(&self) {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).everything = true;
+        self.inbox().dirty.everything = true;
         self.changed.notify_one();
         self.refresh.notify_one();
     }

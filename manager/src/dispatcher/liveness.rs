@@ -43,7 +43,7 @@ pub trait ReachManagers: Debug + Send + Sync + 'static {
         request: ReportRequest,
     ) -> BoxFuture<'static, Result<ReportResponse, Failure>>;
 
-    /// Waits for the sessions of a manager.
+    /// Waits for the sessions of a manager, for the patience that the request grants them.
     fn await_views(
         &self,
         manager: &Leader,
@@ -71,7 +71,7 @@ impl ReachManagers for Remote {
         leader: &Leader,
         request: ReportRequest,
     ) -> BoxFuture<'static, Result<ReportResponse, Failure>> {
-        self.call(leader, |mut client| async move { client.report(request).await })
+        self.call(leader, CALL_TIMEOUT, |mut client| async move { client.report(request).await })
     }
 
     fn await_views(
@@ -79,21 +79,24 @@ impl ReachManagers for Remote {
         manager: &Leader,
         request: AwaitViewsRequest,
     ) -> BoxFuture<'static, Result<AwaitViewsResponse, Failure>> {
-        self.call(manager, |mut client| async move { client.await_views(request).await })
+        let patience = Duration::from_millis(request.patience_ms).saturating_add(CALL_TIMEOUT);
+        self.call(manager, patience, |mut client| async move { client.await_views(request).await })
     }
 }
 
 impl Remote {
+    /// A manager that died without a word is noticed by its connection's keep-alive, should that be sooner.
     fn call<T, F>(
         &self,
         manager: &Leader,
+        patience: Duration,
         call: impl FnOnce(LivenessClient<Channel>) -> F + Send + 'static,
     ) -> BoxFuture<'static, Result<T, Failure>>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
     {
         let (channels, manager) = (Arc::clone(&self.channels), manager.clone());
-        let timeout = self.clock.sleep(CALL_TIMEOUT);
+        let timeout = self.clock.sleep(patience);
         let unavailable = |message: String| Failure::new(ErrorKind::Unavailable, message);
         Box::pin(async move {
             let called = async {
@@ -193,15 +196,29 @@ impl Leading {
         Some(ended)
     }
 
-    /// What must be written, and when to look again.
-    fn due(&self) -> (Vec<Effect>, Option<Duration>) {
+    /// How long there is nothing to decide and nothing to write.
+    fn rest(&self) -> Duration {
+        let now = monotonic(&self.clock);
+        let state = self.state();
+        let idle = state.as_ref().filter(|deciding| deciding.effects.is_empty());
+        idle.map_or(Duration::ZERO, |deciding| deciding.liveness.next_deadline().since(now))
+    }
+
+    /// What must be written now. Of what could not be written before, that which still must.
+    fn due(&self) -> Vec<Effect> {
         let now = monotonic(&self.clock);
         let mut state = self.state();
-        let Some(deciding) = state.as_mut() else { return (Vec::new(), None) };
-        let mut effects = std::mem::take(&mut deciding.effects);
-        deciding.liveness.step(now, Event::Tick, &mut effects);
-        let next = deciding.liveness.next_deadline().map(|deadline| deadline.since(now));
-        (effects, next)
+        let Some(Deciding { liveness, effects }) = state.as_mut() else { return Vec::new() };
+        liveness.step(now, Event::Tick, effects);
+        effects.retain(|effect| !matches!(effect, Effect::End { .. }) && liveness.still(effect));
+        effects.clone()
+    }
+
+    /// The first of what was due is written.
+    fn written(&self, count: usize) {
+        if let Some(deciding) = self.state().as_mut() {
+            deciding.effects.drain(..count);
+        }
     }
 }
 
@@ -218,26 +235,39 @@ pub(super) async fn lead(store: &Store, clock: &SharedClock, leading: &Leading) 
     *leading.state() = Some(Deciding { liveness, effects: Vec::new() });
     let _clear = Clear(leading);
     loop {
-        let (effects, next) = leading.due();
-        if effects.iter().any(|effect| !matches!(effect, Effect::End { .. })) {
-            write(store, clock, &effects).await;
+        let rest = leading.rest();
+        if rest.is_zero() {
+            // Without a quorum no session can begin, so that silence says nothing of nodes. What is decided after such a
+            // time is decided late, which the clocks notice.
+            let decided = match store.read().await {
+                Ok(_) => decide(store, leading).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = decided {
+                tracing::info!(error = %Chain(&error), "liveness of nodes is not decided");
+                clock.sleep(AGAIN).await;
+            }
+            continue;
         }
-        let wait = next.map(|next| clock.sleep(next));
         tokio::select! {
             () = leading.changed.notified() => {}
-            () = async { match wait { Some(wait) => wait.await, None => std::future::pending().await } } => {}
+            () = clock.sleep(rest) => {}
         }
     }
 }
 
-/// Commits decisions, trying until that succeeds or this manager does not lead any more.
-async fn write(store: &Store, clock: &SharedClock, effects: &[Effect]) {
-    loop {
-        let written = store.update(|txn| apply(txn, effects).map_err(store::Error::from));
-        let Err(error) = written.await else { return };
-        tracing::error!(error = %Chain(&error), "liveness of nodes is not written");
-        clock.sleep(AGAIN).await;
+/// Decides what is due and commits it.
+async fn decide(store: &Store, leading: &Leading) -> Result<(), store::Error> {
+    let effects = leading.due();
+    if effects.is_empty() {
+        return Ok(());
     }
+    let written = store.update(|txn| apply(txn, &effects).map_err(store::Error::from));
+    for turned in written.await?.value {
+        turned.log();
+    }
+    leading.written(effects.len());
+    Ok(())
 }
 
 /// Clocks of a leader that begins.
@@ -258,26 +288,59 @@ fn begin(view: &State, clock: &SharedClock) -> Liveness {
     Liveness::new(monotonic(clock), period, known)
 }
 
+/// A node whose state is another from now on.
+#[derive(Debug)]
+struct Turned {
+    node: NodeId,
+    hostname: String,
+    state: NodeState,
+    message: &'static str,
+}
+
+impl Turned {
+    fn log(&self) {
+        let Self { node, hostname, state, message } = self;
+        if *state == NodeState::Down {
+            tracing::warn!(%node, hostname, reason = message, "a node is down");
+        } else {
+            tracing::info!(%node, hostname, ?state, "a node has another state");
+        }
+    }
+}
+
 /// Puts decisions into a transaction. Nodes that are gone are skipped.
-fn apply(txn: &mut Txn, effects: &[Effect]) -> Result<(), Rejected> {
+fn apply(txn: &mut Txn, effects: &[Effect]) -> Result<Vec<Turned>, Rejected> {
+    let mut turned = Vec::new();
     for effect in effects {
         match *effect {
-            Effect::Ready { node } => set(txn, node, NodeState::Ready, "")?,
-            Effect::Down { node } => set(txn, node, NodeState::Down, "heartbeat failure")?,
+            Effect::Ready { node } => turned.extend(set(txn, node, NodeState::Ready, "")?),
+            Effect::Down { node } => {
+                turned.extend(set(txn, node, NodeState::Down, "heartbeat failure")?);
+            }
             Effect::Orphan { node } => orphan(txn, node)?,
             Effect::End { .. } => {}
         }
     }
-    Ok(())
+    Ok(turned)
 }
 
-fn set(txn: &mut Txn, id: NodeId, state: NodeState, message: &str) -> Result<(), Rejected> {
-    let Some(node) = txn.node(id).filter(|node| node.status.state != state) else { return Ok(()) };
+/// `None`: it was so before, or there is no such node.
+fn set(
+    txn: &mut Txn,
+    id: NodeId,
+    state: NodeState,
+    message: &'static str,
+) -> Result<Option<Turned>, Rejected> {
+    let Some(node) = txn.node(id).filter(|node| node.status.state != state) else {
+        return Ok(None);
+    };
     let mut node = Node::clone(node);
     node.status.state = state;
     message.clone_into(&mut node.status.message);
     node.status.since = txn.at();
-    txn.put_node(node)
+    let hostname = node.description.as_ref().map(|it| it.hostname.clone()).unwrap_or_default();
+    txn.put_node(node)?;
+    Ok(Some(Turned { node: id, hostname, state, message }))
 }
 
 fn orphan(txn: &mut Txn, node: NodeId) -> Result<(), Rejected> {
@@ -376,3 +439,6 @@ pub(super) fn from_beat(beat: &Beat) -> Result<Event, codec::Error> {
         Kind::Left => Event::Left { node, session },
     })
 }
+
+#[cfg(test)]
+mod tests;

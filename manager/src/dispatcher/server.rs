@@ -26,6 +26,7 @@ use shoal_proto::dispatcher::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::Dispatcher;
@@ -60,13 +61,19 @@ impl Sessions for Dispatcher {
         let address = request.extensions().get::<PeerInfo>().map(|peer| peer.address.ip());
         let description = codec::decode("node description", &request.into_inner().description)
             .map_err(bad_input)?;
+        // Its complete set must hold all that other managers told it: what a lagging one lacks would be stopped.
+        let view = self.store.read().await.map_err(store_failed)?;
         let limit = &self.limit;
         let admitted = limit.lock().unwrap_or_else(PoisonError::into_inner).admit(self.now(), node);
         if let Err(wait) = admitted {
             let text = format!("node `{node}` registers too often: wait {wait:?}");
             return Err(Status::resource_exhausted(text));
         }
-        self.member(node).await?;
+        if view.node(node).is_none() {
+            let text = format!("node `{node}` is not a member of the cluster");
+            return Err(Status::permission_denied(text));
+        }
+        drop(view);
         self.describe(node, &description, address).await?;
         let mut id = [0; 16];
         self.random.fill(&mut id);
@@ -98,14 +105,14 @@ impl Sessions for Dispatcher {
     ) -> Result<Response<Self::AssignmentsStream>, Status> {
         let node = caller(request.extensions())?.node;
         let session = self.find(node, &request.into_inner().session)?;
+        let stream = session.begin_stream();
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let dispatcher = self.clone();
         self.tasks.spawn(TaskKind::WorkerSession, async move {
-            let ended = session.ended.clone();
-            let serving = dispatcher.assign(&session, &sender);
+            let serving = dispatcher.assign(&session, &stream, &sender);
             tokio::select! {
                 () = serving => {}
-                () = ended.cancelled() => {}
+                () = stream.cancelled() => {}
                 () = sender.closed() => {}
             }
         });
@@ -259,21 +266,6 @@ impl Dispatcher {
         })
     }
 
-    /// Whether a node is a member, by a read that is up to date when the replica does not know it.
-    async fn member(&self, node: NodeId) -> Result<(), Status> {
-        if self.store.view().node(node).is_some() {
-            return Ok(());
-        }
-        let view = self.store.read().await.map_err(store_failed)?;
-        match view.node(node) {
-            Some(_) => Ok(()),
-            None => {
-                let text = format!("node `{node}` is not a member of the cluster");
-                Err(Status::permission_denied(text))
-            }
-        }
-    }
-
     /// Writes what a node says of itself, when it differs.
     async fn describe(
         &self,
@@ -322,10 +314,9 @@ impl Dispatcher {
     async fn assign(
         &self,
         session: &Arc<Session>,
+        stream: &CancellationToken,
         sender: &mpsc::Sender<Result<AssignmentsMessage, Status>>,
     ) {
-        // What is dirty now is part of the view that is taken after.
-        drop(session.take());
         let view = self.store.view();
         let (mut encoder, mut told, mut held) =
             (Encoder::default(), Told::default(), Held::default());
@@ -347,7 +338,11 @@ impl Dispatcher {
             messages = loop {
                 self.clock.sleep(GATHER).await;
                 session.changed.notified().await;
-                let dirty = session.take();
+                let Some(dirty) = session.take(stream) else {
+                    // The call was for the stream that is served now.
+                    session.changed.notify_one();
+                    return;
+                };
                 let view = self.store.view();
                 let mut touched = dirty.touched;
                 if dirty.everything {

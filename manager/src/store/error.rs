@@ -1,5 +1,7 @@
 //! Why the store did not do what it was asked.
 
+use std::sync::Arc;
+
 use shoal_manager_core::store::{Rejected, codec};
 use shoal_model::ErrorKind;
 use shoal_model::error::Classified;
@@ -35,7 +37,7 @@ pub enum Error {
     Unreachable {
         address: String,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 }
 

@@ -23,7 +23,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The leader did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ForwardError {
     /// Nothing was proposed.
@@ -31,7 +31,7 @@ pub enum ForwardError {
     Unreachable {
         address: String,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// Nothing was proposed.
     #[error("manager at `{address}` does not lead")]
@@ -92,7 +92,7 @@ impl Remote {
         };
         let channel = channel.map_err(|source| ForwardError::Unreachable {
             address: leader.address.clone(),
-            source,
+            source: source.into(),
         })?;
         let client = StoreClient::new(channel);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
@@ -131,7 +131,7 @@ fn failed(leader: &Leader, status: Status) -> ForwardError {
             ForwardError::Refused { size: number("shoal-size"), limit: number("shoal-limit") }
         }
         _ if status.code() == Code::PermissionDenied || status.code() == Code::Unauthenticated => {
-            ForwardError::Unreachable { address, source: status.into() }
+            ForwardError::Unreachable { address, source: Arc::new(status) }
         }
         _ => ForwardError::Unknown,
     }
@@ -168,8 +168,9 @@ pub struct Nowhere;
 
 impl Nowhere {
     fn error(leader: &Leader) -> ForwardError {
-        let source = "there is no way to other managers".into();
-        ForwardError::Unreachable { address: leader.address.clone(), source }
+        let source =
+            Box::<dyn std::error::Error + Send + Sync>::from("there is no way to other managers");
+        ForwardError::Unreachable { address: leader.address.clone(), source: source.into() }
     }
 }
 

@@ -10,6 +10,7 @@ use shoal_manager_core::store::codec::{
 use shoal_manager_core::store::watch::Batch;
 use shoal_manager_core::store::{Applied, Rejected, State};
 
+use super::proposals::Proposals;
 use crate::watch::{Lagged, Ring, Subscription};
 
 /// The objects as this manager has them, and who follows their changes. Clones share it.
@@ -20,11 +21,12 @@ use crate::watch::{Lagged, Ring, Subscription};
 pub struct Objects {
     state: Arc<Mutex<State>>,
     ring: Ring,
+    proposals: Proposals,
 }
 
 impl Default for Objects {
     fn default() -> Self {
-        Self { state: Arc::default(), ring: Ring::new(0) }
+        Self { state: Arc::default(), ring: Ring::new(0), proposals: Proposals::default() }
     }
 }
 
@@ -60,6 +62,11 @@ impl Objects {
     /// The ring of changes.
     pub fn ring(&self) -> &Ring {
         &self.ring
+    }
+
+    /// What this manager proposed and has not applied.
+    pub(super) fn proposals(&self) -> &Proposals {
+        &self.proposals
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,13 +113,13 @@ impl Machine {
     /// When the entry cannot be decoded: a newer release wrote what this one does not know although the
     /// feature level forbids it. Going on without the entry would let this manager's state diverge.
     pub fn apply(&self, index: u64, entry: &[u8]) -> Bytes {
-        let transaction = match decode_transaction(entry) {
-            Ok(transaction) => transaction,
-            Err(error) => {
+        let read = || {
+            decode_transaction(entry).unwrap_or_else(|error| {
                 let error = shoal_model::error::Chain(&error).to_string();
                 panic!("raft entry {index} cannot be applied by this release: {error}");
-            }
+            })
         };
+        let transaction = self.objects.proposals.take(entry).unwrap_or_else(read);
         let outcome = self.apply_transaction(index, transaction);
         encode_outcome(&outcome).expect("an outcome is small and has no foreign parts").into()
     }

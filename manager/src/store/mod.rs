@@ -9,6 +9,8 @@
 mod error;
 pub mod forward;
 pub mod machine;
+mod proposals;
+mod reads;
 mod settle;
 
 #[cfg(test)]
@@ -30,6 +32,8 @@ use crate::watch::{Lagged, Subscription};
 pub use error::Error;
 pub use forward::{Forward, ForwardError};
 pub use machine::Objects;
+use proposals::Kept;
+use reads::{Failed, Reads};
 use settle::Fate;
 
 /// How long a call waits for a leader: some elections.
@@ -51,6 +55,7 @@ struct Inner {
     consensus: Arc<dyn Consensus>,
     leaders: Arc<dyn Forward>,
     clock: SharedClock,
+    reads: Arc<Reads>,
 }
 
 /// What a committed transaction gave.
@@ -70,7 +75,8 @@ impl Store {
         leaders: Arc<dyn Forward>,
         clock: SharedClock,
     ) -> Self {
-        Self { inner: Arc::new(Inner { objects, consensus, leaders, clock }) }
+        let reads = Arc::default();
+        Self { inner: Arc::new(Inner { objects, consensus, leaders, clock, reads }) }
     }
 
     /// The objects as this manager has them now; may be behind the leader.
@@ -78,7 +84,8 @@ impl Store {
         self.inner.objects.view()
     }
 
-    /// The objects, with every write that was acknowledged anywhere before this call.
+    /// The objects, with every write that was acknowledged anywhere before this call. Calls that wait share a round of
+    /// consensus.
     ///
     /// # Errors
     /// When no leader with a quorum answers within [`LEADER_WAIT`].
@@ -88,14 +95,18 @@ impl Store {
     pub async fn read(&self) -> Result<State, Error> {
         let deadline = self.deadline();
         loop {
-            let index = match self.inner.consensus.read_index().await {
-                Ok(index) => Ok(index),
-                Err(consensus::Error::NotLeader { leader: Some(leader) }) => {
-                    self.inner.leaders.read_index(&leader).await.map_err(Error::from)
+            let (consensus, leaders) =
+                (Arc::clone(&self.inner.consensus), Arc::clone(&self.inner.leaders));
+            let ask = async move {
+                match consensus.read_index().await {
+                    Err(consensus::Error::NotLeader { leader: Some(leader) }) => {
+                        leaders.read_index(&leader).await.map_err(Failed::There)
+                    }
+                    index => index.map_err(Failed::Here),
                 }
-                Err(error) => Err(error.into()),
             };
-            match index {
+            let index = self.inner.reads.join(&self.inner.clock, ask).await;
+            match index.map_err(Error::from) {
                 Ok(index) => {
                     self.catch_up(index).await?;
                     return Ok(self.view());
@@ -183,6 +194,8 @@ impl Store {
     /// Dropping the future leaves open whether the transaction is committed.
     pub async fn commit(&self, transaction: &Transaction) -> Result<Accepted, Error> {
         let entry = Bytes::from(encode_transaction(transaction)?);
+        let leads = self.inner.consensus.leadership().borrow().is_self;
+        let _kept = leads.then(|| self.keep(&entry, transaction.clone()));
         let deadline = self.deadline();
         // An earlier attempt may be committed yet: then it is the reason why a later one is rejected.
         let mut uncertain = false;
@@ -228,9 +241,8 @@ impl Store {
     pub async fn commit_leading(
         &self,
         term: u64,
-        transaction: &Transaction,
+        transaction: Transaction,
     ) -> Result<Accepted, Error> {
-        let entry = Bytes::from(encode_transaction(transaction)?);
         let leads = {
             let leadership = self.leadership();
             let leadership = leadership.borrow();
@@ -239,8 +251,26 @@ impl Store {
         if !leads {
             return Err(Error::NoLeader);
         }
-        let proposed = self.inner.consensus.propose(entry).await?;
+        self.commit_here(transaction).await
+    }
+
+    /// Commits a transaction here or not at all. For plans of a leader: one that was replaced must not reach its successor,
+    /// which has made its own.
+    ///
+    /// # Errors
+    /// When this manager does not lead; when it breaks a rule, or has no quorum.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction is committed.
+    pub(crate) async fn commit_here(&self, transaction: Transaction) -> Result<Accepted, Error> {
+        let entry = Bytes::from(encode_transaction(&transaction)?);
+        let _kept = self.keep(&entry, transaction);
+        let proposed = self.inner.consensus.propose(entry.clone()).await?;
         decode_outcome(&proposed.response)?.map_err(Error::Rejected)
+    }
+
+    fn keep(&self, entry: &Bytes, transaction: Transaction) -> Kept {
+        self.inner.objects.proposals().keep(entry, transaction)
     }
 
     /// Proposes an entry here or, when this manager does not lead, to the leader.

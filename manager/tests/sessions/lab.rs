@@ -1,5 +1,6 @@
 //! Two managers on one store, the first of which leads, and workers whose identity is that of their port.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,15 +17,23 @@ use shoal_manager::consensus::{self, Consensus, Leader, Leadership, Proposed};
 use shoal_manager::dispatcher::Dispatcher;
 use shoal_manager::dispatcher::liveness;
 use shoal_manager::store::forward::{self, Channels, Remote};
+use shoal_manager::store::machine::{Machine, write_snapshot};
 use shoal_manager::store::{Error, Objects, Store};
+use shoal_manager_core::store::State;
 use shoal_model::Timestamp;
-use shoal_model::cluster::node::{NodeCertificate, NodeRole, NodeState, NodeStatus};
-use shoal_model::cluster::task::{RestartHistory, SecretReference, Slot, TaskSpec, TaskStatus};
+use shoal_model::cluster::manager::RootCa;
+use shoal_model::cluster::node::{
+    ManagerAddress, NodeCertificate, NodeRole, NodeState, NodeStatus,
+};
+use shoal_model::cluster::task::{
+    NetworkAttachment, RestartHistory, SecretReference, Slot, TaskSpec, TaskStatus,
+};
 use shoal_model::cluster::{
-    ClusterId, Meta, Node, NodeId, NodeSpec, Secret, SecretId, SecretSpec, Service, ServiceId,
-    ServiceSpec, Task, TaskId, TaskState, Version,
+    Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId, NodeSpec, Secret,
+    SecretId, SecretSpec, Service, ServiceId, ServiceSpec, Task, TaskId, TaskState, Version,
 };
 use shoal_model::error::{ErrorKind, Failure};
+use shoal_model::network::NetworkSpec;
 use shoal_proto::dispatcher::dispatcher_client::DispatcherClient;
 use shoal_worker::agent::{Options, Ports, Worker};
 use shoal_worker::session::Connector;
@@ -106,8 +115,47 @@ impl Consensus for Follower {
     }
 }
 
+/// A follower whose replica stands still until it catches up.
+#[derive(Debug)]
+pub(crate) struct Lagging {
+    follower: Follower,
+    machine: Machine,
+    applied: watch::Sender<u64>,
+}
+
+impl Lagging {
+    /// Has what the others have.
+    pub(crate) fn catch_up(&self, state: &State) {
+        let mut snapshot = Vec::new();
+        write_snapshot(state, &mut snapshot).unwrap();
+        self.machine.restore(&mut snapshot.as_slice()).unwrap();
+        self.applied.send_replace(state.index());
+    }
+}
+
+impl Consensus for Lagging {
+    fn propose(&self, entry: Bytes) -> BoxFuture<'static, Result<Proposed, consensus::Error>> {
+        self.follower.propose(entry)
+    }
+    fn read_index(&self) -> BoxFuture<'static, Result<u64, consensus::Error>> {
+        self.follower.read_index()
+    }
+    fn wait_applied(&self, index: u64) -> BoxFuture<'static, Result<(), consensus::Error>> {
+        let mut applied = self.applied.subscribe();
+        Box::pin(async move {
+            drop(applied.wait_for(|applied| *applied >= index).await.unwrap());
+            Ok(())
+        })
+    }
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.follower.leadership()
+    }
+}
+
 struct Manager {
     dispatcher: Dispatcher,
+    /// Where other managers reach it.
+    internal: SocketAddr,
     /// One listener per node: which one a call comes through says who calls.
     addresses: Vec<SocketAddr>,
 }
@@ -117,6 +165,8 @@ pub(crate) struct Lab {
     managers: Vec<Manager>,
     leading: Mutex<Tasks>,
     tasks: Tasks,
+    sole: Sole,
+    clock: SharedClock,
 }
 
 /// A worker and what it runs on.
@@ -162,38 +212,48 @@ impl Lab {
         let tasks = Tasks::new();
         let objects = Objects::new();
         let sole = Sole::new(objects.clone());
-        let (internal, address) = listen().await;
-        let leader = Leader { node: node_id(200), address: address.to_string() };
+        let internals = [listen().await, listen().await];
+        let leader = Leader { node: node_id(200), address: internals[0].1.to_string() };
         sole.set_leadership(Leadership { term: 1, leader: Some(leader), is_self: true });
         let remote = Arc::new(Remote::new(Arc::new(Plain), clock.clone()));
         let store =
             Store::new(objects.clone(), Arc::new(sole.clone()), remote.clone(), clock.clone());
         let follower = Store::new(objects, Arc::new(Follower(sole.clone())), remote, clock.clone());
         let mut managers = Vec::new();
-        for (number, store) in (200..).zip([store.clone(), follower]) {
-            let reach = Arc::new(liveness::Remote::new(Arc::new(Plain), clock.clone()));
-            let random = Arc::new(SystemRandom);
-            let (own, tasks) = (node_id(number), tasks.clone());
-            let dispatcher = Dispatcher::new(own, store, reach, clock.clone(), random, tasks);
-            managers.push(Manager { dispatcher, addresses: Vec::new() });
+        let stores = [store.clone(), follower].into_iter().zip(internals);
+        for (number, (store, (listener, internal))) in (200..).zip(stores) {
+            let dispatcher = dispatcher(number, store, &clock, &tasks);
+            let (_, reports) = dispatcher.services();
+            let server = tonic::transport::Server::builder()
+                .add_service(reports)
+                .add_service(forward::Server::service(Arc::new(sole.clone())));
+            let serving = server.serve_with_incoming(TcpListenerStream::new(listener));
+            tasks.spawn_fallible(TaskKind::ClusterListener, serving);
+            let addresses = serve_nodes(&tasks, &dispatcher).await;
+            managers.push(Manager { dispatcher, internal, addresses });
         }
-        for manager in &mut managers {
-            for number in 1..=2 {
-                let (listener, address) = listen().await;
-                serve(&tasks, listener, &manager.dispatcher, number);
-                manager.addresses.push(address);
-            }
-        }
-        let (_, reports) = managers[0].dispatcher.services();
-        let server = tonic::transport::Server::builder()
-            .add_service(reports)
-            .add_service(forward::Server::service(Arc::new(sole)));
-        let serving = server.serve_with_incoming(TcpListenerStream::new(internal));
-        tasks.spawn_fallible(TaskKind::ClusterListener, serving);
-        let lab = Self { store, managers, leading: Mutex::new(Tasks::new()), tasks };
+        let leading = Mutex::new(Tasks::new());
+        let lab = Self { store, managers, leading, tasks, sole, clock };
         lab.lead();
         lab.fill().await;
         lab
+    }
+
+    /// Another manager, which has not gone beyond `state`.
+    pub(crate) async fn add_lagging(&mut self, state: &State) -> Arc<Lagging> {
+        let objects = Objects::new();
+        let (follower, machine) = (Follower(self.sole.clone()), Machine::new(objects.clone()));
+        let lagging = Lagging { follower, machine, applied: watch::Sender::new(0) };
+        lagging.catch_up(state);
+        let lagging = Arc::new(lagging);
+        let remote = Arc::new(Remote::new(Arc::new(Plain), self.clock.clone()));
+        let consensus = Arc::<Lagging>::clone(&lagging);
+        let store = Store::new(objects, consensus, remote, self.clock.clone());
+        let dispatcher = dispatcher(202, store, &self.clock, &self.tasks);
+        let addresses = serve_nodes(&self.tasks, &dispatcher).await;
+        let internal = self.managers[1].internal;
+        self.managers.push(Manager { dispatcher, internal, addresses });
+        lagging
     }
 
     fn lead(&self) {
@@ -215,6 +275,24 @@ impl Lab {
             txn.put_node(node(2))?;
             txn.put_secret(secret())?;
             txn.put_service(service())?;
+            Ok(())
+        });
+        filled.await.unwrap();
+    }
+
+    /// The cluster waits so long for views of networks, and its managers know of each other. Workers that look for
+    /// another manager find none from now on.
+    pub(crate) async fn drain_wait(&self, drain_wait: Duration) {
+        let filled = self.store.update::<_, Error>(|txn| {
+            let mut cluster = Cluster::new(ClusterId::from_bytes([7; 16]), RootCa::default());
+            cluster.spec.drain_wait = drain_wait;
+            txn.put_cluster(cluster)?;
+            for (number, manager) in (200..).zip(&self.managers) {
+                let address = ManagerAddress { raft_id: 1, address: manager.internal };
+                let (role, manager) = (NodeRole::Manager, Some(address));
+                txn.put_node(Node { role, manager, ..node(number) })?;
+            }
+            txn.put_network(network())?;
             Ok(())
         });
         filled.await.unwrap();
@@ -280,6 +358,20 @@ impl Lab {
         put.await.unwrap();
     }
 
+    /// A task that others reach by a network.
+    pub(crate) async fn put_attached(&self, number: u8, on: u8) {
+        let address = format!("10.0.0.{number}/24").parse().unwrap();
+        let attachment = NetworkAttachment {
+            network: network().id,
+            addresses: vec![address],
+            aliases: Vec::new(),
+            driver_opts: BTreeMap::new(),
+        };
+        let task = Task { networks: vec![attachment], ..task(number, on, TaskState::Running) };
+        let put = self.store.update::<_, Error>(|txn| Ok(txn.put_task(task.clone())?));
+        put.await.unwrap();
+    }
+
     pub(crate) async fn wish(&self, number: u8, desired: TaskState) {
         let put = self.store.update::<_, Error>(|txn| Ok(txn.task_desired(id(number), desired)?));
         put.await.unwrap();
@@ -300,6 +392,23 @@ impl Lab {
         leading.shut_down().await;
         self.tasks.shut_down().await;
     }
+}
+
+fn dispatcher(number: u8, store: Store, clock: &SharedClock, tasks: &Tasks) -> Dispatcher {
+    let reach = Arc::new(liveness::Remote::new(Arc::new(Plain), clock.clone()));
+    let (own, random) = (node_id(number), Arc::new(SystemRandom));
+    Dispatcher::new(own, store, reach, clock.clone(), random, tasks.clone())
+}
+
+/// A listener for each node.
+async fn serve_nodes(tasks: &Tasks, dispatcher: &Dispatcher) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for number in 1..=2 {
+        let (listener, address) = listen().await;
+        serve(tasks, listener, dispatcher, number);
+        addresses.push(address);
+    }
+    addresses
 }
 
 fn serve(tasks: &Tasks, listener: tokio::net::TcpListener, dispatcher: &Dispatcher, number: u8) {
@@ -333,6 +442,17 @@ fn node(number: u8) -> Node {
         mesh_index: None,
         data_path: None,
         failures: Vec::new(),
+    }
+}
+
+fn network() -> ClusterNetwork {
+    ClusterNetwork {
+        id: ClusterNetworkId::from_bytes([3; 16]),
+        meta: Meta::default(),
+        spec: NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() },
+        allocation: None,
+        error: String::new(),
+        predefined: false,
     }
 }
 

@@ -13,7 +13,7 @@ use lab::{Lab, id, node_id, until};
 use shoal_model::cluster::TaskState;
 use shoal_model::cluster::node::NodeState;
 use shoal_proto::codec;
-use shoal_proto::dispatcher::{HeartbeatRequest, SessionRequest};
+use shoal_proto::dispatcher::{AssignmentsRequest, HeartbeatRequest, SessionRequest};
 
 #[tokio::test]
 async fn a_task_runs_and_ends_as_the_store_says() {
@@ -143,5 +143,79 @@ async fn a_removed_node_learns_it_and_stops_nothing() {
     assert_eq!(refused, Some(expected));
     assert_eq!(node.executor.running().len(), 1, "that is for its owner to decide");
     node.stop().await;
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_task_waits_for_the_views_of_nodes_at_other_managers_as_long_as_the_cluster_grants() {
+    let lab = Lab::new().await;
+    // Without a release nothing ends the wait while this test lives.
+    lab.drain_wait(Duration::from_secs(3600)).await;
+    let near = lab.worker(1, 0).await;
+    let far = lab.worker(2, 1).await;
+    lab.put_attached(1, 1).await;
+    lab.put_attached(2, 2).await;
+    until("running", || lab.state(1) == Some(TaskState::Running)).await;
+    until("running", || lab.state(2) == Some(TaskState::Running)).await;
+    far.executor.holds_views.send_replace(true);
+    lab.wish(1, TaskState::Shutdown).await;
+    // More than a call between managers otherwise has.
+    lab::sleep(Duration::from_secs(1)).await;
+    let stopped = || near.executor.log().iter().any(|line| line.starts_with("shutdown"));
+    assert!(!stopped(), "node 2 still sends connections to the task");
+    far.executor.holds_views.send_replace(false);
+    until("the stop", stopped).await;
+    near.stop().await;
+    far.stop().await;
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_manager_that_lags_begins_no_session_before_it_knows_what_others_told() {
+    let mut lab = Lab::new().await;
+    let node = lab.worker(1, 0).await;
+    until("ready", || lab.node_state(1) == Some(NodeState::Ready)).await;
+    let before = lab.store.view();
+    lab.put_task(1, 1, TaskState::Running).await;
+    until("running", || lab.state(1) == Some(TaskState::Running)).await;
+    node.tasks.shut_down().await;
+    let lagging = lab.add_lagging(&before).await;
+    let node = lab.again(node, 2).await;
+    lab::a_while().await;
+    assert_eq!(node.executor.log(), ["prepare 1", "start 1"]);
+    assert_eq!(node.worker.view().borrow().session, None);
+    lagging.catch_up(&lab.store.view());
+    until("the session", || node.worker.view().borrow().session.is_some()).await;
+    lab::a_while().await;
+    assert_eq!(node.executor.log(), ["prepare 1", "start 1"]);
+    node.stop().await;
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_newer_stream_of_assignments_gets_what_changes() {
+    let lab = Lab::new().await;
+    let mut client = lab.client(1, 0).await;
+    let request = SessionRequest {
+        description: codec::encode(&shoal_model::cluster::node::NodeDescription::default()),
+        ..SessionRequest::default()
+    };
+    let mut session = client.session(request).await.unwrap().into_inner();
+    let id = session.message().await.unwrap().unwrap().session;
+    let request = || AssignmentsRequest { session: id.clone() };
+    let mut older = client.assignments(request()).await.unwrap().into_inner();
+    assert!(older.message().await.unwrap().unwrap().changes.is_empty());
+    // It waits for changes by now.
+    lab::a_while().await;
+    let mut newer = client.assignments(request()).await.unwrap().into_inner();
+    assert!(newer.message().await.unwrap().unwrap().changes.is_empty());
+    lab::a_while().await;
+    lab.put_task(1, 1, TaskState::Ready).await;
+    let changed = tokio::select! {
+        message = newer.message() => message.unwrap().unwrap(),
+        () = lab::sleep(Duration::from_secs(10)) => panic!("the change is told to nobody"),
+    };
+    assert!(!changed.changes.is_empty());
+    assert_eq!(older.message().await.unwrap(), None);
     lab.end().await;
 }

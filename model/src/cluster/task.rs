@@ -20,30 +20,43 @@ use crate::container::{ContainerSpec, LogSpec};
 #[serde(default)]
 pub struct TaskSpec {
     /// A container, or the attachment of a plain one.
+    #[serde(skip_serializing_if = "crate::is_default")]
     pub runtime: TaskRuntime,
     /// The container, in the engine's own words.
+    #[serde(skip_serializing_if = "crate::is_default")]
     pub container: ContainerSpec,
     /// Between stop signal and kill; `None`: 10 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_grace_period: Option<Duration>,
     /// Security of the container as service specs say it; `None`: not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub privileges: Option<Privileges>,
     /// Secrets shown to the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretReference>,
     /// Configs shown to the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub configs: Vec<ConfigReference>,
     /// `X-Registry-Auth` for pulls by the nodes; empty: none. Never printed by the API.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub registry_auth: String,
     /// `None`: no limits, nothing reserved.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// `None`: always, after five seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPolicy>,
     /// `None`: anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
     /// Networks, in the user's order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<NetworkWish>,
     /// `None`: the node's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSpec>,
     /// Grows to make tasks anew although nothing else changed.
+    #[serde(skip_serializing_if = "crate::is_default")]
     pub force_update: u64,
 }
 
@@ -329,7 +342,7 @@ impl Task {
     }
 }
 
-/// What is known of a task.
+/// What is known of a task. What is empty is not written: every release reads it as empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskStatus {
@@ -339,16 +352,22 @@ pub struct TaskStatus {
     pub at: Timestamp,
     /// When the task was first seen running, by the same clock; `None`: never. The store fills it in where a reporter
     /// does not, and never loses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub running_since: Option<Timestamp>,
     /// What is going on, in docker's words ("started", "preparing", …).
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Why it is not where it should be; empty: no trouble.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,
     /// Why it could not be placed; empty: it was, or has not been tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verdict: Vec<FilterVerdict>,
     /// The container, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerStatus>,
     /// Ports in host mode, with the numbers the node chose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortConfig>,
 }
 

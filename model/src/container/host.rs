@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct HostSpec {
     /// Limits that can be updated on a running container, and the rest of the resources.
+    #[serde(skip_serializing_if = "crate::is_default")]
     pub resources: Resources,
     /// `-v` mounts, in the user's order.
     pub binds: Vec<BindMount>,

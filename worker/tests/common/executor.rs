@@ -34,6 +34,8 @@ pub(crate) struct FakeExecutor {
     secrets: Mutex<Vec<Vec<u8>>>,
     /// New containers are not healthy at once.
     pub(crate) slow: std::sync::atomic::AtomicBool,
+    /// Views of networks are not put into effect while it is set.
+    pub(crate) holds_views: watch::Sender<bool>,
 }
 
 impl Default for FakeExecutor {
@@ -43,6 +45,7 @@ impl Default for FakeExecutor {
             log: Mutex::default(),
             secrets: Mutex::default(),
             slow: std::sync::atomic::AtomicBool::new(false),
+            holds_views: watch::Sender::new(false),
         }
     }
 }
@@ -109,6 +112,8 @@ impl FakeExecutor {
 #[async_trait]
 impl Networks for FakeExecutor {
     async fn apply(&self, view: Arc<NetworkView>) -> Result<(), Failure> {
+        let mut holds = self.holds_views.subscribe();
+        drop(holds.wait_for(|holds| !holds).await.unwrap());
         let network = view.network.to_bytes()[0];
         self.log.lock().unwrap().push(format!("network {network} {}", view.version));
         Ok(())

@@ -1,7 +1,7 @@
 //! Decides the endpoint of one service: numbers of its published ports, and its virtual addresses.
 
 use shoal_model::cluster::service::{
-    Endpoint, EndpointMode, EndpointSpec, PortConfig, PublishMode, Service, VirtualIp,
+    Endpoint, EndpointMode, EndpointSpec, PortConfig, PublishMode, Service, ServiceSpec, VirtualIp,
 };
 use shoal_model::cluster::task::NetworkWish;
 use shoal_model::cluster::{ClusterNetwork, ClusterNetworkId, IpPrefix, TaskSpec};
@@ -14,6 +14,26 @@ use crate::store::State;
 /// Whether tasks and service are on the ingress network.
 pub(super) fn needs_ingress(spec: Option<&EndpointSpec>) -> bool {
     spec.is_some_and(|spec| spec.ports.iter().any(|port| port.mode == PublishMode::Ingress))
+}
+
+/// The endpoint of a service that asks for nothing that has to be given; `None`: it asks for something.
+pub(crate) fn endpoint_of_nothing(spec: &ServiceSpec) -> Option<Endpoint> {
+    let wish = spec.endpoint.clone().unwrap_or_default();
+    let nothing =
+        wish.ports.is_empty() && spec.networks.is_empty() && spec.task.networks.is_empty();
+    nothing.then(|| Endpoint { spec: wish, ..Endpoint::default() })
+}
+
+/// The endpoint of a service, if tasks of a spec get that and nothing else: then no one needs to wait for the allocator.
+pub(crate) fn endpoint_is_all<'a>(service: &'a Service, spec: &TaskSpec) -> Option<&'a Endpoint> {
+    let endpoint = service.endpoint.as_ref().filter(|_| service.endpoint_error.is_empty())?;
+    let is_present = match &service.spec.endpoint {
+        Some(wish) => endpoint.spec == *wish,
+        None => endpoint.spec == EndpointSpec::default(),
+    };
+    let is_all =
+        !needs_ingress(service.spec.endpoint.as_ref()) && wishes(spec, Some(service)).is_empty();
+    (is_present && is_all).then_some(endpoint)
 }
 
 /// Networks that tasks of a spec join: those of the task, else those of old clients.

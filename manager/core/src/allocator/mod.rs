@@ -36,6 +36,7 @@ use shoal_model::cluster::{
 };
 use shoal_model::network::NetworkSpec;
 
+pub(crate) use endpoint::{endpoint_is_all, endpoint_of_nothing};
 pub use error::Error;
 
 use crate::store::{Change, Event, State, Txn};
@@ -311,12 +312,7 @@ impl Allocator {
         }
         match self.decide_task(view, task) {
             Ok(mut decided) => {
-                decided.status = TaskStatus {
-                    state: TaskState::Pending,
-                    at: now,
-                    message: "pending task scheduling".to_owned(),
-                    ..TaskStatus::default()
-                };
+                decided.status = pending(now);
                 self.set_task(task.id, Some(&decided));
                 vec![Change::EditTask(Arc::new(decided))]
             }
@@ -358,6 +354,16 @@ impl Allocator {
                 shared
             }
         }
+    }
+}
+
+/// Of a task that has all that the allocator gives.
+pub(crate) fn pending(now: Timestamp) -> TaskStatus {
+    TaskStatus {
+        state: TaskState::Pending,
+        at: now,
+        message: "pending task scheduling".to_owned(),
+        ..TaskStatus::default()
     }
 }
 

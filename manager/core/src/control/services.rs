@@ -12,6 +12,7 @@ use shoal_model::cluster::{Meta, Service, ServiceId, ServiceSpec, TaskSpec, Vers
 
 use super::secrets::in_sequence;
 use super::{Error, Result, find, references, validate};
+use crate::allocator;
 use crate::ids::Ids;
 use crate::store::Txn;
 use crate::update;
@@ -32,6 +33,7 @@ pub fn create(txn: &mut Txn, ids: &mut dyn Ids, mut spec: ServiceSpec) -> Result
         )));
     }
     let id = ids.service();
+    let endpoint = allocator::endpoint_of_nothing(&spec);
     let job = spec
         .mode
         .is_job()
@@ -43,7 +45,7 @@ pub fn create(txn: &mut Txn, ids: &mut dyn Ids, mut spec: ServiceSpec) -> Result
         spec_version: Version::default(),
         previous: None,
         revisions: Default::default(),
-        endpoint: None,
+        endpoint,
         endpoint_error: String::new(),
         update: None,
         job,

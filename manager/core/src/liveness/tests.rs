@@ -22,9 +22,21 @@ fn heartbeat(node_number: u8, session_number: u8) -> Event {
     Event::Heartbeat { node: node(node_number), session: session(session_number), period: PERIOD }
 }
 
+/// Steps at once, whatever was due before.
+#[track_caller]
+fn late(liveness: &mut Liveness, seconds: i64, event: Event, expected: &[Effect]) {
+    let mut out = Vec::new();
+    liveness.step(at(seconds), event, &mut out);
+    assert_eq!(out, expected);
+}
+
+/// Steps as a leader that looks whenever it is due; the effects of those looks count.
 #[track_caller]
 fn check(liveness: &mut Liveness, seconds: i64, event: Event, expected: &[Effect]) {
     let mut out = Vec::new();
+    while liveness.next_deadline() < at(seconds) {
+        liveness.step(liveness.next_deadline(), Event::Tick, &mut out);
+    }
     liveness.step(at(seconds), event, &mut out);
     assert_eq!(out, expected);
 }
@@ -38,7 +50,8 @@ fn a_node_is_ready_once_and_down_after_three_missed_heartbeats() {
     let mut liveness = empty();
     check(&mut liveness, 0, registered(1, 1), &[Effect::Ready { node: node(1) }]);
     check(&mut liveness, 5, heartbeat(1, 1), &[]);
-    assert_eq!(liveness.next_deadline(), Some(at(20)));
+    check(&mut liveness, 18, Event::Tick, &[]);
+    assert_eq!(liveness.next_deadline(), at(20));
     check(&mut liveness, 19, Event::Tick, &[]);
     let down = [Effect::End { session: session(1) }, Effect::Down { node: node(1) }];
     check(&mut liveness, 20, Event::Tick, &down);
@@ -68,7 +81,7 @@ fn a_new_leader_gives_double_grace_and_writes_nothing_for_the_living() {
     check(&mut liveness, 105, heartbeat(1, 7), &[]);
     check(&mut liveness, 105, heartbeat(2, 8), &[Effect::Ready { node: node(2) }]);
     check(&mut liveness, 110, Event::Tick, &[Effect::Orphan { node: node(3) }]);
-    assert_eq!(liveness.next_deadline(), Some(at(120)));
+    assert_eq!(liveness.next_deadline(), at(115));
 
     let mut silent = Liveness::new(at(100), PERIOD, known);
     check(&mut silent, 129, Event::Tick, &[Effect::Orphan { node: node(3) }]);
@@ -85,7 +98,7 @@ fn a_node_that_left_is_down_at_once_and_orphans_come_once() {
     let day = 24 * 3600;
     check(&mut liveness, day, Event::Tick, &[]);
     check(&mut liveness, day + 1, Event::Tick, &[Effect::Orphan { node: node(1) }]);
-    assert_eq!(liveness.next_deadline(), None);
+    check(&mut liveness, 3 * day, Event::Tick, &[]);
 }
 
 #[test]
@@ -95,7 +108,81 @@ fn a_removed_node_loses_its_session() {
     let gone = [Effect::End { session: session(1) }];
     check(&mut liveness, 1, Event::Removed { node: node(1) }, &gone);
     check(&mut liveness, 2, heartbeat(1, 1), &gone);
-    assert_eq!(liveness.next_deadline(), None);
+    check(&mut liveness, 100, Event::Tick, &[]);
+}
+
+#[test]
+fn a_leader_that_stood_still_gives_double_grace() {
+    let mut liveness = empty();
+    check(&mut liveness, 0, registered(1, 1), &[Effect::Ready { node: node(1) }]);
+    check(&mut liveness, 0, registered(2, 2), &[Effect::Ready { node: node(2) }]);
+    check(&mut liveness, 5, Event::Tick, &[]);
+    // Both would be down at 15. The beat of one waits for the leader.
+    late(&mut liveness, 60, Event::Tick, &[]);
+    late(&mut liveness, 60, heartbeat(1, 1), &[]);
+    check(&mut liveness, 75, heartbeat(1, 1), &[]);
+    check(&mut liveness, 89, Event::Tick, &[]);
+    let down =
+        |number| [Effect::End { session: session(number) }, Effect::Down { node: node(number) }];
+    let both = [down(1), down(2)].concat();
+    check(&mut liveness, 90, Event::Tick, &both);
+}
+
+#[test]
+fn a_beat_that_waited_counts_before_what_is_due() {
+    let mut liveness = empty();
+    check(&mut liveness, 0, registered(1, 1), &[Effect::Ready { node: node(1) }]);
+    check(&mut liveness, 14, Event::Tick, &[]);
+    late(&mut liveness, 16, heartbeat(1, 1), &[]);
+    late(&mut liveness, 16, Event::Tick, &[]);
+}
+
+#[test]
+fn the_shortest_stand_that_could_make_a_healthy_node_look_silent_is_noticed() {
+    let mut liveness = empty();
+    check(&mut liveness, 0, registered(1, 1), &[Effect::Ready { node: node(1) }]);
+    check(&mut liveness, 4, Event::Tick, &[]);
+    // It stands from the second at which the next beat comes until the node seems to have missed three.
+    late(&mut liveness, 15, Event::Tick, &[]);
+}
+
+#[test]
+fn a_look_that_is_hardly_late_is_as_good_as_one_in_time() {
+    let mut liveness = empty();
+    check(&mut liveness, 0, registered(1, 1), &[Effect::Ready { node: node(1) }]);
+    check(&mut liveness, 14, Event::Tick, &[]);
+    let down = [Effect::End { session: session(1) }, Effect::Down { node: node(1) }];
+    late(&mut liveness, 17, Event::Tick, &down);
+}
+
+#[test]
+fn who_was_away_stays_so_when_the_leader_stood_still() {
+    let mut liveness = empty();
+    check(&mut liveness, 0, registered(1, 1), &[Effect::Ready { node: node(1) }]);
+    let left = Event::Left { node: node(1), session: session(1) };
+    check(&mut liveness, 1, left, &[Effect::Down { node: node(1) }]);
+    let day = 24 * 3600;
+    late(&mut liveness, day + 1, Event::Tick, &[Effect::Orphan { node: node(1) }]);
+}
+
+#[test]
+fn what_was_decided_is_not_written_after_a_sign_of_life() {
+    let mut liveness = empty();
+    let (ready, down) = (Effect::Ready { node: node(1) }, Effect::Down { node: node(1) });
+    let orphan = Effect::Orphan { node: node(1) };
+    check(&mut liveness, 0, registered(1, 1), &[ready]);
+    assert_eq!([ready, down, orphan].map(|effect| liveness.still(&effect)), [true, false, false]);
+    check(&mut liveness, 15, Event::Tick, &[Effect::End { session: session(1) }, down]);
+    assert_eq!([ready, down, orphan].map(|effect| liveness.still(&effect)), [false, true, true]);
+    check(&mut liveness, 16, registered(1, 2), &[ready]);
+    assert_eq!([ready, down, orphan].map(|effect| liveness.still(&effect)), [true, false, false]);
+    check(
+        &mut liveness,
+        17,
+        Event::Removed { node: node(1) },
+        &[Effect::End { session: session(2) }],
+    );
+    assert_eq!([ready, down, orphan].map(|effect| liveness.still(&effect)), [false, true, true]);
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{Availability, NodeState};
-use shoal_model::cluster::service::Dependency;
+use shoal_model::cluster::service::{Dependency, Endpoint};
 use shoal_model::cluster::task::{RestartHistory, TaskStatus};
 use shoal_model::cluster::{
     Annotations, Meta, Node, NodeId, Service, Task, TaskId, TaskSpec, TaskState, Version,
 };
 
 use super::{Place, gate};
+use crate::allocator::{endpoint_is_all, pending};
 use crate::ids::Ids;
 use crate::store::{Change, State};
 
@@ -83,6 +84,8 @@ pub struct Board<'a> {
     wakes: BTreeSet<(Timestamp, Option<Place>)>,
     /// What holds new tasks back.
     gate: Vec<Dependency>,
+    /// Of new tasks.
+    endpoint: Option<Arc<Endpoint>>,
 }
 
 impl std::fmt::Debug for Board<'_> {
@@ -122,6 +125,7 @@ impl<'a> Board<'a> {
                 || Arc::new(service.spec.annotations.clone()),
                 |task| Arc::clone(&task.annotations),
             );
+        let endpoint = tasks.values().rev().find_map(|task| task.endpoint.clone());
         let gate = gate::waits(state, &service);
         Self {
             now,
@@ -137,6 +141,7 @@ impl<'a> Board<'a> {
             removed: Vec::new(),
             wakes: BTreeSet::new(),
             gate,
+            endpoint,
         }
     }
 
@@ -248,6 +253,7 @@ impl<'a> Board<'a> {
         let is_held = !self.gate.is_empty() && spec_version == self.service.spec_version;
         let desired =
             if is_held { creation.desired.min(TaskState::Ready) } else { creation.desired };
+        let endpoint = self.endpoint_of(&spec);
         let id = self.ids.task();
         let task = Task {
             id,
@@ -259,13 +265,9 @@ impl<'a> Board<'a> {
             node,
             annotations: Arc::clone(&self.annotations),
             desired,
-            status: TaskStatus {
-                at: self.now,
-                message: "created".to_owned(),
-                ..TaskStatus::default()
-            },
+            status: if endpoint.is_some() { pending(self.now) } else { created(self.now) },
             networks: Vec::new(),
-            endpoint: None,
+            endpoint,
             generic: Vec::new(),
             job_iteration: self.iteration(),
             history: creation.history,
@@ -275,6 +277,16 @@ impl<'a> Board<'a> {
         self.places.entry(creation.place).or_default().push(id);
         self.changed.insert(id, true);
         id
+    }
+
+    /// The endpoint of a task that the allocator has nothing else to give to; one for all of the plan.
+    fn endpoint_of(&mut self, spec: &TaskSpec) -> Option<Arc<Endpoint>> {
+        let all = endpoint_is_all(&self.service, spec)?;
+        let shared = self.endpoint.get_or_insert_with(|| Arc::new(all.clone()));
+        if **shared != *all {
+            *shared = Arc::new(all.clone());
+        }
+        Some(Arc::clone(shared))
     }
 
     /// Deletes a task.
@@ -349,6 +361,11 @@ impl<'a> Board<'a> {
 fn ancestors(tasks: &BTreeMap<TaskId, Arc<Task>>, id: TaskId) -> usize {
     let parents = std::iter::successors(Some(id), |id| tasks.get(id)?.history.predecessor);
     parents.take_while(|id| tasks.contains_key(id)).take(tasks.len()).count()
+}
+
+/// Of a task that the allocator has to give something to.
+fn created(now: Timestamp) -> TaskStatus {
+    TaskStatus { at: now, message: "created".to_owned(), ..TaskStatus::default() }
 }
 
 /// Whether a task shall run or complete.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use shoal_model::Timestamp;
-use shoal_model::cluster::task::Slot;
+use shoal_model::cluster::task::{Slot, TaskStatus};
 use shoal_model::cluster::{
     Cluster, ClusterNetwork, ClusterNetworkId, Config, ConfigId, Meta, Node, NodeId, Secret,
     SecretId, Service, ServiceId, Task, TaskId, Version,
@@ -328,16 +328,14 @@ impl State {
             }
             Change::EditTask(edited) => {
                 let old = self.tables.tasks.get(edited.id).ok_or(Rejected::Missing { object })?;
-                let (spec, annotations) = (Arc::clone(&old.spec), Arc::clone(&old.annotations));
-                let new = self.shared(Arc::new(Task { spec, annotations, ..Task::clone(&edited) }));
+                let new = self.shared(following(old, edited));
                 Event::Task(put(Some(old), new, stamp))
             }
             Change::RemoveTask(id) => Event::Task(removed(self.tables.tasks.get(id), object)?),
             Change::TaskStatus { task, status } => {
                 let old = self.tables.tasks.get(task).filter(|task| !rules::is_late(task, &status));
                 let Some(old) = old else { return Ok(Outcome::Late(task)) };
-                let status = status.following(&old.status);
-                let new = Arc::new(Task { status, ..Task::clone(old) });
+                let new = Arc::new(reported(old, status.following(&old.status)));
                 Event::Task(put(Some(old), new, stamp))
             }
             Change::TaskDesired { task, desired } => {
@@ -432,6 +430,40 @@ impl State {
 pub(super) enum Outcome {
     Changed(Event),
     Late(TaskId),
+}
+
+/// An edited task with the spec and the annotations that it has.
+fn following(old: &Task, mut edited: Arc<Task>) -> Arc<Task> {
+    let is_same =
+        Arc::ptr_eq(&old.spec, &edited.spec) && Arc::ptr_eq(&old.annotations, &edited.annotations);
+    if !is_same {
+        let edited = Arc::make_mut(&mut edited);
+        edited.spec = Arc::clone(&old.spec);
+        edited.annotations = Arc::clone(&old.annotations);
+    }
+    edited
+}
+
+/// A task with another status; the old one, which has texts, is not copied.
+fn reported(task: &Task, status: TaskStatus) -> Task {
+    Task {
+        id: task.id,
+        meta: task.meta,
+        spec: Arc::clone(&task.spec),
+        spec_version: task.spec_version,
+        service: task.service,
+        slot: task.slot,
+        node: task.node,
+        annotations: Arc::clone(&task.annotations),
+        desired: task.desired,
+        status,
+        networks: task.networks.clone(),
+        endpoint: task.endpoint.clone(),
+        generic: task.generic.clone(),
+        job_iteration: task.job_iteration,
+        history: task.history.clone(),
+        runs: task.runs,
+    }
 }
 
 /// The one of `others` that equals `value` and is not it.

@@ -82,7 +82,9 @@ pub(crate) fn check(model: &Model, before: &State, author: Author, events: &[Eve
 fn owners(author: Author, diff: &Diff<Task>) -> Verdict {
     use TaskState::{Assigned, New, Orphaned, Pending};
     let owner = match (&diff.old, &diff.new) {
-        (None, Some(new)) if new.status.state == New => Author::Orchestrator,
+        (None, Some(new)) if !is_made_right(new) => {
+            return Err(Broken::new("TASK-2", format!("{author:?} made {new:?}")));
+        }
         (Some(_), None) | (None, _) => Author::Orchestrator,
         (Some(old), Some(new)) => {
             if old.desired != new.desired {
@@ -103,6 +105,15 @@ fn owners(author: Author, diff: &Diff<Task>) -> Verdict {
         }
     };
     require(owner == author, "TASK-2", || format!("{author:?} did what is {owner:?}'s: {diff:?}"))
+}
+
+/// A new task waits for the allocator, unless that has nothing to give.
+fn is_made_right(task: &Task) -> bool {
+    match task.status.state {
+        TaskState::New => true,
+        TaskState::Pending => task.networks.is_empty() && task.endpoint.is_some(),
+        _ => false,
+    }
 }
 
 /// RESTART-1: what follows a task that failed does not run before its delay is over.

@@ -11,7 +11,7 @@ use openraft::RaftNetworkFactory;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -141,30 +141,54 @@ pub(crate) struct Peer {
     appending: Option<Appending>,
 }
 
-/// A stream of single appends, each answered before the next.
+/// Requests that a member that is slow has not answered: more would not make it faster.
+const DUE_MAX: usize = 8;
+
+/// A stream of single appends.
 struct Appending {
     /// Where it leads.
     address: String,
     requests: mpsc::Sender<pb::AppendRequest>,
     answers: tonic::Streaming<pb::AppendResponse>,
+    /// Requests without an answer yet.
+    due: usize,
 }
 
 impl Appending {
-    /// `None`: the other side has ended the stream, maybe long ago.
+    /// The answer; `None`: the other side has ended the stream, maybe long ago.
+    ///
+    /// May be dropped: an answer that is due then is passed over by whoever asks next.
     async fn ask(
         &mut self,
         request: pb::AppendRequest,
     ) -> Result<Option<StreamAppendResult<Types>>, RPCError<Types>> {
-        if self.requests.send(request).await.is_err() {
-            return Ok(None);
-        }
-        match within(self.answers.message()).await? {
-            Ok(Some(answer)) => {
-                wire::to_append_result(answer).map(Some).map_err(|error| malformed(&error))
+        while self.due >= DUE_MAX {
+            if self.next().await?.is_none() {
+                return Ok(None);
             }
-            Ok(None) => Ok(None),
-            Err(status) => Err(refused(&status)),
         }
+        let Ok(place) = self.requests.reserve().await else { return Ok(None) };
+        place.send(request);
+        self.due += 1;
+        self.last().await
+    }
+
+    /// The answer to the last request.
+    async fn last(&mut self) -> Result<Option<StreamAppendResult<Types>>, RPCError<Types>> {
+        loop {
+            let Some(answer) = self.next().await? else { return Ok(None) };
+            if self.due == 0 {
+                let answer = wire::to_append_result(answer);
+                return answer.map(Some).map_err(|error| malformed(&error));
+            }
+        }
+    }
+
+    /// The next answer that is due.
+    async fn next(&mut self) -> Result<Option<pb::AppendResponse>, RPCError<Types>> {
+        let answer = within(self.answers.message()).await?.map_err(|status| refused(&status))?;
+        self.due -= usize::from(answer.is_some());
+        Ok(answer)
     }
 }
 
@@ -178,12 +202,14 @@ impl Peer {
         self.book.member(self.to()).unwrap_or_else(|| self.member.clone())
     }
 
-    async fn appending(&self) -> Result<Appending, RPCError<Types>> {
+    /// A stream that begins with a request, so that a member which is slow to answer has heard it.
+    async fn appending(&self, first: pb::AppendRequest) -> Result<Appending, RPCError<Types>> {
         let address = self.current().address;
         let mut client = self.client().await?;
         let (requests, receiver) = mpsc::channel(1);
+        requests.try_send(first).map_err(|error| NetworkError::new(&error))?;
         let answers = self.call(client.append(ReceiverStream::new(receiver))).await?;
-        Ok(Appending { address, requests, answers })
+        Ok(Appending { address, requests, answers, due: 1 })
     }
 
     async fn client(&self) -> Result<RaftClient<Channel>, Unreachable<Types>> {
@@ -276,7 +302,8 @@ async fn next_answer(
 impl RaftNetworkV2<Types> for Peer {
     type SnapshotData = SnapshotFile;
 
-    /// A call that is dropped, fails or is refused ends the stream that it used.
+    /// A call that fails or is refused ends the stream that it used. One that is dropped leaves it as it is: resetting
+    /// streams of a member that is slow would end its connection.
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<Types>,
@@ -285,40 +312,48 @@ impl RaftNetworkV2<Types> for Peer {
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         let request = wire::append_request(self.to(), &request);
         let address = self.current().address;
+        if self.appending.as_ref().is_some_and(|kept| kept.address != address) {
+            self.appending = None;
+        }
         // What was kept may have ended meanwhile: only what a new stream says counts.
-        let mut asked = None;
-        if let Some(mut kept) = self.appending.take().filter(|kept| kept.address == address) {
+        let mut answer = None;
+        if let Some(kept) = &mut self.appending {
             match kept.ask(request.clone()).await {
-                Ok(Some(answer)) => asked = Some((kept, answer)),
-                Err(error @ RPCError::Unreachable(_)) => return Err(error),
-                Ok(None) | Err(_) => {}
+                Ok(answered) => answer = answered,
+                Err(error @ RPCError::Unreachable(_)) => {
+                    self.appending = None;
+                    return Err(error);
+                }
+                Err(_) => {}
             }
         }
-        let (used, answer) = match asked {
-            Some(asked) => asked,
+        let answer = match answer {
+            Some(answer) => answer,
             None => {
-                let mut opened = self.appending().await?;
-                let ended = || NetworkError::from_string("the append stream ended early");
-                let answer = opened.ask(request).await?.ok_or_else(ended)?;
-                (opened, answer)
+                self.appending = None;
+                let opened = self.appending(request).await?;
+                let answer = self.appending.insert(opened).last().await;
+                let ended = || NetworkError::from_string("the append stream ended early").into();
+                answer
+                    .and_then(|answer| answer.ok_or_else(ended))
+                    .inspect_err(|_| self.appending = None)?
             }
         };
         match answer {
-            Ok(matched) => {
-                self.appending = Some(used);
-                if matched == last {
-                    return Ok(AppendEntriesResponse::Success);
-                }
-                Ok(AppendEntriesResponse::PartialSuccess(matched))
+            Ok(matched) if matched == last => Ok(AppendEntriesResponse::Success),
+            Ok(matched) => Ok(AppendEntriesResponse::PartialSuccess(matched)),
+            refusal @ Err(_) => {
+                self.appending = None;
+                Ok(refusal.into())
             }
-            refusal @ Err(_) => Ok(refusal.into()),
         }
     }
 
+    /// Of entries a stream of its own, until it fails. Heartbeats, of which each is one such call, share one.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<
         's,
         Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
@@ -326,6 +361,9 @@ impl RaftNetworkV2<Types> for Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
+        if self.purpose == Purpose::Heartbeat {
+            return stream_append_sequential(self, input, option);
+        }
         Box::pin(async move {
             let mut client = self.client().await?;
             let (to, sent) = (self.to(), Arc::new(AtomicU64::new(0)));

@@ -1,5 +1,6 @@
 //! Elections, proposals, reads, restarts.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -135,4 +136,23 @@ async fn another_members_directory_is_refused() {
     std::fs::rename(lab.path(1), lab.path(2)).unwrap();
     let refused = lab.try_start(2).await.unwrap_err().to_string();
     assert!(refused.contains("belongs to raft member `0000000000000001`"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_share_a_stream() {
+    const HEARTBEATS: u32 = 30;
+    let mut lab = Lab::new(2).await;
+    let nodes = lab.cluster().await;
+    let index = nodes[0].write("a").await;
+    within(nodes[1].raft.wait_applied(index)).await.unwrap();
+    let term = nodes[0].raft.status().term;
+    let before = nodes[1].appends.load(Ordering::SeqCst);
+    SystemClock.sleep(Duration::from_millis(100) * HEARTBEATS).await;
+    let opened = nodes[1].appends.load(Ordering::SeqCst) - before;
+    // On a starved machine there may be another leader meanwhile, or a stream that ends.
+    let is_same = nodes[0].raft.status().term == term;
+    assert!(!is_same || opened < HEARTBEATS as usize / 4, "{opened} streams");
+    for node in nodes {
+        node.stop().await;
+    }
 }

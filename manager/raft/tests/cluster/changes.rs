@@ -8,7 +8,7 @@ use shoal_base::{Clock, SystemClock};
 use shoal_manager_raft::quorum::Refusal;
 use shoal_manager_raft::{Begin, Key, KeyId, MembershipError, RaftId, Role};
 
-use crate::support::{Lab, PATIENCE, leader_of, within};
+use crate::support::{Lab, PATIENCE, changed, leader_of, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_gets_entries_and_votes_once_promoted() {
@@ -25,7 +25,7 @@ async fn a_learner_gets_entries_and_votes_once_promoted() {
         (vec!["a".to_owned()], Role::Learner)
     );
     assert!(!first.raft.status().members[&lab.member(2).id].voter);
-    first.raft.promote(lab.member(2).id, PATIENCE).await.unwrap();
+    changed(async || first.raft.promote(lab.member(2).id, PATIENCE).await).await;
     assert!(first.raft.status().members[&lab.member(2).id].voter);
     second.until("follows", |status| status.role == Role::Follower).await;
     second.stop().await;
@@ -43,7 +43,7 @@ async fn a_learner_that_is_not_there_is_not_promoted() {
         first.raft.promote(lab.member(2).id, Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(refused, MembershipError::NotCaughtUp { .. }), "{refused}");
     first.write("still writable").await;
-    first.raft.remove(lab.member(2).id).await.unwrap();
+    changed(async || first.raft.remove(lab.member(2).id).await).await;
     assert_eq!(first.raft.status().members.len(), 1, "and it is shown at once");
     let unknown = first.raft.remove(RaftId(99)).await.unwrap_err();
     assert!(matches!(unknown, MembershipError::NoSuchMember { id: RaftId(99) }), "{unknown}");
@@ -65,7 +65,7 @@ async fn removal_that_would_lose_quorum_is_refused() {
         "{refused}"
     );
     // The one that is down may go.
-    nodes[0].raft.remove(lab.member(3).id).await.unwrap();
+    changed(async || nodes[0].raft.remove(lab.member(3).id).await).await;
     nodes[0].write("a").await;
     assert_eq!(nodes[0].raft.status().members.len(), 2);
     for node in nodes {
@@ -78,7 +78,7 @@ async fn a_removed_leader_stops_leading() {
     let mut lab = Lab::new(3).await;
     let mut nodes = lab.cluster().await;
     nodes[0].until("all reachable", |status| status.quorum_margin == Some(1)).await;
-    nodes[0].raft.remove(lab.member(1).id).await.unwrap();
+    changed(async || nodes[0].raft.remove(lab.member(1).id).await).await;
     let gone = nodes.remove(0);
     let leader = leader_of(&[&nodes[0], &nodes[1]]).await;
     nodes[leader].write("a").await;
@@ -107,7 +107,7 @@ async fn a_fresh_member_gets_a_snapshot_and_the_entries_behind_it() {
     })
     .await;
     let second = lab.start(2).await;
-    first.raft.add_voter(lab.member(2), PATIENCE).await.unwrap();
+    changed(async || first.raft.add_voter(lab.member(2), PATIENCE).await).await;
     let index = first.write("last").await;
     within(second.raft.wait_applied(index)).await.unwrap();
     assert_eq!(second.entries(), first.entries());
@@ -194,7 +194,7 @@ async fn one_of_three_goes_on_alone_when_the_others_are_lost() {
     lab.begin = Begin::AsStored;
     std::fs::remove_dir_all(lab.path(2)).unwrap();
     let two = lab.start(2).await;
-    one.raft.add_voter(lab.member(2), PATIENCE).await.unwrap();
+    changed(async || one.raft.add_voter(lab.member(2), PATIENCE).await).await;
     let index = one.write("c").await;
     within(two.raft.wait_applied(index)).await.unwrap();
     assert_eq!(two.entries(), ["a", "b", "c"]);

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,8 +20,8 @@ use shoal_base::random::SystemRandom;
 use shoal_base::tasks::{TaskKind, Tasks};
 use shoal_base::{Clock, SharedDisk, SystemClock, SystemDisk};
 use shoal_manager_raft::{
-    Begin, ConnectError, Connector, Key, KeyId, Keyring, Member, Raft, RaftId, Sealer,
-    SnapshotView, Start, StartError, StateMachine, endpoint,
+    Begin, ConnectError, Connector, Key, KeyId, Keyring, Member, MembershipError, Raft, RaftId,
+    Sealer, SnapshotView, Start, StartError, StateMachine, endpoint,
 };
 use shoal_model::cluster::NodeId;
 use shoal_model::cluster::manager::RaftConfig;
@@ -219,6 +219,8 @@ impl AsyncWrite for Switched {
 pub(crate) struct Node {
     pub(crate) raft: Raft,
     pub(crate) journal: SharedJournal,
+    /// Streams of entries and heartbeats that others opened to it.
+    pub(crate) appends: Arc<AtomicUsize>,
     stop: CancellationToken,
     tasks: Tasks,
 }
@@ -264,6 +266,19 @@ impl Node {
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// Makes a change of the members; again while a leader on a starved machine doubts that it leads.
+pub(crate) async fn changed(change: impl AsyncFn() -> Result<(), MembershipError>) {
+    within(async {
+        loop {
+            match change().await {
+                Err(MembershipError::Unavailable) => pause().await,
+                other => return other.unwrap(),
+            }
+        }
+    })
+    .await;
 }
 
 pub(crate) async fn pause() {
@@ -368,13 +383,20 @@ impl Lab {
         })
         .await?;
         let (stop, tasks) = (CancellationToken::new(), Tasks::new());
-        let router = tonic::transport::Server::builder().add_service(raft.service());
+        let appends = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&appends);
+        let mut server = tonic::transport::Server::builder().trace_fn(move |request| {
+            let is_append = request.uri().path().ends_with("/Append");
+            counter.fetch_add(usize::from(is_append), Ordering::SeqCst);
+            tracing::Span::none()
+        });
+        let router = server.add_service(raft.service());
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(TaskKind::ClusterListener, async move {
             router.serve_with_incoming_shutdown(incoming, stopped).await.unwrap();
         });
-        Ok(Node { raft, journal, stop, tasks })
+        Ok(Node { raft, journal, appends, stop, tasks })
     }
 
     /// Gives a member that is stopped another address.
@@ -397,7 +419,7 @@ impl Lab {
         nodes[0].until("leads", |status| status.leads()).await;
         for number in 2..=self.members.len() {
             nodes.push(self.start(number).await);
-            nodes[0].raft.add_voter(self.member(number), PATIENCE).await.unwrap();
+            changed(async || nodes[0].raft.add_voter(self.member(number), PATIENCE).await).await;
         }
         nodes
     }

@@ -21,11 +21,12 @@ use shoal_model::cluster::{
 use super::Error;
 use super::shared::{Numbering, Shared};
 
-/// A task.
+/// A task. What is as by default is not written: every release reads it so.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TaskRecord<'a> {
     id: TaskId,
-    #[serde(default)]
+    /// Absent in transactions: the store writes it.
+    #[serde(default, skip_serializing_if = "is_default")]
     meta: Meta,
     /// `None`: that of the task in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,17 +35,17 @@ pub(super) struct TaskRecord<'a> {
     annotations: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoint: Option<u32>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     spec_version: Version,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service: Option<ServiceId>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     slot: Slot,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<NodeId>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     desired: TaskState,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     status: Cow<'a, TaskStatus>,
     #[serde(default, skip_serializing_if = "is_empty")]
     networks: Cow<'a, [NetworkAttachment]>,
@@ -71,8 +72,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parts {
     /// All.
-    Whole,
-    /// All but spec and annotations.
+    Stored,
+    /// All but what the store writes.
+    Put,
+    /// The same without spec and annotations.
     Edited,
 }
 
@@ -96,10 +99,10 @@ impl<'a> TaskRecord<'a> {
             history,
             runs,
         } = task;
-        let whole = parts == Parts::Whole;
+        let whole = parts != Parts::Edited;
         Self {
             id: *id,
-            meta: *meta,
+            meta: if parts == Parts::Stored { *meta } else { Meta::default() },
             spec: whole.then(|| numbering.spec(spec)),
             annotations: whole.then(|| numbering.annotations(annotations)),
             endpoint: endpoint.as_ref().map(|endpoint| numbering.endpoint(endpoint)),
@@ -124,12 +127,12 @@ impl<'a> TaskRecord<'a> {
         Ok(Task {
             id: self.id,
             meta: self.meta,
-            spec: spec.unwrap_or_default(),
+            spec: spec.unwrap_or_else(|| shared.no_spec()),
             spec_version: self.spec_version,
             service: self.service,
             slot: self.slot,
             node: self.node,
-            annotations: annotations.transpose()?.unwrap_or_default(),
+            annotations: annotations.transpose()?.unwrap_or_else(|| shared.no_annotations()),
             desired: self.desired,
             status: self.status.into_owned(),
             networks: self.networks.into_owned(),

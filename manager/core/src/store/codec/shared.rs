@@ -1,7 +1,7 @@
 //! What several objects share: written once, referred to by number.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use shoal_model::cluster::service::Endpoint;
@@ -59,6 +59,7 @@ impl Numbering {
             specs: std::mem::take(&mut self.specs.fresh),
             annotations: std::mem::take(&mut self.annotations.fresh),
             endpoints: std::mem::take(&mut self.endpoints.fresh),
+            nothing: OnceLock::new(),
         }
     }
 }
@@ -73,9 +74,26 @@ pub(super) struct Shared {
     annotations: Vec<Arc<Annotations>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     endpoints: Vec<Arc<Endpoint>>,
+    /// What tasks without their own spec and annotations have until they are applied: one of each for all.
+    #[serde(skip)]
+    nothing: OnceLock<(Arc<TaskSpec>, Arc<Annotations>)>,
 }
 
 impl Shared {
+    fn nothing(&self) -> &(Arc<TaskSpec>, Arc<Annotations>) {
+        self.nothing.get_or_init(Default::default)
+    }
+
+    /// In the place of a spec that is not written.
+    pub(super) fn no_spec(&self) -> Arc<TaskSpec> {
+        Arc::clone(&self.nothing().0)
+    }
+
+    /// In the place of annotations that are not written.
+    pub(super) fn no_annotations(&self) -> Arc<Annotations> {
+        Arc::clone(&self.nothing().1)
+    }
+
     /// Adds those of the next block.
     pub(super) fn extend(&mut self, more: Self) {
         self.specs.extend(more.specs);

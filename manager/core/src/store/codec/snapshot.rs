@@ -175,7 +175,7 @@ fn block<'a>(
         }
         Cursor::Tasks(after) => {
             let (objects, last) = take(tables.tasks.after(after), |task| {
-                let record = TaskRecord::new(task, Parts::Whole, numbering);
+                let record = TaskRecord::new(task, Parts::Stored, numbering);
                 (task.id, 0, Record::Task(Box::new(record)))
             });
             (objects, last.map_or(Cursor::End, |last| Cursor::Tasks(Some(last))))

@@ -1,5 +1,6 @@
 //! Transactions as frames.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ enum ChangeRecord<'a> {
     PutTask(Box<TaskRecord<'a>>),
     EditTask(Box<TaskRecord<'a>>),
     RemoveTask(TaskId),
-    TaskStatus(TaskId, TaskStatus),
+    TaskStatus(TaskId, Cow<'a, TaskStatus>),
     TaskDesired(TaskId, TaskState),
     PutNetwork(Arc<ClusterNetwork>),
     RemoveNetwork(ClusterNetworkId),
@@ -51,7 +52,7 @@ impl<'a> ChangeRecord<'a> {
     fn new(change: &'a Change, numbering: &mut Numbering) -> Self {
         let mut task = |task, parts| Box::new(TaskRecord::new(task, parts, numbering));
         match change {
-            Change::PutTask(put) => Self::PutTask(task(put, Parts::Whole)),
+            Change::PutTask(put) => Self::PutTask(task(put, Parts::Put)),
             Change::EditTask(put) => Self::EditTask(task(put, Parts::Edited)),
             Change::PutService(put) => {
                 Self::PutService(Box::new(ServiceRecord::new(put, numbering)))
@@ -61,7 +62,7 @@ impl<'a> ChangeRecord<'a> {
             Change::RemoveNode(id) => Self::RemoveNode(*id),
             Change::RemoveService(id) => Self::RemoveService(*id),
             Change::RemoveTask(id) => Self::RemoveTask(*id),
-            Change::TaskStatus { task, status } => Self::TaskStatus(*task, status.clone()),
+            Change::TaskStatus { task, status } => Self::TaskStatus(*task, Cow::Borrowed(status)),
             Change::TaskDesired { task, desired } => Self::TaskDesired(*task, *desired),
             Change::PutNetwork(put) => Self::PutNetwork(Arc::clone(put)),
             Change::RemoveNetwork(id) => Self::RemoveNetwork(*id),
@@ -82,7 +83,9 @@ impl<'a> ChangeRecord<'a> {
             Self::RemoveNode(id) => Change::RemoveNode(id),
             Self::RemoveService(id) => Change::RemoveService(id),
             Self::RemoveTask(id) => Change::RemoveTask(id),
-            Self::TaskStatus(task, status) => Change::TaskStatus { task, status },
+            Self::TaskStatus(task, status) => {
+                Change::TaskStatus { task, status: status.into_owned() }
+            }
             Self::TaskDesired(task, desired) => Change::TaskDesired { task, desired },
             Self::PutNetwork(put) => Change::PutNetwork(put),
             Self::RemoveNetwork(id) => Change::RemoveNetwork(id),

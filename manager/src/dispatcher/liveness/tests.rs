@@ -1,0 +1,97 @@
+//! The leader's decisions against a store whose quorum goes away, in tokio's own time.
+
+use shoal_model::cluster::node::{NodeCertificate, NodeRole, NodeStatus};
+use shoal_model::cluster::{Meta, NodeSpec};
+
+use super::*;
+use crate::consensus::{Consensus as _, Leadership};
+use crate::store::tests::{TestClock, sole};
+
+const PERIOD: Duration = Duration::from_secs(5);
+
+fn node() -> NodeId {
+    NodeId::from_bytes([1; 16])
+}
+
+fn session(number: u8) -> SessionId {
+    SessionId::from_bytes([number; 16])
+}
+
+fn registered(number: u8) -> Event {
+    Event::Registered { node: node(), session: session(number), period: PERIOD }
+}
+
+async fn put_node(store: &Store) {
+    let put = store.update::<_, store::Error>(|txn| {
+        Ok(txn.put_node(Node {
+            id: node(),
+            meta: Meta::default(),
+            spec: NodeSpec::default(),
+            role: NodeRole::Worker,
+            description: None,
+            status: NodeStatus::default(),
+            certificate: NodeCertificate::default(),
+            manager: None,
+            mesh_index: None,
+            data_path: None,
+            failures: Vec::new(),
+        })?)
+    });
+    put.await.unwrap();
+}
+
+/// State of the node, and how often it was written.
+fn told(store: &Store) -> (NodeState, u64) {
+    let view = store.view();
+    (view.node(node()).unwrap().status.state, view.index())
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_while_there_is_no_quorum_makes_no_node_down() {
+    let clock = TestClock::shared();
+    let (store, sole) = sole();
+    put_node(&store).await;
+    let leading = Leading::new(clock.clone());
+    let quorum = sole.leadership().borrow().clone();
+    let story = async {
+        clock.sleep(Duration::from_millis(1)).await;
+        assert_eq!(leading.step(&[registered(1)]), Some(Vec::new()));
+        clock.sleep(PERIOD).await;
+        assert_eq!(told(&store), (NodeState::Ready, 2));
+        // Sessions end and none begins.
+        sole.set_leadership(Leadership { leader: None, is_self: false, ..quorum.clone() });
+        clock.sleep(PERIOD * 20).await;
+        sole.set_leadership(quorum.clone());
+        // The node looks for a manager.
+        clock.sleep(PERIOD * 2).await;
+        assert_eq!(leading.step(&[registered(2)]), Some(vec![session(1)]));
+        clock.sleep(PERIOD * 2).await;
+        assert_eq!(told(&store), (NodeState::Ready, 2), "nothing was written");
+        clock.sleep(PERIOD * 2).await;
+        assert_eq!(told(&store), (NodeState::Down, 3), "now it is silent while the leader listens");
+    };
+    tokio::select! {
+        () = lead(&store, &clock, &leading) => {}
+        () = story => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_written_is_dropped_by_a_sign_of_life() {
+    let clock = TestClock::shared();
+    let leading = Leading::new(clock.clone());
+    let liveness = Liveness::new(monotonic(&clock), PERIOD, []);
+    *leading.state() = Some(Deciding { liveness, effects: Vec::new() });
+    let (ready, down) = (Effect::Ready { node: node() }, Effect::Down { node: node() });
+    leading.step(&[registered(1)]);
+    assert_eq!(leading.due(), [ready]);
+    leading.written(1);
+    for _ in 0..2 {
+        clock.sleep(PERIOD).await;
+        assert!(leading.due().is_empty());
+    }
+    clock.sleep(PERIOD).await;
+    assert_eq!((leading.due(), leading.due()), (vec![down], vec![down]), "not written yet");
+    leading.step(&[registered(2)]);
+    assert_eq!(leading.due(), [ready]);
+}
