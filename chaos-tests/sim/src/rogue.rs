@@ -6,6 +6,7 @@ use std::time::Duration;
 use shoal_manager::store;
 use shoal_manager_core::store::Txn;
 use shoal_model::cluster::node::Availability;
+use shoal_model::cluster::task::Slot;
 use shoal_model::cluster::{Service, Task, TaskId, TaskState};
 
 use crate::planted::Bug;
@@ -13,6 +14,8 @@ use crate::time::pass;
 use crate::world::World;
 
 const AGAIN: Duration = Duration::from_secs(2);
+/// No service has so many replicas.
+const NOBODYS: Slot = Slot(1_000);
 
 /// Makes such transactions for as long as the run lasts, if its bug is of that kind.
 pub(crate) async fn run(world: Arc<World>) {
@@ -38,15 +41,19 @@ fn task(txn: &Txn, fits: impl Fn(&Task) -> bool) -> Option<Task> {
     txn.tasks().find(|task| fits(task)).map(|task| (**task).clone())
 }
 
+fn another(id: TaskId) -> TaskId {
+    let mut id = id.to_bytes();
+    id[0] ^= 0xff;
+    TaskId::from_bytes(id)
+}
+
 fn change(txn: &mut Txn, bug: Bug) -> Result<(), store::Error> {
     let runs =
         |task: &Task| task.status.state == TaskState::Running && task.desired == TaskState::Running;
     match bug {
         Bug::DoubleSlot => {
             let Some(mut twin) = task(txn, runs) else { return Ok(()) };
-            let mut id = twin.id.to_bytes();
-            id[0] ^= 0xff;
-            twin.id = TaskId::from_bytes(id);
+            twin.id = another(twin.id);
             twin.node = None;
             twin.networks.clear();
             twin.status.state = TaskState::New;
@@ -63,8 +70,15 @@ fn change(txn: &mut Txn, bug: Bug) -> Result<(), store::Error> {
         Bug::WrongNode => {
             let drained = txn.nodes().find(|node| node.spec.availability == Availability::Drain);
             let Some(node) = drained.map(|node| node.id) else { return Ok(()) };
-            let waits = |task: &Task| task.status.state == TaskState::Pending;
-            let Some(mut task) = task(txn, waits) else { return Ok(()) };
+            // A place that nobody has, so that nothing else is wrong with it.
+            let replica = |task: &Task| runs(task) && task.slot != Slot(0);
+            let Some(mut task) = task(txn, replica) else { return Ok(()) };
+            task.id = another(task.id);
+            task.slot = NOBODYS;
+            task.node = None;
+            task.networks.clear();
+            task.status.state = TaskState::Pending;
+            txn.put_task(task.clone())?;
             task.node = Some(node);
             task.status.state = TaskState::Assigned;
             txn.put_task(task)?;

@@ -43,6 +43,8 @@ pub const MANAGERS: u8 = 3;
 pub const WORKERS: u8 = 3;
 /// Before a process that did not start is started again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Of a node's certificates as text.
+const PEM_BYTES: usize = 2_048;
 
 /// A process that may be dead.
 #[derive(Debug)]
@@ -125,6 +127,8 @@ pub struct World {
     pub settings: Settings,
     /// Owner of the harness's own tasks.
     pub tasks: Tasks,
+    /// Owner of the one that delivers what is sent.
+    post: Tasks,
     /// The network of the cluster that services join.
     pub overlay: ClusterNetworkId,
     _directory: tempfile::TempDir,
@@ -153,10 +157,19 @@ fn cluster(
     clock: &NodeClock,
     random: &SeededRandom,
 ) -> anyhow::Result<Cluster> {
-    Ok(Cluster {
-        spec: ClusterSpec { raft, ..ClusterSpec::default() },
-        ..Cluster::new(id, configure::initial(clock.now(), random)?)
-    })
+    let mut root = configure::initial(clock.now(), random)?;
+    root.certificate = evened(root.certificate)?;
+    let spec = ClusterSpec { raft, ..ClusterSpec::default() };
+    Ok(Cluster { spec, ..Cluster::new(id, root) })
+}
+
+/// Certificates with empty lines behind them: keys and signatures are not of the seed, and a signature may be a byte longer
+/// than another. What is on disks, of which power failures keep sectors, must not differ for that.
+fn evened(mut pem: String) -> anyhow::Result<String> {
+    let missing = PEM_BYTES.checked_sub(pem.len());
+    let missing = missing.ok_or_else(|| anyhow::anyhow!("certificates of {} bytes", pem.len()))?;
+    pem.extend(std::iter::repeat_n('\n', missing));
+    Ok(pem)
 }
 
 fn sign(
@@ -170,7 +183,7 @@ fn sign(
     let now = clock.now();
     let identity = PeerIdentity { node, role, cluster: cluster.id };
     let issue = Issue { identity, expiry: cluster.spec.ca.node_cert_expiry, now };
-    let chain = local_signer(cluster, now)?.sign(&key.request()?, issue, random)?;
+    let chain = evened(local_signer(cluster, now)?.sign(&key.request()?, issue, random)?)?;
     Ok(Stored {
         trust: cluster.root.certificate.clone(),
         chain,
@@ -280,9 +293,12 @@ impl World {
             planted: plan.planted,
             settings: plan.settings,
             tasks: Tasks::new(),
+            post: Tasks::new(),
             overlay,
             _directory: directory,
         });
+        let network = world.network.clone();
+        world.post.spawn(TaskKind::Request, async move { network.deliver().await });
         world.bootstrap(&cluster, &objects, &networks).await?;
         Ok(world)
     }
@@ -416,6 +432,7 @@ impl World {
         for index in 0..self.managers.len() {
             self.kill_manager(index, Death::Killed).await;
         }
+        self.post.shut_down().await;
     }
 
     /// Does something in the background until the run is over.

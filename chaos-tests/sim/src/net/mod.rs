@@ -3,6 +3,7 @@
 //! What is sent on one connection arrives in order; what is sent on several overtakes each other.
 
 mod pipe;
+mod post;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,6 +21,7 @@ use shoal_model::cluster::node::NodeRole;
 use tokio::sync::{mpsc, watch};
 
 use pipe::{Direction, Socket};
+use post::Post;
 
 use crate::planted::{Bug, Planted};
 
@@ -38,6 +40,7 @@ pub struct Network {
     shared: Arc<Mutex<Shared>>,
     /// Changes whenever a way is opened or closed.
     ways: Arc<watch::Sender<u64>>,
+    post: Arc<Post>,
 }
 
 #[derive(Debug)]
@@ -74,11 +77,17 @@ impl Network {
             lost: 0,
             latency: (5, 30),
         };
-        Self { shared: Arc::new(Mutex::new(shared)), ways: Arc::new(watch::Sender::new(0)) }
+        let ways = Arc::new(watch::Sender::new(0));
+        Self { shared: Arc::new(Mutex::new(shared)), ways, post: Arc::default() }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets arrive what is sent, for as long as it is polled.
+    pub async fn deliver(&self) {
+        self.post.deliver().await;
     }
 
     /// As one node reaches the network.
@@ -212,7 +221,6 @@ impl Network {
                 network: self.clone(),
                 incoming: Arc::clone(incoming),
                 outgoing: Arc::clone(outgoing),
-                arrival: None,
             })
         };
         let (here, other): (End, End) = (socket(&back, &there), socket(&there, &back));

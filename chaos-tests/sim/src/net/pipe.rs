@@ -1,7 +1,6 @@
 //! One direction of a connection: bytes that arrive later, in order, as those of TCP do.
 
 use std::collections::VecDeque;
-use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::{Host, Network};
 
@@ -55,6 +54,14 @@ impl Direction {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
+    /// Something has arrived.
+    pub(super) fn wake_reader(&self) {
+        let reader = self.flow().reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
     pub(super) fn reset(&self) {
         let mut flow = self.flow();
         flow.broken = true;
@@ -75,7 +82,6 @@ pub(super) struct Socket {
     pub(super) network: Network,
     pub(super) incoming: Arc<Direction>,
     pub(super) outgoing: Arc<Direction>,
-    pub(super) arrival: Option<Pin<Box<Sleep>>>,
 }
 
 impl Drop for Socket {
@@ -92,7 +98,7 @@ fn reset() -> io::Error {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -105,15 +111,9 @@ impl AsyncRead for Socket {
         let Some((at, _)) = flow.queue.front() else {
             return if flow.ended { Poll::Ready(Ok(())) } else { Poll::Pending };
         };
-        let at = *at;
-        if at > Instant::now() {
-            drop(flow);
-            let sleep = self.arrival.get_or_insert_with(|| Box::pin(sleep_until(at)));
-            sleep.as_mut().reset(at);
-            if sleep.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            flow = direction.flow();
+        // The post wakes it then.
+        if *at > Instant::now() {
+            return Poll::Pending;
         }
         // Lost until the way is free again: the sender repeats it.
         if self.network.is_cut(direction.from, direction.to) {
@@ -134,11 +134,6 @@ impl AsyncRead for Socket {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "virtual time")]
-fn sleep_until(at: Instant) -> Sleep {
-    tokio::time::sleep(at.saturating_duration_since(Instant::now()))
 }
 
 impl Socket {
@@ -164,13 +159,13 @@ impl Socket {
         }
         let (now, delay) = (Instant::now(), self.network.delay(direction.from, direction.to));
         let at = (now + delay).max(flow.last.unwrap_or(now));
+        let is_last = flow.last == Some(at);
         flow.last = Some(at);
         flow.bytes += length;
         flow.queue.push_back((at, packet));
-        let reader = flow.reader.take();
         drop(flow);
-        if let Some(reader) = reader {
-            reader.wake();
+        if !is_last {
+            self.network.post.send(at, Arc::downgrade(direction));
         }
         Poll::Ready(Ok(length))
     }
