@@ -138,6 +138,10 @@ fn commands_of(
             };
             bench.env("SHOAL_BIN_DIR", directory);
         }
+        if group == "scale" {
+            // One heap, as the daemon asks for.
+            bench.env("MALLOC_ARENA_MAX", "1");
+        }
         if options.full && group == "cluster" {
             bench.env("SHOAL_IDLE_SECONDS", "600");
         }

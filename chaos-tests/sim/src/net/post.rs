@@ -84,7 +84,6 @@ impl Post {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "virtual time")]
 fn sleep_until(at: Instant) -> Sleep {
     tokio::time::sleep_until(at)
 }
