@@ -29,6 +29,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
+/// By the worker's clock, which is fast: a session must not end because the machine is busy for a moment.
+const HEARTBEAT_MS: u64 = 20_000;
+
 type Sender<T> = mpsc::Sender<Result<T, Status>>;
 
 #[derive(Default)]
@@ -235,7 +238,7 @@ impl Dispatcher for FakeManager {
         let message = SessionMessage {
             session: SessionId::from_bytes([number; 16]).to_bytes().to_vec().into(),
             managers: state.managers.clone(),
-            heartbeat_ms: 2000,
+            heartbeat_ms: HEARTBEAT_MS,
             ..SessionMessage::default()
         };
         sender.try_send(Ok(message)).unwrap();
@@ -274,7 +277,7 @@ impl Dispatcher for FakeManager {
         state.alive()?;
         state.beats += 1;
         state.applied = request.into_inner().applied.iter().map(|view| view.version).collect();
-        Ok(Response::new(HeartbeatResponse { period_ms: 2000 }))
+        Ok(Response::new(HeartbeatResponse { period_ms: HEARTBEAT_MS }))
     }
 
     async fn acknowledge_views(

@@ -104,7 +104,7 @@ pub(crate) fn until<'a>(
 ) -> impl Future<Output = ()> + 'a {
     let place = std::panic::Location::caller();
     async move {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if condition() {
                 return;
             }
