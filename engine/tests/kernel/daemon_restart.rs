@@ -75,7 +75,8 @@ async fn a_killed_shim_takes_its_container_along_and_is_cleaned_up() {
     host.stop_daemon().await;
     kill_shim(&host, "later");
     host.start_daemon().await;
-    until(&host, |event| event.action == "die").await;
+    // An exit that was not written before the daemon stopped is reported again.
+    until(&host, |event| event.action == "die" && event.attributes["name"] == "later").await;
     let state = host.engine.inspect("later", false).await.unwrap().state;
     assert_eq!(state.phase, Phase::Exited);
     host.finish().await;
