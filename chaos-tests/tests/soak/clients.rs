@@ -94,6 +94,7 @@ impl Asker {
         } else {
             place.ask_by_datagrams_at(address).with_context(|| format!("udp {address}"))
         }?;
+        anyhow::ensure!(!answer.is_empty(), "{address} ended the connection without an answer");
         Ok(answer)
     }
 }
