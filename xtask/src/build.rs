@@ -26,13 +26,19 @@ pub(crate) fn target() -> PathBuf {
 ///
 /// The shim is always optimised: it is resident once per container, and its size is a budget.
 pub(crate) fn run(release: bool) -> anyhow::Result<PathBuf> {
-    run_in(&root(), release, directory(release))
+    run_in(&root(), release, &target(), directory(release))
 }
 
-/// The same from other sources, into another directory.
-pub(crate) fn run_in(sources: &Path, release: bool, directory: PathBuf) -> anyhow::Result<PathBuf> {
+/// The same from other sources, with another target directory, into another directory. Two source trees must not share a
+/// target directory: cargo takes the packages of one for those of the other.
+pub(crate) fn run_in(
+    sources: &Path,
+    release: bool,
+    target: &Path,
+    directory: PathBuf,
+) -> anyhow::Result<PathBuf> {
     let mut programs = cargo();
-    programs.current_dir(sources).env("CARGO_TARGET_DIR", target());
+    programs.current_dir(sources).env("CARGO_TARGET_DIR", target);
     programs.args(["build", "--locked", "-p", "shoal-daemon", "-p", "shoal-cli"]);
     if release {
         programs.arg("--release");
@@ -42,7 +48,7 @@ pub(crate) fn run_in(sources: &Path, release: bool, directory: PathBuf) -> anyho
 
     let triple = shim_target()?;
     let mut shim = cargo();
-    shim.current_dir(sources).env("CARGO_TARGET_DIR", target());
+    shim.current_dir(sources).env("CARGO_TARGET_DIR", target);
     shim.args(["build", "--locked", "-p", "shoal-shim", "--profile", "shim", "--target", &triple]);
     shim.env("RUSTFLAGS", "-C target-feature=+crt-static");
     sh(&mut shim)?;
@@ -50,11 +56,11 @@ pub(crate) fn run_in(sources: &Path, release: bool, directory: PathBuf) -> anyho
     // A directory of their own: cargo puts a shim that is not static beside the others when tests are built.
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    let built = target().join(profile(release));
+    let built = target.join(profile(release));
     for program in ["shoald", "shoal"] {
         place(&built.join(program), &directory.join(program))?;
     }
-    place(&target().join(&triple).join("shim/shoal-shim"), &directory.join("shoal-shim"))?;
+    place(&target.join(&triple).join("shim/shoal-shim"), &directory.join("shoal-shim"))?;
     Ok(directory)
 }
 

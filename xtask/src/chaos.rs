@@ -15,6 +15,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let older = std::env::var_os("SHOAL_UPGRADE_FROM");
     let older = older.map(|commit| older_programs(&commit)).transpose()?;
     let programs = build::run(false)?;
+    if let Some(older) = &older {
+        let [older, newer] = [older, &programs].map(|it| std::fs::read(it.join("shoald")));
+        anyhow::ensure!(older? != newer?, "the daemon to upgrade from is the one to upgrade to");
+    }
     let mut chaos = cargo();
     build::linker(&mut chaos);
     // Cargo passes an interruption on: the program cleans up before it ends.
@@ -48,5 +52,5 @@ fn older_programs(commit: &OsStr) -> anyhow::Result<PathBuf> {
         sh(command("git").args(["worktree", "prune"]))?;
         sh(command("git").args(["worktree", "add", "--detach"]).arg(&sources).arg(id.trim()))?;
     }
-    build::run_in(&sources, false, directory.join("programs"))
+    build::run_in(&sources, false, &directory.join("target"), directory.join("programs"))
 }
