@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use crate::build;
 use crate::run::{cargo, command, output, sh};
 
-/// Builds the programs and hurts them for `SHOAL_CHAOS_MINUTES`. `SHOAL_UPGRADE_FROM` names a commit whose programs all
-/// hosts begin with.
+/// Builds the programs and hurts them for `SHOAL_CHAOS_MINUTES` with `SHOAL_SEED`, or else for as long and with the seed
+/// that is `usual`. `SHOAL_UPGRADE_FROM` names a commit whose programs all hosts begin with.
 ///
 /// # Errors
 /// When something does not build, or a rule was broken.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(usual: Option<(&str, &str)>) -> anyhow::Result<()> {
     let older = std::env::var_os("SHOAL_UPGRADE_FROM");
     let older = older.map(|commit| older_programs(&commit)).transpose()?;
     let programs = build::run(false)?;
@@ -31,6 +31,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "--example",
         "chaos",
     ]);
+    if let Some((minutes, seed)) = usual {
+        for (name, value) in [("SHOAL_CHAOS_MINUTES", minutes), ("SHOAL_SEED", seed)] {
+            if std::env::var_os(name).is_none() {
+                chaos.env(name, value);
+            }
+        }
+    }
     if let Some(older) = older {
         chaos.env("SHOAL_OLD_BIN_DIR", older);
     }

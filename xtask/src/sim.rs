@@ -6,15 +6,18 @@ use std::process::Command;
 use crate::run::{cargo, command, on_path, output, root, sh};
 
 const UNSTABLE: &str = "--cfg tokio_unstable";
+/// What is built for many seeds runs here and nowhere else.
+const NATIVE: &str = "-C target-cpu=native";
 
-/// Passes words on to the simulator.
+/// Passes words on to the simulator. For many seeds it is built with more care.
 ///
 /// # Errors
 /// When it does not build, or finds something.
 pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
-    let words = words.iter().map(String::as_str);
-    sh(prepared(&["run", "--quiet", "--locked", "--profile", "sim", "-p", "shoal-sim", "--"])?
-        .args(words))
+    let is_many = words.iter().any(|word| word.starts_with("--seeds"));
+    let (profile, flags) = if is_many { ("sim-many", NATIVE) } else { ("sim", "") };
+    let build = ["run", "--quiet", "--locked", "--profile", profile, "-p", "shoal-sim", "--"];
+    sh(prepared(&build, flags)?.args(words))
 }
 
 /// The fixed seeds, each twice, and the planted bugs. `SHOAL_SEED` runs one seed instead.
@@ -26,17 +29,17 @@ pub(crate) fn test() -> anyhow::Result<()> {
         return run(&["--seed".to_owned(), seed, "--twice".to_owned()]);
     }
     let words = ["nextest", "run", "--locked", "--no-fail-fast", "--cargo-profile", "sim"];
-    sh(prepared(&words)?.args(["-p", "shoal-sim", "--features", "planted"]))
+    sh(prepared(&words, "")?.args(["-p", "shoal-sim", "--features", "planted"]))
 }
 
-fn prepared(words: &[&str]) -> anyhow::Result<Command> {
+fn prepared(words: &[&str], more_flags: &str) -> anyhow::Result<Command> {
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     if flags.is_empty() && on_path("mold") {
         "-C link-arg=-fuse-ld=mold".clone_into(&mut flags);
     }
     let mut command = cargo();
     command
-        .env("RUSTFLAGS", format!("{flags} {UNSTABLE}").trim())
+        .env("RUSTFLAGS", format!("{flags} {UNSTABLE} {more_flags}").trim())
         .env("CARGO_TARGET_DIR", target()?.join("simulation"))
         .args(words);
     Ok(command)

@@ -26,15 +26,20 @@ pub(crate) const STAGES: [&str; 15] = [
     "chaos",
 ];
 
-/// Stages that run only when they are named: they take many minutes, in labs of several hosts or because all crates are
-/// built anew, or need Docker's daemon.
-const ON_REQUEST: [&str; 6] = ["cluster", "linear", "sim", "dockerd", "soak", "chaos"];
+/// Stages that run only when they are named: they need Docker's daemon, or take half an hour.
+const ON_REQUEST: [&str; 2] = ["dockerd", "soak"];
 
-/// Of the labs' tests those that run where `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
+/// Of the labs' tests those that run where nobody named the stage, or `SHOAL_FEW_LABS` is set: each subject once, in some minutes.
 const FEW_LABS: &str = "binary(swarm) or test(a_minority_acknowledges_nothing) \
-     or test(a_locked_clusters_backup) or test(what_would_lose_the_quorum)";
+     or test(a_locked_clusters_backup) or test(what_would_lose_the_quorum) \
+     or test(a_replicated_service_is_created) or test(a_stack_lives_from_deploy_to_rm) \
+     or test(a_service_publishes_a_port_on_every_host) or test(services_reach_each_other_by_name) \
+     or test(logs_of_a_service_come_from_all_hosts)";
 /// All of them.
 const ALL_LABS: &str = "all()";
+
+/// Lab chaos where nobody named the stage: minutes and seed.
+const SHORT_CHAOS: (&str, &str) = ("3", "3");
 
 /// Runs of the linearizability check where it was asked for by name.
 const MANY_RUNS: &str = "20";
@@ -92,40 +97,48 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
         "cgroup2" => of_chaos_tests(&["--test", "cgroup_v2"]),
         "crash" => crash(named),
         "sim" => sim::test(),
-        "cluster" => of_chaos_tests(&[
-            "--test",
-            "swarm",
-            "--test",
-            "swarm_input",
-            "--test",
-            "swarm_faults",
-            "--test",
-            "swarm_recovery",
-            "--test",
-            "swarm_disks",
-            "--test",
-            "swarm_odd",
-            "--test",
-            "services",
-            "--test",
-            "stack",
-            "--test",
-            "mesh",
-            "--test",
-            "overlay",
-            "--test",
-            "logs",
-            "-E",
-            if std::env::var_os("SHOAL_FEW_LABS").is_some() { FEW_LABS } else { ALL_LABS },
-        ]),
+        "cluster" => cluster(named),
         "linear" => linear(named),
         "soak" => of_chaos_tests(&["--test", "soak", "--no-capture"]),
         "chaos" => {
             of_chaos_tests(&["--test", "chaos"])?;
-            chaos::run()
+            chaos::run((!named).then_some(SHORT_CHAOS))
         }
         other => anyhow::bail!("stage {other} does nothing"),
     }
+}
+
+/// Labs of several hosts: all tests when named, few otherwise.
+fn cluster(named: bool) -> anyhow::Result<()> {
+    let is_short = !named || std::env::var_os("SHOAL_FEW_LABS").is_some();
+    programs(&[
+        "-p",
+        "shoal-chaos-tests",
+        "--test",
+        "swarm",
+        "--test",
+        "swarm_input",
+        "--test",
+        "swarm_faults",
+        "--test",
+        "swarm_recovery",
+        "--test",
+        "swarm_disks",
+        "--test",
+        "swarm_odd",
+        "--test",
+        "services",
+        "--test",
+        "stack",
+        "--test",
+        "mesh",
+        "--test",
+        "overlay",
+        "--test",
+        "logs",
+        "-E",
+        if is_short { FEW_LABS } else { ALL_LABS },
+    ])
 }
 
 /// Unit and kernel tests of every crate; those that need a program get the directory of the built ones.

@@ -16,6 +16,10 @@ use shoal_sim::report::{Report, Verdict};
 use shoal_sim::run::{Options, run};
 use shoal_sim::stuck::Watch;
 
+/// A tenth of the time were allocations of the C library's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Simulates a cluster.
 #[derive(Debug, Parser)]
 struct Arguments {

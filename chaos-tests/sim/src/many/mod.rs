@@ -25,12 +25,6 @@ const AT_ONCE: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// Lines that wait to be read.
 const LINES: usize = 64;
-/// The C library gives memory back to the kernel, and asks for it again, all the time; here it keeps what it has.
-const KEEP_MEMORY: [(&str, &str); 3] = [
-    ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
-    ("MALLOC_MMAP_THRESHOLD_", "1073741824"),
-    ("MALLOC_TOP_PAD_", "33554432"),
-];
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -112,7 +106,7 @@ fn run_part(
 ) -> anyhow::Result<()> {
     while !part.is_empty() {
         let mut child = command::new(program);
-        child.envs(KEEP_MEMORY).stdout(Stdio::piped()).args(&plan.words);
+        child.stdout(Stdio::piped()).args(&plan.words);
         child.args(["--lines", "--seed", &part.start.to_string()]);
         child.args(["--count", &(part.end - part.start).to_string()]);
         let mut child = child.spawn().context("no process can be started")?;
