@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_manager_core::store::Change;
-use shoal_model::cluster::node::{
-    Availability, NodeCertificate, NodeDescription, NodeRole, NodeState, NodeStatus,
-};
+use shoal_model::cluster::node::{Availability, NodeDescription, NodeRole, NodeState, NodeStatus};
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskStatus};
 use shoal_model::cluster::{
-    Annotations, ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId, NodeSpec, Service,
-    ServiceId, ServiceSpec, Task, TaskId, TaskSpec, TaskState, Version,
+    Annotations, ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId, Service, ServiceId,
+    ServiceSpec, Task, TaskId, TaskSpec, TaskState, Version,
 };
 use shoal_model::network::NetworkSpec;
 
@@ -22,20 +20,12 @@ use crate::store::{Error, Store};
 
 fn node() -> Node {
     Node {
-        id: NodeId::from_bytes([7; 16]),
-        meta: Meta::default(),
-        spec: NodeSpec::default(),
-        role: NodeRole::Worker,
         description: Some(NodeDescription {
             plugins: [("Network".to_owned(), "overlay".to_owned())].into_iter().collect(),
             ..NodeDescription::default()
         }),
         status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
-        certificate: NodeCertificate::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(NodeId::from_bytes([7; 16]), NodeRole::Worker)
     }
 }
 
@@ -62,14 +52,10 @@ fn service(network: &ClusterNetwork) -> Service {
 }
 
 fn network() -> ClusterNetwork {
-    ClusterNetwork {
-        id: ClusterNetworkId::from_bytes([3; 16]),
-        meta: Meta::default(),
-        spec: NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() },
-        allocation: None,
-        error: String::new(),
-        predefined: false,
-    }
+    ClusterNetwork::new(
+        ClusterNetworkId::from_bytes([3; 16]),
+        NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() },
+    )
 }
 
 fn task(number: u8, service: &Service) -> Task {

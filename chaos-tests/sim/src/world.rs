@@ -18,10 +18,10 @@ use shoal_manager::store;
 use shoal_manager_core::allocator;
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::cluster::node::{
-    Availability, IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeStatus,
+    Availability, IssueState, ManagerAddress, NodeCertificate, NodeRole,
 };
 use shoal_model::cluster::{
-    Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, ClusterSpec, Meta, NodeId, NodeSpec,
+    Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, ClusterSpec, NodeId, NodeSpec,
 };
 use shoal_model::error::Chain;
 use shoal_worker::agent::Worker;
@@ -206,34 +206,22 @@ fn object(id: NodeId, role: NodeRole, chain: &str) -> shoal_model::cluster::Node
         NodeRole::Worker => Availability::Active,
     };
     shoal_model::cluster::Node {
-        id,
-        meta: Meta::default(),
         spec: NodeSpec { role, availability, ..NodeSpec::default() },
-        role,
-        description: None,
-        status: NodeStatus::default(),
         certificate,
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..shoal_model::cluster::Node::new(id, role)
     }
 }
 
 fn networks(numbers: &mut Numbers) -> (ClusterNetworkId, [ClusterNetwork; 2]) {
-    let overlay = ClusterNetwork {
-        id: ClusterNetworkId::from_bytes(id(numbers)),
-        meta: Meta::default(),
-        spec: shoal_model::network::NetworkSpec {
+    let overlay = ClusterNetwork::new(
+        ClusterNetworkId::from_bytes(id(numbers)),
+        shoal_model::network::NetworkSpec {
             name: "net".to_owned(),
             driver: "overlay".to_owned(),
             scope: "swarm".to_owned(),
             ..Default::default()
         },
-        allocation: None,
-        error: String::new(),
-        predefined: false,
-    };
+    );
     let ingress = ClusterNetwork {
         id: ClusterNetworkId::from_bytes(id(numbers)),
         spec: allocator::ingress_network(),

@@ -9,9 +9,8 @@ use shoal_manager::ca::signing::local_signer;
 use shoal_manager::ca::{configure, issue};
 use shoal_model::Timestamp;
 use shoal_model::cluster::node::{
-    Availability, IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeSpec, NodeStatus,
+    Availability, IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeSpec,
 };
-use shoal_model::cluster::object::Meta;
 use shoal_model::cluster::request::Init;
 use shoal_model::cluster::{Cluster, ClusterId, Node, NodeId};
 use shoal_model::error::{ErrorKind, Failure};
@@ -83,12 +82,7 @@ pub(super) fn first_manager(
         .and_then(|signer| signer.sign(&csr, issue, random))
         .map_err(failed)?;
     let node = Node {
-        id,
-        meta: Meta::default(),
         spec: NodeSpec { role: NodeRole::Manager, availability, ..NodeSpec::default() },
-        role: NodeRole::Manager,
-        description: None,
-        status: NodeStatus::default(),
         certificate: NodeCertificate {
             request: csr.into_bytes(),
             chain: chain.clone().into_bytes(),
@@ -97,9 +91,8 @@ pub(super) fn first_manager(
             role: NodeRole::Manager,
         },
         manager: Some(manager),
-        mesh_index: None,
         data_path,
-        failures: Vec::new(),
+        ..Node::new(id, NodeRole::Manager)
     };
     let stored = shoal_identity::files::Stored {
         trust: issue::trust_bundle(&cluster.root),

@@ -128,8 +128,8 @@ fn pool(pool: &IpamPool) -> Result<Pool, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use shoal_model::cluster::ClusterNetworkId;
     use shoal_model::cluster::network::NetworkAllocation;
-    use shoal_model::cluster::{ClusterNetworkId, Meta};
 
     use super::*;
 
@@ -139,12 +139,8 @@ mod tests {
         let spec =
             shoal_model::network::NetworkSpec { name: "net".to_owned(), ..Default::default() };
         let network = ClusterNetwork {
-            id: ClusterNetworkId::from_bytes([1; 16]),
-            meta: Meta::default(),
-            spec,
             allocation: Some(allocation),
-            error: String::new(),
-            predefined: false,
+            ..ClusterNetwork::new(ClusterNetworkId::from_bytes([1; 16]), spec)
         };
         let node = |underlay_mtu| NodeDescription { underlay_mtu, ..NodeDescription::default() };
         assert!(fits(&network, &node(0)).is_ok() && fits(&network, &node(1500)).is_ok());

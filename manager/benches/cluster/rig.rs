@@ -18,10 +18,8 @@ use shoal_manager::ca::signing::local_signer;
 use shoal_manager_core::store::Txn;
 use shoal_manager_raft::{Begin, Member, RaftId};
 use shoal_model::cluster::manager::RaftConfig;
-use shoal_model::cluster::node::{
-    IssueState, ManagerAddress, NodeCertificate, NodeRole, NodeStatus,
-};
-use shoal_model::cluster::{Cluster, ClusterId, ClusterSpec, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::node::{IssueState, ManagerAddress, NodeCertificate, NodeRole};
+use shoal_model::cluster::{Cluster, ClusterId, ClusterSpec, Node, NodeId};
 
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -147,17 +145,9 @@ fn files(directory: &Path) -> NodeFiles {
 fn node(number: u8, address: SocketAddr) -> Node {
     let role = NodeRole::Manager;
     Node {
-        id: id(number),
-        meta: Meta::default(),
-        spec: NodeSpec { role, ..NodeSpec::default() },
-        role,
-        description: None,
-        status: NodeStatus::default(),
         certificate: NodeCertificate { state: IssueState::Issued, role, ..Default::default() },
         manager: Some(ManagerAddress { raft_id: u64::from(number), address }),
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(id(number), role)
     }
 }
 

@@ -23,9 +23,9 @@ use shoal_manager_raft::{Begin, RaftId};
 use shoal_model::cluster::manager::RaftConfig;
 use shoal_model::cluster::node::{
     IssueState, ManagerAddress, NodeCertificate, NodeDescription, NodeResources, NodeRole,
-    NodeState, NodeStatus,
+    NodeState,
 };
-use shoal_model::cluster::{Cluster, ClusterId, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::{Cluster, ClusterId, Node, NodeId};
 use shoal_proto::codec;
 use tonic::service::interceptor::InterceptedService;
 
@@ -83,17 +83,8 @@ fn sign(cluster: &Cluster, node: NodeId, role: NodeRole) -> Stored {
 
 fn node(id: NodeId, role: NodeRole) -> Node {
     Node {
-        id,
-        meta: Meta::default(),
-        spec: NodeSpec { role, ..NodeSpec::default() },
-        role,
-        description: None,
-        status: NodeStatus::default(),
         certificate: NodeCertificate { state: IssueState::Issued, role, ..Default::default() },
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(id, role)
     }
 }
 

@@ -10,9 +10,7 @@ use std::time::Instant;
 use shoal_manager_core::scheduler::{Limits, Scheduler};
 use shoal_manager_core::store::{Change, State, Transaction};
 use shoal_model::Timestamp;
-use shoal_model::cluster::node::{
-    NodeCertificate, NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus,
-};
+use shoal_model::cluster::node::{NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus};
 use shoal_model::cluster::task::{
     Placement, Reservations, ResourceRequirements, RestartHistory, Slot, TaskStatus,
 };
@@ -43,10 +41,7 @@ fn node(number: u64) -> Node {
     let mut spec = NodeSpec::default();
     spec.annotations.labels.insert("zone".to_owned(), format!("z{}", number % 10));
     Node {
-        id: NodeId::from_bytes(id(1, number)),
-        meta: Meta::default(),
         spec,
-        role: NodeRole::Worker,
         description: Some(NodeDescription {
             hostname: format!("n{number}"),
             resources: NodeResources {
@@ -57,11 +52,7 @@ fn node(number: u64) -> Node {
             ..NodeDescription::default()
         }),
         status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
-        certificate: NodeCertificate::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(NodeId::from_bytes(id(1, number)), NodeRole::Worker)
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use shoal_model::cluster::manager::RootCa;
 use shoal_model::cluster::node::{
-    NodeCertificate, NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus, Platform,
+    NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus, Platform,
 };
 use shoal_model::cluster::service::{Service, ServiceSpec};
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskStatus};
 use shoal_model::cluster::{
     Annotations, Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId,
-    NodeSpec, ServiceId, Task, TaskId, TaskSpec, TaskState, Version,
+    ServiceId, Task, TaskId, TaskSpec, TaskState, Version,
 };
 use shoal_model::network::NetworkSpec;
 
@@ -24,10 +24,6 @@ pub(crate) fn bytes(number: u64) -> [u8; 16] {
 pub(crate) fn node(number: u64) -> Node {
     let plugins = [("Network", "overlay"), ("Network", "bridge"), ("Volume", "local")];
     Node {
-        id: NodeId::from_bytes(bytes(number)),
-        meta: Meta::default(),
-        spec: NodeSpec::default(),
-        role: NodeRole::Worker,
         description: Some(NodeDescription {
             hostname: format!("n{number}"),
             platform: Platform { architecture: "x86_64".to_owned(), os: "linux".to_owned() },
@@ -43,11 +39,7 @@ pub(crate) fn node(number: u64) -> Node {
             ..NodeDescription::default()
         }),
         status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
-        certificate: NodeCertificate::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(NodeId::from_bytes(bytes(number)), NodeRole::Worker)
     }
 }
 
@@ -78,14 +70,10 @@ pub(crate) fn cluster() -> Cluster {
 
 /// An overlay network that nothing was given to yet.
 pub(crate) fn network(number: u64, name: &str) -> ClusterNetwork {
-    ClusterNetwork {
-        id: ClusterNetworkId::from_bytes(bytes(number)),
-        meta: Meta::default(),
-        spec: NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
-        allocation: None,
-        error: String::new(),
-        predefined: false,
-    }
+    ClusterNetwork::new(
+        ClusterNetworkId::from_bytes(bytes(number)),
+        NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
+    )
 }
 
 /// A pending task of a service.

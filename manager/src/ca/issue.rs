@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use shoal_identity::{pem, token};
 use shoal_model::cluster::manager::RootCa;
-use shoal_model::cluster::node::{Availability, IssueState, NodeCertificate, NodeRole, NodeStatus};
-use shoal_model::cluster::{Cluster, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::node::{Availability, IssueState, NodeCertificate, NodeRole};
+use shoal_model::cluster::{Cluster, Node, NodeId, NodeSpec};
 use shoal_model::error::{Classified, ErrorKind};
 
 /// A request is refused.
@@ -76,19 +76,7 @@ pub fn admit(
 
 fn new_node(id: NodeId, role: NodeRole, ask: Ask<'_>) -> Node {
     let spec = NodeSpec { role, availability: ask.availability, ..NodeSpec::default() };
-    Node {
-        id,
-        meta: Meta::default(),
-        spec,
-        role,
-        description: None,
-        status: NodeStatus::default(),
-        certificate: pending(ask.request, role),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
-    }
+    Node { spec, certificate: pending(ask.request, role), ..Node::new(id, role) }
 }
 
 /// The node with a new request, in the role that it shall have; `None`: this request is already written down.

@@ -2,8 +2,8 @@
 
 use shoal_base::random::SystemRandom;
 use shoal_model::Timestamp;
-use shoal_model::cluster::node::{IssueState, NodeCertificate, NodeRole, NodeStatus};
-use shoal_model::cluster::{Cluster, ClusterId, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::node::{IssueState, NodeCertificate, NodeRole};
+use shoal_model::cluster::{Cluster, ClusterId, Node, NodeId};
 
 use super::configure;
 
@@ -16,16 +16,7 @@ pub(crate) fn cluster() -> Cluster {
 
 pub(crate) fn node(number: u8, role: NodeRole) -> Node {
     Node {
-        id: NodeId::from_bytes([number; 16]),
-        meta: Meta::default(),
-        spec: NodeSpec { role, ..NodeSpec::default() },
-        role,
-        description: None,
-        status: NodeStatus::default(),
         certificate: NodeCertificate { state: IssueState::Issued, role, ..Default::default() },
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(NodeId::from_bytes([number; 16]), role)
     }
 }

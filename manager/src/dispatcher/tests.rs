@@ -6,7 +6,7 @@ use shoal_model::Timestamp;
 use shoal_model::cluster::node::{ManagerAddress, NodeState, NodeStatus};
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskSpec, TaskStatus};
 use shoal_model::cluster::{
-    Meta, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec, Task, TaskId, TaskState, Version,
+    Meta, Node, NodeId, Service, ServiceId, ServiceSpec, Task, TaskId, TaskState, Version,
 };
 
 use super::server::address_for_others;
@@ -26,17 +26,8 @@ fn service_id() -> ServiceId {
 
 fn node(number: u8) -> Node {
     Node {
-        id: node_id(number),
-        meta: Meta::default(),
-        spec: NodeSpec::default(),
-        role: shoal_model::cluster::node::NodeRole::Worker,
-        description: None,
         status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
-        certificate: Default::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(node_id(number), shoal_model::cluster::node::NodeRole::Worker)
     }
 }
 

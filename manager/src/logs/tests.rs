@@ -6,13 +6,11 @@ use futures_util::FutureExt as _;
 use shoal_manager_core::store::Change;
 use shoal_model::Timestamp;
 use shoal_model::cluster::logs::LogOrigin;
-use shoal_model::cluster::node::{
-    NodeCertificate, NodeDescription, NodeRole, NodeState, NodeStatus,
-};
+use shoal_model::cluster::node::{NodeDescription, NodeRole, NodeState, NodeStatus};
 use shoal_model::cluster::task::{RestartHistory, Slot, TaskStatus};
 use shoal_model::cluster::{
-    Annotations, Meta, Node, NodeId, NodeSpec, Service, ServiceSpec, Task, TaskId, TaskSpec,
-    TaskState, Version,
+    Annotations, Meta, Node, NodeId, Service, ServiceSpec, Task, TaskId, TaskSpec, TaskState,
+    Version,
 };
 
 use super::book::{Batch, Book};
@@ -34,17 +32,9 @@ const SERVICE: ServiceId = ServiceId::from_bytes([100; 16]);
 fn node(number: u8, state: NodeState) -> Change {
     let api = Some(([10, 0, 0, number], 4000).into());
     Change::PutNode(Arc::new(Node {
-        id: node_id(number),
-        meta: Meta::default(),
-        spec: NodeSpec::default(),
-        role: NodeRole::Worker,
         description: Some(NodeDescription { api, ..NodeDescription::default() }),
         status: NodeStatus { state, ..NodeStatus::default() },
-        certificate: NodeCertificate::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(node_id(number), NodeRole::Worker)
     }))
 }
 

@@ -7,12 +7,11 @@ use shoal_base::Clock;
 use shoal_manager_core::ids::SeededIds;
 use shoal_manager_core::store::Change;
 use shoal_model::Timestamp;
-use shoal_model::cluster::node::{NodeCertificate, NodeRole, NodeState, NodeStatus};
+use shoal_model::cluster::node::{NodeRole, NodeState, NodeStatus};
 use shoal_model::cluster::service::ServiceMode;
 use shoal_model::cluster::task::TaskStatus;
 use shoal_model::cluster::{
-    Annotations, Meta, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec, Task, TaskState,
-    Version,
+    Annotations, Meta, Node, NodeId, Service, ServiceId, ServiceSpec, Task, TaskState, Version,
 };
 use tokio::time::Instant;
 
@@ -44,17 +43,8 @@ impl Clock for PausedClock {
 
 fn node() -> Node {
     Node {
-        id: NODE,
-        meta: Meta::default(),
-        spec: NodeSpec::default(),
-        role: NodeRole::Worker,
-        description: None,
         status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
-        certificate: NodeCertificate::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(NODE, NodeRole::Worker)
     }
 }
 

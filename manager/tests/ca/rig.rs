@@ -23,9 +23,9 @@ use shoal_manager::store::{self, Objects, Store};
 use shoal_model::Timestamp;
 use shoal_model::cluster::manager::CaConfig;
 use shoal_model::cluster::node::{
-    Availability, IssueState, NodeCertificate, NodeDescription, NodeRole, NodeStatus,
+    Availability, IssueState, NodeCertificate, NodeDescription, NodeRole,
 };
-use shoal_model::cluster::{Cluster, ClusterId, Meta, Node, NodeId, NodeSpec};
+use shoal_model::cluster::{Cluster, ClusterId, Node, NodeId};
 use shoal_proto::ca::ca_server::CaServer as CaService;
 use tokio::net::TcpListener;
 
@@ -255,17 +255,8 @@ fn files(directory: &std::path::Path) -> NodeFiles {
 
 pub(crate) fn node(id: NodeId, role: NodeRole) -> Node {
     Node {
-        id,
-        meta: Meta::default(),
-        spec: NodeSpec { role, ..NodeSpec::default() },
-        role,
-        description: None,
-        status: NodeStatus::default(),
         certificate: NodeCertificate { state: IssueState::Issued, role, ..Default::default() },
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(id, role)
     }
 }
 

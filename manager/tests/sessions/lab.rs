@@ -22,15 +22,13 @@ use shoal_manager::store::{Error, Objects, Store};
 use shoal_manager_core::store::State;
 use shoal_model::Timestamp;
 use shoal_model::cluster::manager::RootCa;
-use shoal_model::cluster::node::{
-    ManagerAddress, NodeCertificate, NodeRole, NodeState, NodeStatus,
-};
+use shoal_model::cluster::node::{ManagerAddress, NodeRole, NodeState};
 use shoal_model::cluster::task::{
     NetworkAttachment, RestartHistory, SecretReference, Slot, TaskSpec, TaskStatus,
 };
 use shoal_model::cluster::{
-    Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId, NodeSpec, Secret,
-    SecretId, SecretSpec, Service, ServiceId, ServiceSpec, Task, TaskId, TaskState, Version,
+    Cluster, ClusterId, ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId, Secret, SecretId,
+    SecretSpec, Service, ServiceId, ServiceSpec, Task, TaskId, TaskState, Version,
 };
 use shoal_model::error::{ErrorKind, Failure};
 use shoal_model::network::NetworkSpec;
@@ -430,30 +428,14 @@ fn serve(tasks: &Tasks, listener: tokio::net::TcpListener, dispatcher: &Dispatch
 }
 
 fn node(number: u8) -> Node {
-    Node {
-        id: node_id(number),
-        meta: Meta::default(),
-        spec: NodeSpec::default(),
-        role: NodeRole::Worker,
-        description: None,
-        status: NodeStatus::default(),
-        certificate: NodeCertificate::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
-    }
+    Node::new(node_id(number), NodeRole::Worker)
 }
 
 fn network() -> ClusterNetwork {
-    ClusterNetwork {
-        id: ClusterNetworkId::from_bytes([3; 16]),
-        meta: Meta::default(),
-        spec: NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() },
-        allocation: None,
-        error: String::new(),
-        predefined: false,
-    }
+    ClusterNetwork::new(
+        ClusterNetworkId::from_bytes([3; 16]),
+        NetworkSpec { name: "net".to_owned(), ..NetworkSpec::default() },
+    )
 }
 
 fn service() -> Service {

@@ -26,6 +26,20 @@ pub struct ClusterNetwork {
     pub predefined: bool,
 }
 
+impl ClusterNetwork {
+    /// One of a user, not allocated yet.
+    pub fn new(id: ClusterNetworkId, spec: NetworkSpec) -> Self {
+        Self {
+            id,
+            meta: Meta::default(),
+            spec,
+            allocation: None,
+            error: String::new(),
+            predefined: false,
+        }
+    }
+}
+
 /// What the allocator gave to a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -73,6 +73,25 @@ pub struct Node {
     pub failures: Vec<FailureMark>,
 }
 
+impl Node {
+    /// One that has not registered yet, and whose role is the wished one.
+    pub fn new(id: NodeId, role: NodeRole) -> Self {
+        Self {
+            id,
+            meta: Meta::default(),
+            spec: NodeSpec { role, ..NodeSpec::default() },
+            role,
+            description: None,
+            status: NodeStatus::default(),
+            certificate: NodeCertificate::default(),
+            manager: None,
+            mesh_index: None,
+            data_path: None,
+            failures: Vec::new(),
+        }
+    }
+}
+
 /// One failure of a task on a node. Written when the failed status is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureMark {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use shoal_model::ErrorKind;
 use shoal_model::cluster::service::PublishMode;
-use shoal_model::cluster::{ClusterNetwork, ClusterNetworkId, IpPrefix, Meta, ServiceSpec};
+use shoal_model::cluster::{ClusterNetwork, ClusterNetworkId, IpPrefix, ServiceSpec};
 use shoal_model::network::{IpamPool, NetworkSpec};
 
 use super::{Error, Result, validate};
@@ -35,14 +35,7 @@ pub fn create(txn: &mut Txn, ids: &mut dyn Ids, spec: NetworkSpec) -> Result<Clu
         return Err(Error::exists(format!("ingress network ({id}) is already present")));
     }
     let id = ids.network();
-    txn.put_network(ClusterNetwork {
-        id,
-        meta: Meta::default(),
-        spec,
-        allocation: None,
-        error: String::new(),
-        predefined: false,
-    })?;
+    txn.put_network(ClusterNetwork::new(id, spec))?;
     Ok(id)
 }
 

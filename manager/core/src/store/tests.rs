@@ -73,14 +73,10 @@ pub(super) fn config(id: u8, name: &str) -> Config {
 }
 
 pub(super) fn network(id: u8, name: &str) -> ClusterNetwork {
-    ClusterNetwork {
-        id: ClusterNetworkId::from_bytes(number(id)),
-        meta: Meta::default(),
-        spec: NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
-        allocation: None,
-        error: String::new(),
-        predefined: false,
-    }
+    ClusterNetwork::new(
+        ClusterNetworkId::from_bytes(number(id)),
+        NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
+    )
 }
 
 /// Applies changes without expectations.

@@ -14,7 +14,7 @@ use shoal_model::cluster::node::NodeState;
 use shoal_model::cluster::service::UpdateOrder;
 use shoal_model::cluster::task::TaskStatus;
 use shoal_model::cluster::{
-    ClusterNetwork, ClusterNetworkId, Meta, Node, NodeId, ServiceId, Task, TaskId, TaskState,
+    ClusterNetwork, ClusterNetworkId, Node, NodeId, ServiceId, Task, TaskId, TaskState,
 };
 
 use crate::invariants::{self, Broken};
@@ -95,19 +95,15 @@ impl Model {
             broken: None,
             index: 0,
         };
-        let object = ClusterNetwork {
-            id: network,
-            meta: Meta::default(),
-            spec: shoal_model::network::NetworkSpec {
+        let object = ClusterNetwork::new(
+            network,
+            shoal_model::network::NetworkSpec {
                 name: "net".to_owned(),
                 driver: "overlay".to_owned(),
                 scope: "swarm".to_owned(),
                 ..Default::default()
             },
-            allocation: None,
-            error: String::new(),
-            predefined: false,
-        };
+        );
         let ingress = ClusterNetwork {
             id: model.ids.network(),
             spec: allocator::ingress_network(),

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use shoal_model::Timestamp;
 use shoal_model::cluster::manager::RootCa;
 use shoal_model::cluster::node::{
-    NodeCertificate, NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus, Platform,
+    NodeDescription, NodeResources, NodeRole, NodeState, NodeStatus, Platform,
 };
 use shoal_model::cluster::{
-    Annotations, Cluster, ClusterId, Meta, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec,
-    Task, TaskState, Version,
+    Annotations, Cluster, ClusterId, Meta, Node, NodeId, Service, ServiceId, ServiceSpec, Task,
+    TaskState, Version,
 };
 
 pub(crate) fn cluster(id: ClusterId) -> Cluster {
@@ -18,10 +18,6 @@ pub(crate) fn cluster(id: ClusterId) -> Cluster {
 
 pub(crate) fn node(id: NodeId, name: &str, now: Timestamp) -> Node {
     Node {
-        id,
-        meta: Meta::default(),
-        spec: NodeSpec::default(),
-        role: NodeRole::Worker,
         description: Some(NodeDescription {
             hostname: name.to_owned(),
             platform: Platform { architecture: "x86_64".to_owned(), os: "linux".to_owned() },
@@ -34,11 +30,7 @@ pub(crate) fn node(id: NodeId, name: &str, now: Timestamp) -> Node {
             ..NodeDescription::default()
         }),
         status: NodeStatus { state: NodeState::Ready, since: now, ..NodeStatus::default() },
-        certificate: NodeCertificate::default(),
-        manager: None,
-        mesh_index: None,
-        data_path: None,
-        failures: Vec::new(),
+        ..Node::new(id, NodeRole::Worker)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The leader's decisions against a store whose quorum goes away, in tokio's own time.
 
-use shoal_model::cluster::node::{NodeCertificate, NodeRole, NodeStatus};
-use shoal_model::cluster::{Meta, NodeSpec};
+use shoal_model::cluster::node::NodeRole;
 
 use super::*;
 use crate::consensus::{Consensus as _, Leadership};
@@ -22,21 +21,8 @@ fn registered(number: u8) -> Event {
 }
 
 async fn put_node(store: &Store) {
-    let put = store.update::<_, store::Error>(|txn| {
-        Ok(txn.put_node(Node {
-            id: node(),
-            meta: Meta::default(),
-            spec: NodeSpec::default(),
-            role: NodeRole::Worker,
-            description: None,
-            status: NodeStatus::default(),
-            certificate: NodeCertificate::default(),
-            manager: None,
-            mesh_index: None,
-            data_path: None,
-            failures: Vec::new(),
-        })?)
-    });
+    let put = store
+        .update::<_, store::Error>(|txn| Ok(txn.put_node(Node::new(node(), NodeRole::Worker))?));
     put.await.unwrap();
 }
 
