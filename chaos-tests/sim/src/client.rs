@@ -25,6 +25,8 @@ use crate::world::{World, told};
 
 /// Names of each user, of services and of secrets.
 const NAMES: u64 = 2;
+/// Objects that a user reads at the end, of each manager: services and secrets.
+pub(crate) const READS: u64 = 2 * NAMES;
 /// After this a user gives up waiting for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Attempts that a restart policy counts; never reached.
@@ -81,14 +83,21 @@ impl Client {
         }
     }
 
-    /// Does one thing after the other for so long, and gives itself back.
-    pub async fn work(mut self, until: Duration) -> Self {
+    /// Does one thing after the other for so long, and on until all users together have done `enough`, and gives itself
+    /// back.
+    pub async fn work(mut self, until: Duration, enough: u64) -> Self {
         let pause = u64::try_from(self.world.settings.pause.as_millis()).unwrap_or(u64::MAX);
-        while self.world.trace.now() < until {
+        let begun = self.world.trace.now();
+        let last = until + (until - begun);
+        loop {
+            let now = self.world.trace.now();
+            let done = self.counts.acknowledged.load(Ordering::Relaxed);
+            if now >= last || (now >= until && done >= enough) {
+                return self;
+            }
             pass(Duration::from_millis(20 + self.numbers.below(pause))).await;
             self.one().await;
         }
-        self
     }
 
     async fn one(&mut self) {

@@ -10,21 +10,25 @@ use shoal_base::single;
 use shoal_manager_core::invariants::Broken;
 use tokio::sync::oneshot;
 
-use crate::client::{Client, Counts};
+use crate::client::{self, Client, Counts};
 use crate::faults::{self, Coverage, Faults, Kind};
 use crate::invariants::{converged, roles};
 use crate::planted::Planted;
 use crate::settings::Settings;
 use crate::time::pass;
-use crate::world::{Plan, World};
+use crate::world::{MANAGERS, Plan, World};
 use crate::{admin, panics, rogue};
 
 /// Faults that a run of three minutes must have met to mean something.
 pub const FAULTS_MIN: u64 = 20;
+/// Such a run.
+const WHOLE: Duration = Duration::from_secs(180);
 /// Operations that must have been acknowledged in it.
 pub const ACKNOWLEDGED_MIN: u64 = 200;
 /// Users at a time.
 const USERS: u8 = 4;
+/// Of the operations those that users do when all is over, of each manager.
+const READ_AT_END: u64 = client::READS * USERS as u64 * MANAGERS as u64;
 /// Virtual time in which a healed cluster must come to what the specs ask for.
 const LIVENESS: Duration = Duration::from_secs(180);
 /// How often is looked whether it has.
@@ -54,7 +58,7 @@ impl Options {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
-            duration: Duration::from_secs(180),
+            duration: WHOLE,
             faults: faults::ALL.to_vec(),
             planted: Planted::NONE,
             print: false,
@@ -155,13 +159,14 @@ async fn simulate(options: &Options) -> anyhow::Result<Outcome> {
     });
     let counts = Arc::new(Counts::default());
     let until = world.trace.now() + *duration;
+    let enough = if *duration >= WHOLE { ACKNOWLEDGED_MIN - READ_AT_END } else { 0 };
     let mut users = Vec::new();
     for number in 1..=USERS {
         let (done, user) = oneshot::channel();
         let client = Client::new(&world, &counts, number, numbers.next());
         world.spawn(async move {
             // Nobody waits any more once something is broken.
-            let _ = done.send(client.work(until).await);
+            let _ = done.send(client.work(until, enough).await);
         });
         users.push(user);
     }

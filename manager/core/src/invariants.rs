@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shoal_model::cluster::node::{Availability, NodeState};
-use shoal_model::cluster::service::{PublishMode, ServiceMode};
+use shoal_model::cluster::service::{PublishMode, ServiceMode, UpdateState};
 use shoal_model::cluster::{NodeId, Service, Task, TaskState};
 
 use crate::orchestrator::Place;
@@ -186,7 +186,8 @@ pub fn given_once(state: &State) -> Verdict {
     Ok(())
 }
 
-/// CONV-1 for one service in the store, when nothing has happened for long: what runs is what its spec asks for.
+/// CONV-1 for one service in the store, when nothing has happened for long: what runs is what its spec asks for, or what
+/// ran before an update that was paused.
 #[allow(clippy::missing_errors_doc, reason = "as the others")]
 pub fn converged(state: &State, service: &Service) -> Verdict {
     let name = &service.spec.annotations.name;
@@ -216,10 +217,60 @@ pub fn converged(state: &State, service: &Service) -> Verdict {
     if wanted != there as u64 || running.len() != places.len() {
         return end(format!("{there} instead of {wanted}, {:?}", service.update));
     }
+    let is_paused = service.update.as_ref().is_some_and(|update| {
+        matches!(update.state, UpdateState::Paused | UpdateState::RollbackPaused)
+    });
     match running.iter().find(|task| task.spec != service.spec.task) {
-        Some(old) => {
+        Some(old) if !is_paused => {
             end(format!("an old spec runs: {:?}, {:?}", old.spec.container.image, service.update))
         }
-        None => Ok(()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shoal_model::Timestamp;
+    use shoal_model::cluster::TaskSpec;
+    use shoal_model::cluster::service::UpdateStatus;
+
+    use super::*;
+    use crate::samples;
+    use crate::store::{Change, Transaction};
+
+    /// What is said of a service whose only task runs with a spec of before, while its update stands so.
+    fn verdict(update: UpdateState) -> Verdict {
+        let now = Timestamp::from_nanos(1);
+        let mut service = samples::service(1, "web");
+        service.spec.mode = ServiceMode::Replicated { replicas: Some(1) };
+        service.update = Some(UpdateStatus {
+            state: update,
+            started: now,
+            completed: None,
+            message: String::new(),
+            total: 1,
+            failed: 1,
+            progressed: now,
+        });
+        let mut task = samples::task(2, 1, 1);
+        let mut old = TaskSpec::default();
+        old.container.image = "old".to_owned();
+        task.spec = Arc::new(old);
+        task.status.state = TaskState::Running;
+        let changes = vec![Change::PutService(Arc::new(service)), Change::PutTask(Arc::new(task))];
+        let mut state = State::default();
+        state.apply(1, &Transaction { at: now, expect: Vec::new(), changes }).unwrap();
+        let service = state.services().next().unwrap();
+        converged(&state, service)
+    }
+
+    #[test]
+    fn an_old_spec_runs_only_while_its_update_is_paused() {
+        assert_eq!(verdict(UpdateState::Paused), Ok(()));
+        assert_eq!(verdict(UpdateState::RollbackPaused), Ok(()));
+        let broken = verdict(UpdateState::Completed).unwrap_err();
+        assert!(broken.what.starts_with("web: an old spec runs: \"old\""), "{broken}");
     }
 }
