@@ -52,6 +52,8 @@ fn older_programs(commit: &OsStr) -> anyhow::Result<PathBuf> {
     let mut revision = commit.to_owned();
     revision.push("^{commit}");
     let id = output(command("git").args(["rev-parse", "--verify", "--short=12"]).arg(&revision))?;
+    let is_same = sh(command("git").args(["diff", "--quiet"]).arg(id.trim())).is_ok();
+    anyhow::ensure!(!is_same, "the commit to upgrade from is the one to upgrade to");
     let directory = build::target().join("upgrade").join(id.trim());
     let sources = directory.join("sources");
     if !sources.exists() {

@@ -20,12 +20,12 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
     sh(prepared(&build, flags)?.args(words))
 }
 
-/// The fixed seeds, each twice, and the planted bugs. `SHOAL_SEED` runs one seed instead.
+/// The fixed seeds, each twice, and the planted bugs. When named, `SHOAL_SEED` runs one seed instead.
 ///
 /// # Errors
 /// Names what failed.
-pub(crate) fn test() -> anyhow::Result<()> {
-    if let Ok(seed) = std::env::var("SHOAL_SEED") {
+pub(crate) fn test(named: bool) -> anyhow::Result<()> {
+    if named && let Ok(seed) = std::env::var("SHOAL_SEED") {
         return run(&["--seed".to_owned(), seed, "--twice".to_owned()]);
     }
     let words = ["nextest", "run", "--locked", "--no-fail-fast", "--cargo-profile", "sim"];

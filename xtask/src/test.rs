@@ -96,7 +96,7 @@ fn stage(name: &str, named: bool) -> anyhow::Result<()> {
         "compose" | "network" => of_chaos_tests(&["--test", name]),
         "cgroup2" => of_chaos_tests(&["--test", "cgroup_v2"]),
         "crash" => crash(named),
-        "sim" => sim::test(),
+        "sim" => sim::test(named),
         "cluster" => cluster(named),
         "linear" => linear(named),
         "soak" => of_chaos_tests(&["--test", "soak", "--no-capture"]),

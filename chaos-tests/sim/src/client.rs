@@ -25,6 +25,8 @@ use crate::world::{World, told};
 
 /// Names of each user, of services and of secrets.
 const NAMES: u64 = 2;
+/// So often a read is tried when all is over.
+const TRIES_AT_END: u32 = 10;
 /// Objects that a user reads at the end, of each manager: services and secrets.
 pub(crate) const READS: u64 = 2 * NAMES;
 /// After this a user gives up waiting for an answer.
@@ -106,14 +108,14 @@ impl Client {
         if self.numbers.below(4) == 0 {
             let name = format!("secret-{}-{name}", self.number);
             match (self.numbers.below(3), self.secrets[&name].known()) {
-                (0, _) => self.read_secret(&life, &name).await,
+                (0, _) => drop(self.read_secret(&life, &name).await),
                 (_, None) => self.create_secret(&life, &name).await,
                 (_, Some(_)) => self.remove_secret(&life, &name).await,
             }
         } else {
             let name = format!("service-{}-{name}", self.number);
             match (self.numbers.below(10), self.services[&name].known().cloned()) {
-                (0..5, _) => self.read_service(&life, &name).await,
+                (0..5, _) => drop(self.read_service(&life, &name).await),
                 (_, None) => self.create_service(&life, &name).await,
                 (5, Some(_)) => self.remove_service(&life, &name).await,
                 (_, Some(wish)) => self.update_service(&life, &name, &wish).await,
@@ -227,7 +229,8 @@ impl Client {
         self.service(name).wrote(None, answer, false);
     }
 
-    async fn read_service(&mut self, life: &Life<Manager>, name: &str) {
+    /// Whether an answer came.
+    async fn read_service(&mut self, life: &Life<Manager>, name: &str) -> bool {
         let found = if self.world.planted.is(Bug::StaleRead) {
             let view = life.process.store.view();
             let mut services = view.services();
@@ -241,7 +244,10 @@ impl Client {
             }
         };
         match found {
-            Err(why) => note!(self.world.trace, "user {} cannot read {name}: {why}", self.number),
+            Err(why) => {
+                note!(self.world.trace, "user {} cannot read {name}: {why}", self.number);
+                false
+            }
             Ok(service) => {
                 self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
                 let found = service.filter(|it| !it.removing).map(|service| Wish {
@@ -254,6 +260,7 @@ impl Client {
                 note!(self.world.trace, "user {} reads {name}: {found:?}", self.number);
                 let verdict = self.service(name).read(found);
                 self.judge(name, verdict);
+                true
             }
         }
     }
@@ -275,30 +282,45 @@ impl Client {
         self.secret(name).wrote(None, answer, false);
     }
 
-    async fn read_secret(&mut self, life: &Life<Manager>, name: &str) {
+    /// Whether an answer came.
+    async fn read_secret(&mut self, life: &Life<Manager>, name: &str) -> bool {
         let found = match self.call(life, life.process.control.secret(name)).await {
             Some(Ok(secret)) => String::from_utf8_lossy(&secret.spec.data).parse().ok(),
             Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
-            Some(Err(_)) | None => return,
+            Some(Err(_)) | None => return false,
         };
         self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
         note!(self.world.trace, "user {} reads {name}: {found:?}", self.number);
         let verdict = self.secret(name).read(found);
         self.judge(name, verdict);
+        true
     }
 
-    /// Reads everything once more; all managers live and no way is cut.
+    /// Reads everything once more, of every manager. All live and no way is cut: an answer must come.
     pub async fn read_all(&mut self) {
         let services: Vec<_> = self.services.keys().cloned().collect();
         let secrets: Vec<_> = self.secrets.keys().cloned().collect();
         for manager in 0..self.world.managers.len() {
             let Some(life) = self.world.managers[manager].life() else { continue };
-            for name in &services {
-                self.read_service(&life, name).await;
+            for name in services.iter().chain(&secrets) {
+                let mut tries = 1;
+                while !self.read(&life, name).await {
+                    if tries == TRIES_AT_END {
+                        let what = format!("user {} cannot read {name}", self.number);
+                        return self.world.checks.found("CONV-1", what);
+                    }
+                    tries += 1;
+                    pass(Duration::from_secs(1)).await;
+                }
             }
-            for name in &secrets {
-                self.read_secret(&life, name).await;
-            }
+        }
+    }
+
+    async fn read(&mut self, life: &Life<Manager>, name: &str) -> bool {
+        if self.services.contains_key(name) {
+            self.read_service(life, name).await
+        } else {
+            self.read_secret(life, name).await
         }
     }
 

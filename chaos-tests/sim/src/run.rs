@@ -15,6 +15,7 @@ use crate::faults::{self, Coverage, Faults, Kind};
 use crate::invariants::{converged, roles};
 use crate::planted::Planted;
 use crate::settings::Settings;
+use crate::stuck::Watch;
 use crate::time::pass;
 use crate::world::{MANAGERS, Plan, World};
 use crate::{admin, panics, rogue};
@@ -22,7 +23,7 @@ use crate::{admin, panics, rogue};
 /// Faults that a run of three minutes must have met to mean something.
 pub const FAULTS_MIN: u64 = 20;
 /// Such a run.
-const WHOLE: Duration = Duration::from_secs(180);
+pub const WHOLE: Duration = Duration::from_secs(180);
 /// Operations that must have been acknowledged in it.
 pub const ACKNOWLEDGED_MIN: u64 = 200;
 /// Users at a time.
@@ -122,6 +123,7 @@ impl fmt::Display for Outcome {
 /// # Errors
 /// When there is no such runtime: this was not built by `cargo xtask`.
 pub fn run(options: &Options) -> anyhow::Result<Outcome> {
+    let _watched = Watch::begin(options.seed, Arc::clone(&options.passed));
     let _single = single::enter(options.seed);
     panics::watch();
     let mut outcome = runtime(options.seed)?.block_on(simulate(options))?;

@@ -187,7 +187,7 @@ pub fn given_once(state: &State) -> Verdict {
 }
 
 /// CONV-1 for one service in the store, when nothing has happened for long: what runs is what its spec asks for, or what
-/// ran before an update that was paused.
+/// ran before an update that was paused as tasks failed.
 #[allow(clippy::missing_errors_doc, reason = "as the others")]
 pub fn converged(state: &State, service: &Service) -> Verdict {
     let name = &service.spec.annotations.name;
@@ -219,6 +219,7 @@ pub fn converged(state: &State, service: &Service) -> Verdict {
     }
     let is_paused = service.update.as_ref().is_some_and(|update| {
         matches!(update.state, UpdateState::Paused | UpdateState::RollbackPaused)
+            && update.failed > 0
     });
     match running.iter().find(|task| task.spec != service.spec.task) {
         Some(old) if !is_paused => {

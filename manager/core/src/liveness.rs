@@ -56,6 +56,16 @@ pub enum Effect {
     End { session: SessionId },
 }
 
+impl Effect {
+    /// The node whose object it changes.
+    pub const fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Ready { node } | Self::Down { node } | Self::Orphan { node } => Some(*node),
+            Self::End { .. } => None,
+        }
+    }
+}
+
 /// A node as a new leader finds it in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {

@@ -1,7 +1,7 @@
 //! Signs of life: gathered by every manager, sent to the leader, decided there by the pure
 //! [`shoal_manager_core::liveness::Liveness`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -161,6 +161,15 @@ pub(super) struct Leading {
 struct Deciding {
     liveness: Liveness,
     effects: Vec<Effect>,
+    /// Of these it is not known what becomes of a write: it may be committed yet, so that what the store says is not what
+    /// it will say.
+    uncertain: BTreeSet<NodeId>,
+}
+
+impl Deciding {
+    const fn new(liveness: Liveness) -> Self {
+        Self { liveness, effects: Vec::new(), uncertain: BTreeSet::new() }
+    }
 }
 
 impl Leading {
@@ -208,16 +217,27 @@ impl Leading {
     fn due(&self) -> Vec<Effect> {
         let now = monotonic(&self.clock);
         let mut state = self.state();
-        let Some(Deciding { liveness, effects }) = state.as_mut() else { return Vec::new() };
+        let Some(Deciding { liveness, effects, .. }) = state.as_mut() else { return Vec::new() };
         liveness.step(now, Event::Tick, effects);
         effects.retain(|effect| !matches!(effect, Effect::End { .. }) && liveness.still(effect));
         effects.clone()
     }
 
-    /// The first of what was due is written.
-    fn written(&self, count: usize) {
-        if let Some(deciding) = self.state().as_mut() {
-            deciding.effects.drain(..count);
+    /// Nodes whose state must be written even where the store has it already.
+    fn uncertain(&self) -> BTreeSet<NodeId> {
+        self.state().as_ref().map(|deciding| deciding.uncertain.clone()).unwrap_or_default()
+    }
+
+    /// These, the first of what was due, are written, or it is not known whether they are.
+    fn tried(&self, effects: &[Effect], is_written: bool) {
+        let mut state = self.state();
+        let Some(deciding) = state.as_mut() else { return };
+        let nodes = effects.iter().filter_map(Effect::node);
+        if is_written {
+            deciding.uncertain = &deciding.uncertain - &nodes.collect();
+            deciding.effects.drain(..effects.len());
+        } else {
+            deciding.uncertain.extend(nodes);
         }
     }
 }
@@ -232,7 +252,7 @@ pub(super) async fn lead(store: &Store, clock: &SharedClock, leading: &Leading) 
     }
     let view = store.view();
     let liveness = begin(&view, clock);
-    *leading.state() = Some(Deciding { liveness, effects: Vec::new() });
+    *leading.state() = Some(Deciding::new(liveness));
     let _clear = Clear(leading);
     loop {
         let rest = leading.rest();
@@ -262,11 +282,13 @@ async fn decide(store: &Store, leading: &Leading) -> Result<(), store::Error> {
     if effects.is_empty() {
         return Ok(());
     }
-    let written = store.update(|txn| apply(txn, &effects).map_err(store::Error::from));
-    for turned in written.await?.value {
+    let uncertain = leading.uncertain();
+    let written =
+        store.update(|txn| apply(txn, &effects, &uncertain).map_err(store::Error::from)).await;
+    leading.tried(&effects, written.is_ok());
+    for turned in written?.value {
         turned.log();
     }
-    leading.written(effects.len());
     Ok(())
 }
 
@@ -308,14 +330,20 @@ impl Turned {
     }
 }
 
-/// Puts decisions into a transaction. Nodes that are gone are skipped.
-fn apply(txn: &mut Txn, effects: &[Effect]) -> Result<Vec<Turned>, Rejected> {
+/// Puts decisions into a transaction. Nodes that are gone are skipped; of `uncertain` ones the state is written even where
+/// the store has it: what was not known to be written, and says otherwise, cannot be committed after that.
+fn apply(
+    txn: &mut Txn,
+    effects: &[Effect],
+    uncertain: &BTreeSet<NodeId>,
+) -> Result<Vec<Turned>, Rejected> {
     let mut turned = Vec::new();
     for effect in effects {
+        let again = effect.node().is_some_and(|node| uncertain.contains(&node));
         match *effect {
-            Effect::Ready { node } => turned.extend(set(txn, node, NodeState::Ready, "")?),
+            Effect::Ready { node } => turned.extend(set(txn, node, NodeState::Ready, "", again)?),
             Effect::Down { node } => {
-                turned.extend(set(txn, node, NodeState::Down, "heartbeat failure")?);
+                turned.extend(set(txn, node, NodeState::Down, "heartbeat failure", again)?);
             }
             Effect::Orphan { node } => orphan(txn, node)?,
             Effect::End { .. } => {}
@@ -330,17 +358,21 @@ fn set(
     id: NodeId,
     state: NodeState,
     message: &'static str,
+    again: bool,
 ) -> Result<Option<Turned>, Rejected> {
-    let Some(node) = txn.node(id).filter(|node| node.status.state != state) else {
+    let Some(node) = txn.node(id).filter(|node| again || node.status.state != state) else {
         return Ok(None);
     };
     let mut node = Node::clone(node);
-    node.status.state = state;
-    message.clone_into(&mut node.status.message);
-    node.status.since = txn.at();
+    let is_other = node.status.state != state;
+    if is_other {
+        node.status.state = state;
+        message.clone_into(&mut node.status.message);
+        node.status.since = txn.at();
+    }
     let hostname = node.description.as_ref().map(|it| it.hostname.clone()).unwrap_or_default();
     txn.put_node(node)?;
-    Ok(Some(Turned { node: id, hostname, state, message }))
+    Ok(is_other.then_some(Turned { node: id, hostname, state, message }))
 }
 
 fn orphan(txn: &mut Txn, node: NodeId) -> Result<(), Rejected> {

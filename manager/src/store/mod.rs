@@ -310,8 +310,9 @@ impl Store {
         }
         let mut leadership = self.leadership();
         leadership.mark_unchanged();
+        // Consensus that has ended tells of no leader any more.
         tokio::select! {
-            _ = leadership.changed() => {}
+            Ok(()) = leadership.changed() => {}
             () = self.inner.clock.sleep(RETRY_PERIOD) => {}
         }
         Ok(())

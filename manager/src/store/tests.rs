@@ -133,6 +133,37 @@ async fn a_lost_answer_is_found_out() {
     }
 }
 
+/// Consensus that has ended: it answers, and tells of nothing any more.
+#[derive(Debug)]
+struct Ended;
+
+impl Consensus for Ended {
+    fn propose(&self, _: Bytes) -> BoxFuture<'static, Result<Proposed, consensus::Error>> {
+        Box::pin(async { Err(consensus::Error::NotLeader { leader: None }) })
+    }
+
+    fn read_index(&self) -> BoxFuture<'static, Result<u64, consensus::Error>> {
+        Box::pin(async { Err(consensus::Error::NotLeader { leader: None }) })
+    }
+
+    fn wait_applied(&self, _: u64) -> BoxFuture<'static, Result<(), consensus::Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        watch::channel(Leadership::default()).1
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_do_not_try_again_and_again_at_once() {
+    let objects = Objects::new();
+    let store = Store::new(objects, Arc::new(Ended), Arc::new(Nowhere), TestClock::shared());
+    // Without a pause time would not pass, and this would not end.
+    let error = create(&store, ids()(), "a").await.unwrap_err();
+    assert!(matches!(error, Error::NoLeader), "{error:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_leader_calls_fail_in_time() {
     let (store, sole) = sole();

@@ -67,11 +67,11 @@ async fn what_could_not_be_written_is_dropped_by_a_sign_of_life() {
     let clock = TestClock::shared();
     let leading = Leading::new(clock.clone());
     let liveness = Liveness::new(monotonic(&clock), PERIOD, []);
-    *leading.state() = Some(Deciding { liveness, effects: Vec::new() });
+    *leading.state() = Some(Deciding::new(liveness));
     let (ready, down) = (Effect::Ready { node: node() }, Effect::Down { node: node() });
     leading.step(&[registered(1)]);
     assert_eq!(leading.due(), [ready]);
-    leading.written(1);
+    leading.tried(&[ready], true);
     for _ in 0..2 {
         clock.sleep(PERIOD).await;
         assert!(leading.due().is_empty());
@@ -80,4 +80,28 @@ async fn what_could_not_be_written_is_dropped_by_a_sign_of_life() {
     assert_eq!((leading.due(), leading.due()), (vec![down], vec![down]), "not written yet");
     leading.step(&[registered(2)]);
     assert_eq!(leading.due(), [ready]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_perhaps_written_is_overruled() {
+    let clock = TestClock::shared();
+    let (store, _) = sole();
+    put_node(&store).await;
+    let leading = Leading::new(clock.clone());
+    let liveness = Liveness::new(monotonic(&clock), PERIOD, []);
+    *leading.state() = Some(Deciding::new(liveness));
+    leading.step(&[registered(1)]);
+    decide(&store, &leading).await.unwrap();
+    assert_eq!(told(&store), (NodeState::Ready, 2));
+    let down = Effect::Down { node: node() };
+    leading.step(&[Event::Left { node: node(), session: session(1) }]);
+    assert_eq!(leading.due(), [down]);
+    // Nobody knows whether it is in the log.
+    leading.tried(&[down], false);
+    leading.step(&[registered(2)]);
+    decide(&store, &leading).await.unwrap();
+    assert_eq!(told(&store), (NodeState::Ready, 3), "written although the store said so");
+    leading.step(&[registered(3)]);
+    decide(&store, &leading).await.unwrap();
+    assert_eq!(told(&store), (NodeState::Ready, 3), "known again");
 }
