@@ -27,6 +27,7 @@ use shoal_proto::dispatcher::{AwaitViewsRequest, AwaitViewsResponse};
 use tokio_util::sync::CancellationToken;
 
 use super::Dispatcher;
+use super::views::Seen;
 use crate::consensus::Leader;
 
 /// What is waited for: the networks as they are at an index.
@@ -266,9 +267,8 @@ impl Dispatcher {
 /// What a session was told of views, and what its node has put into effect.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Index of the state that the session was last told of; `None`: nothing yet.
-    looked: Option<u64>,
-    told: BTreeMap<ClusterNetworkId, u64>,
+    /// `None`: nothing yet.
+    told: Option<BTreeMap<ClusterNetworkId, Seen>>,
     applied: BTreeMap<ClusterNetworkId, Applied>,
 }
 
@@ -280,11 +280,10 @@ pub(super) struct Applied {
 }
 
 impl Progress {
-    /// The session was told everything up to an index.
-    pub(super) fn told(&mut self, index: u64, versions: &BTreeMap<ClusterNetworkId, u64>) {
-        self.looked = Some(index);
-        self.told.clone_from(versions);
-        self.applied.retain(|network, _| versions.contains_key(network));
+    /// The session was told these views.
+    pub(super) fn told(&mut self, seen: &BTreeMap<ClusterNetworkId, Seen>) {
+        self.told = Some(seen.clone());
+        self.applied.retain(|network, _| seen.contains_key(network));
     }
 
     /// The node has put views into effect.
@@ -299,16 +298,26 @@ impl Progress {
 
     /// Whether the networks are in effect as they were at an index, or later.
     pub(super) fn reaches(&self, (index, networks): &Aim) -> bool {
-        let Some(looked) = self.looked else { return false };
+        let Some(told) = &self.told else { return false };
         networks.iter().all(|network| {
             let applied = self.applied.get(network).map(|applied| applied.version);
-            match self.told.get(network) {
+            match told.get(network) {
                 _ if applied.is_some_and(|applied| applied >= *index) => true,
-                Some(told) => looked >= *index && applied >= Some(*told),
+                Some(seen) => seen.index >= *index && applied >= Some(seen.version),
                 // The node does not hold the network, so that nobody wakes its session because of it.
                 None => true,
             }
         })
+    }
+
+    /// Those of the networks that were not looked at since an index.
+    pub(super) fn unseen<'a>(
+        &'a self,
+        (index, networks): &'a Aim,
+    ) -> impl Iterator<Item = ClusterNetworkId> + 'a {
+        let held = self.told.iter().flatten();
+        let old = held.filter(move |(_, seen)| seen.index < *index);
+        old.map(|(network, _)| *network).filter(move |network| networks.contains(network))
     }
 }
 
@@ -325,20 +334,24 @@ mod tests {
         let mut progress = Progress::default();
         let aim = |index| (index, BTreeSet::from([net(1)]));
         let applied = |version| [(net(1), Applied { version, ..Applied::default() })].into_iter();
+        let told = |version, index| BTreeMap::from([(net(1), Seen { version, index })]);
         assert!(!progress.reaches(&aim(5)), "a session that was told nothing yet");
-        progress.told(4, &BTreeMap::from([(net(1), 3)]));
+        progress.told(&told(3, 4));
         progress.applied(applied(3));
         assert!(progress.reaches(&aim(3)) && progress.reaches(&aim(4)));
         assert!(!progress.reaches(&aim(5)), "it has not been told of that");
-        progress.told(5, &BTreeMap::from([(net(1), 3)]));
+        assert_eq!(progress.unseen(&aim(5)).collect::<Vec<_>>(), [net(1)]);
+        progress.told(&told(3, 5));
         assert!(progress.reaches(&aim(5)), "the network was the same");
-        progress.told(7, &BTreeMap::from([(net(1), 7)]));
+        assert_eq!(progress.unseen(&aim(5)).count(), 0);
+        progress.told(&told(7, 7));
         assert!(!progress.reaches(&aim(7)));
         progress.applied(applied(7));
         assert!(progress.reaches(&aim(7)));
-        progress.told(9, &BTreeMap::from([(net(1), 9)]));
+        progress.told(&told(9, 9));
         assert!(progress.reaches(&aim(6)), "what came after does not matter");
-        progress.told(10, &BTreeMap::new());
+        progress.told(&BTreeMap::new());
         assert!(progress.reaches(&aim(10)), "it left the network");
+        assert_eq!(progress.unseen(&aim(10)).count(), 0);
     }
 }

@@ -230,12 +230,18 @@ impl Hub {
         tokio::pin!(deadline);
         loop {
             moved.mark_unchanged();
-            let behind: BTreeSet<NodeId> = self
-                .all()
-                .iter()
-                .filter(|session| !session.progress().reaches(aim))
-                .map(|session| session.node)
-                .collect();
+            let mut behind = BTreeSet::new();
+            for session in self.all() {
+                let progress = session.progress();
+                if progress.reaches(aim) {
+                    continue;
+                }
+                behind.insert(session.node);
+                let unseen: Vec<_> = progress.unseen(aim).collect();
+                drop(progress);
+                // Whoever holds a network is woken by its changes, but not by what came after and counts in the aim, too.
+                unseen.into_iter().for_each(|network| session.touch_view(network));
+            }
             if behind.is_empty() {
                 return behind;
             }

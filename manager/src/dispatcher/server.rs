@@ -243,7 +243,15 @@ impl Liveness for Dispatcher {
         let networks = networks.map_err(bad_input)?.into_iter().map(ClusterNetworkId::from_bytes);
         let aim: drain::Aim = (request.index, networks.collect());
         let patience = Duration::from_millis(request.patience_ms).min(self.patience());
-        let late = self.hub.reach(&self.clock, &aim, patience).await;
+        let deadline = self.clock.monotonic() + patience;
+        // Sessions that look before this manager has come so far would have to look again.
+        let came = self.store.consensus().wait_applied(aim.0);
+        tokio::select! {
+            _ = came => {}
+            () = self.clock.sleep(patience) => {}
+        }
+        let left = deadline.saturating_sub(self.clock.monotonic());
+        let late = self.hub.reach(&self.clock, &aim, left).await;
         let late = late.into_iter().map(|node| node.to_bytes().to_vec().into()).collect();
         let mut nodes = Vec::new();
         for network in &aim.1 {
@@ -327,7 +335,7 @@ impl Dispatcher {
         let messages = encoder.messages(SetKind::Complete, &changes);
         let views = told.changed(&self.views, &view, tracker.networks(), None);
         let mut messages = with_views(messages, views);
-        self.told(session, &view, &told);
+        self.told(session, &told);
         drop(view);
         loop {
             for message in messages {
@@ -355,7 +363,7 @@ impl Dispatcher {
                 dirty.differing.into_iter().for_each(|network| told.forget(network));
                 let changed = (!dirty.everything).then_some(&dirty.views);
                 let views = told.changed(&self.views, &view, tracker.networks(), changed);
-                self.told(session, &view, &told);
+                self.told(session, &told);
                 if !changes.is_empty() || !views.is_empty() {
                     let messages = encoder.messages(SetKind::Incremental, &changes);
                     break with_views(messages, views);
@@ -364,8 +372,8 @@ impl Dispatcher {
         }
     }
 
-    fn told(&self, session: &Session, view: &State, told: &Told) {
-        session.progress().told(view.index(), told.versions());
+    fn told(&self, session: &Session, told: &Told) {
+        session.progress().told(told.seen());
         self.hub.note_progress();
     }
 

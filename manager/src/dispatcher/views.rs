@@ -114,10 +114,18 @@ impl Views {
     }
 }
 
+/// The view of a network that a session was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) version: u64,
+    /// Of the newest state with which that view is up to date, as far as was looked.
+    pub(super) index: u64,
+}
+
 /// Which views a session was told.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    versions: BTreeMap<ClusterNetworkId, u64>,
+    seen: BTreeMap<ClusterNetworkId, Seen>,
 }
 
 impl Told {
@@ -130,15 +138,15 @@ impl Told {
         touched: Option<&BTreeSet<ClusterNetworkId>>,
     ) -> Vec<Message> {
         let held: BTreeSet<_> = networks.collect();
-        self.versions.retain(|network, _| held.contains(network));
+        self.seen.retain(|network, _| held.contains(network));
         let mut changed = Vec::new();
         for network in held {
-            let told = self.versions.get(&network).copied();
+            let told = self.seen.get(&network).map(|seen| seen.version);
             if told.is_some() && touched.is_some_and(|touched| !touched.contains(&network)) {
                 continue;
             }
             let (messages, version) = views.since(state, network, told);
-            self.versions.insert(network, version);
+            self.seen.insert(network, Seen { version, index: state.index() });
             changed.extend(messages);
         }
         changed
@@ -146,12 +154,12 @@ impl Told {
 
     /// The node has something else: it gets the whole view at the next occasion.
     pub(super) fn forget(&mut self, network: ClusterNetworkId) {
-        self.versions.remove(&network);
+        self.seen.remove(&network);
     }
 
-    /// The versions.
-    pub(super) fn versions(&self) -> &BTreeMap<ClusterNetworkId, u64> {
-        &self.versions
+    /// The views.
+    pub(super) fn seen(&self) -> &BTreeMap<ClusterNetworkId, Seen> {
+        &self.seen
     }
 }
 
@@ -204,6 +212,24 @@ mod tests {
         assert_eq!(count(&mut told, &state, None), 0, "it says the same at a later index");
         assert_eq!(told.changed(&views, &state, std::iter::empty(), None), []);
         assert_eq!(count(&mut told, &state, Some(&nothing)), 1, "told again after it was left");
+    }
+
+    #[test]
+    fn a_network_that_was_not_looked_at_is_seen_as_it_was() {
+        let (views, mut state) = (Views::default(), State::default());
+        let mut told = Told::default();
+        let mut look = |state: &State, touched: Option<&BTreeSet<_>>| {
+            let told_of = told.changed(&views, state, [network()].into_iter(), touched).len();
+            (told_of, told.seen()[&network()])
+        };
+        change(&mut state, 1);
+        let first = Seen { version: 1, index: 1 };
+        assert_eq!(look(&state, None), (1, first));
+        // Woken for something else, with a view in which the network has changed.
+        change(&mut state, 2);
+        assert_eq!(look(&state, Some(&BTreeSet::new())), (0, first));
+        let touched = BTreeSet::from([network()]);
+        assert_eq!(look(&state, Some(&touched)), (1, Seen { version: 2, index: 2 }));
     }
 
     #[test]
