@@ -45,7 +45,7 @@ impl Settings {
         let pause = match numbers.below(64) {
             0 => 700,
             1 | 2 => 2_000,
-            _ => 5_500,
+            _ => 7_500,
         };
         Self {
             heartbeat_ticks,

@@ -178,6 +178,11 @@ impl Hub {
         sessions.by_id.insert(session.id, Arc::clone(session));
     }
 
+    /// Whether the session is served here.
+    pub(super) fn has(&self, id: SessionId) -> bool {
+        self.sessions().by_id.contains_key(&id)
+    }
+
     /// The session of a node; `None`: there is none with that id, or it is another node's.
     pub(super) fn get(&self, id: SessionId, node: NodeId) -> Option<Arc<Session>> {
         self.sessions().by_id.get(&id).filter(|session| session.node == node).cloned()

@@ -409,7 +409,11 @@ impl Reporter {
         loop {
             self.beats.arrived.notified().await;
             self.clock.sleep(PERIOD).await;
-            let events = self.beats.take();
+            let mut events = self.beats.take();
+            events.retain(|session, event| is_current(&self.hub, *session, event));
+            if events.is_empty() {
+                continue;
+            }
             if let Err(error) = self.report(&events).await {
                 tracing::debug!(%error, "signs of life did not reach the leader");
                 self.beats.put_back(events);
@@ -442,6 +446,12 @@ impl Reporter {
         let ids = response.ended.iter().filter_map(|id| codec::id(id).ok());
         Ok(ids.map(SessionId::from_bytes).collect())
     }
+}
+
+/// Whether a beat still says something: after a time without a leader its session may be over, and its node be served by
+/// another manager, or be gone.
+fn is_current(hub: &Hub, session: SessionId, event: &Event) -> bool {
+    matches!(event, Event::Left { .. }) || hub.has(session)
 }
 
 fn to_beat(event: &Event) -> Option<Beat> {

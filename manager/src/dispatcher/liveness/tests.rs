@@ -4,6 +4,7 @@ use shoal_model::cluster::node::NodeRole;
 
 use super::*;
 use crate::consensus::{Consensus as _, Leadership};
+use crate::dispatcher::hub::Session;
 use crate::store::tests::{TestClock, sole};
 
 const PERIOD: Duration = Duration::from_secs(5);
@@ -104,4 +105,20 @@ async fn what_was_perhaps_written_is_overruled() {
     leading.step(&[registered(3)]);
     decide(&store, &leading).await.unwrap();
     assert_eq!(told(&store), (NodeState::Ready, 3), "known again");
+}
+
+#[test]
+fn beats_of_sessions_that_are_over_say_nothing() {
+    let hub = Hub::default();
+    let heartbeat = Event::Heartbeat { node: node(), session: session(1), period: PERIOD };
+    let left = Event::Left { node: node(), session: session(1) };
+    hub.add(&Arc::new(Session::new(session(1), node(), PERIOD)));
+    assert!(
+        is_current(&hub, session(1), &registered(1)) && is_current(&hub, session(1), &heartbeat)
+    );
+    hub.end(session(1));
+    assert!(
+        !is_current(&hub, session(1), &registered(1)) && !is_current(&hub, session(1), &heartbeat)
+    );
+    assert!(is_current(&hub, session(1), &left), "that it left is news");
 }
