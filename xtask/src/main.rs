@@ -36,7 +36,7 @@ enum Command {
         #[arg(long)]
         release: bool,
     },
-    /// Everything CI checks: format, lints, arrows, unit, kernel and conformance tests.
+    /// Everything CI checks: format, lints, arrows, unit, kernel, conformance and cluster tests, simulation and chaos.
     Test {
         /// Only these stages: fmt, tidy, clippy, unit, conformance, compose, network, cgroup2, crash, sim, cluster, linear,
         /// dockerd, soak, chaos.

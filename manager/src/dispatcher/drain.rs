@@ -323,6 +323,10 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use shoal_model::cluster::SessionId;
+
+    use super::super::hub::{Hub, Session};
     use super::*;
 
     fn net(number: u8) -> ClusterNetworkId {
@@ -353,5 +357,16 @@ mod tests {
         progress.told(&BTreeMap::new());
         assert!(progress.reaches(&aim(10)), "it left the network");
         assert_eq!(progress.unseen(&aim(10)).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn without_sessions_there_is_nobody_to_wait_for() {
+        let (hub, id) = (Hub::default(), SessionId::from_bytes([1; 16]));
+        let session = Session::new(id, NodeId::from_bytes([2; 16]), Duration::from_secs(5));
+        hub.add(&Arc::new(session));
+        let mut empty = Box::pin(hub.empty());
+        assert!(empty.as_mut().now_or_never().is_none());
+        hub.end(id);
+        empty.await;
     }
 }

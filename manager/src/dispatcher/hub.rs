@@ -257,6 +257,12 @@ impl Hub {
         }
     }
 
+    /// Waits until there is no session.
+    pub(super) async fn empty(&self) {
+        let mut moved = self.moved.subscribe();
+        while self.count() > 0 && moved.changed().await.is_ok() {}
+    }
+
     /// Ends all sessions.
     pub(super) fn end_all(&self) {
         for session in self.all() {

@@ -248,6 +248,8 @@ impl Liveness for Dispatcher {
         let came = self.store.consensus().wait_applied(aim.0);
         tokio::select! {
             _ = came => {}
+            // There is nobody to look.
+            () = self.hub.empty() => {}
             () = self.clock.sleep(patience) => {}
         }
         let left = deadline.saturating_sub(self.clock.monotonic());
