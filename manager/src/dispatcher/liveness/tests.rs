@@ -3,6 +3,7 @@
 use shoal_model::cluster::node::NodeRole;
 
 use super::*;
+use crate::consensus::memory::Sole;
 use crate::consensus::{Consensus as _, Leadership};
 use crate::dispatcher::hub::Session;
 use crate::store::tests::{TestClock, sole};
@@ -21,24 +22,32 @@ fn registered(number: u8) -> Event {
     Event::Registered { node: node(), session: session(number), period: PERIOD }
 }
 
-async fn put_node(store: &Store) {
-    let put = store
-        .update::<_, store::Error>(|txn| Ok(txn.put_node(Node::new(node(), NodeRole::Worker))?));
-    put.await.unwrap();
-}
-
 /// State of the node, and how often it was written.
 fn told(store: &Store) -> (NodeState, u64) {
     let view = store.view();
     (view.node(node()).unwrap().status.state, view.index())
 }
 
-#[tokio::test(start_paused = true)]
-async fn silence_while_there_is_no_quorum_makes_no_node_down() {
+/// A leader that decides nothing yet, and a store with the node.
+async fn leader() -> (SharedClock, Store, Sole, Leading) {
     let clock = TestClock::shared();
     let (store, sole) = sole();
-    put_node(&store).await;
+    let put = store
+        .update::<_, store::Error>(|txn| Ok(txn.put_node(Node::new(node(), NodeRole::Worker))?));
+    put.await.unwrap();
     let leading = Leading::new(clock.clone());
+    (clock, store, sole, leading)
+}
+
+/// Has it decide, of no node yet.
+fn begin_empty(leading: &Leading, clock: &SharedClock) {
+    let liveness = Liveness::new(monotonic(clock), PERIOD, []);
+    *leading.state() = Some(Deciding::new(liveness));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_while_there_is_no_quorum_makes_no_node_down() {
+    let (clock, store, sole, leading) = leader().await;
     let quorum = sole.leadership().borrow().clone();
     let story = async {
         clock.sleep(Duration::from_millis(1)).await;
@@ -67,8 +76,7 @@ async fn silence_while_there_is_no_quorum_makes_no_node_down() {
 async fn what_could_not_be_written_is_dropped_by_a_sign_of_life() {
     let clock = TestClock::shared();
     let leading = Leading::new(clock.clone());
-    let liveness = Liveness::new(monotonic(&clock), PERIOD, []);
-    *leading.state() = Some(Deciding::new(liveness));
+    begin_empty(&leading, &clock);
     let (ready, down) = (Effect::Ready { node: node() }, Effect::Down { node: node() });
     leading.step(&[registered(1)]);
     assert_eq!(leading.due(), [ready]);
@@ -85,12 +93,8 @@ async fn what_could_not_be_written_is_dropped_by_a_sign_of_life() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_perhaps_written_is_overruled() {
-    let clock = TestClock::shared();
-    let (store, _) = sole();
-    put_node(&store).await;
-    let leading = Leading::new(clock.clone());
-    let liveness = Liveness::new(monotonic(&clock), PERIOD, []);
-    *leading.state() = Some(Deciding::new(liveness));
+    let (clock, store, _, leading) = leader().await;
+    begin_empty(&leading, &clock);
     leading.step(&[registered(1)]);
     decide(&store, &leading).await.unwrap();
     assert_eq!(told(&store), (NodeState::Ready, 2));
