@@ -36,7 +36,12 @@ fn limits_are_enforced_on_pure_cgroup_v2() {
     image::busybox_rootfs(&rootfs).unwrap();
     let disk = files.path().join("disk");
     std::fs::File::create(&disk).unwrap().set_len(16 << 20).unwrap();
-    let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("uml/init.sh");
+    let uml = Path::new(env!("CARGO_MANIFEST_DIR")).join("uml");
+    let init = uml.join("init.sh");
+    let xstate = files.path().join("xstate.so");
+    let mut compile = command("cc");
+    compile.args(["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]);
+    run(compile.arg(&xstate).arg(uml.join("xstate.c"))).unwrap();
     let mut kernel = command("timeout");
     kernel
         .args([
@@ -57,6 +62,7 @@ fn limits_are_enforced_on_pure_cgroup_v2() {
         .arg(format!("SHOAL_BIN={}", bin_dir().unwrap().canonicalize().unwrap().display()))
         .arg(format!("SHOAL_ROOTFS={}", rootfs.display()))
         .arg(format!("SHOAL_DOCKER={}", docker_cli().unwrap().canonicalize().unwrap().display()))
+        .env("LD_PRELOAD", &xstate)
         .env("TMPDIR", files.path());
     let output = run(&mut kernel).unwrap();
     let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
