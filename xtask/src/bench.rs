@@ -162,7 +162,7 @@ fn commands_of(
         if step == Step::Build {
             tests_of.arg("--no-run");
         } else {
-            tests_of.args(["--", "--nocapture", "--test-threads=1"]);
+            tests_of.args(["--", "--include-ignored", "--nocapture", "--test-threads=1"]);
         }
         commands.push(tests_of);
     }
