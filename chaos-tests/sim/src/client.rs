@@ -12,27 +12,22 @@ use shoal_manager::assembly::Manager;
 use shoal_manager::control::Error;
 use shoal_model::ErrorKind;
 use shoal_model::cluster::request::ServiceUpdate;
-use shoal_model::cluster::service::ServiceMode;
-use shoal_model::cluster::task::{NetworkWish, RestartPolicy};
-use shoal_model::cluster::{Annotations, SecretSpec, ServiceSpec, TaskSpec};
+use shoal_model::cluster::{Annotations, SecretSpec, ServiceSpec};
 use shoal_model::error::Classified as _;
 
 use crate::machines::Life;
 use crate::note;
 use crate::planted::Bug;
 use crate::time::pass;
+use crate::wish::{NAMES, Owner, Wish};
 use crate::world::{World, told};
 
-/// Names of each user, of services and of secrets.
-const NAMES: u64 = 2;
-/// So often a read is tried when all is over.
+/// So often something is tried when all is over.
 const TRIES_AT_END: u32 = 10;
 /// Objects that a user reads at the end, of each manager: services and secrets.
 pub(crate) const READS: u64 = 2 * NAMES;
 /// After this a user gives up waiting for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Attempts that a restart policy counts; never reached.
-const ATTEMPTS_MAX: u64 = 10_000;
 
 /// What users got.
 #[derive(Debug, Default)]
@@ -43,14 +38,6 @@ pub struct Counts {
     pub lost: AtomicU64,
     /// Refusals.
     pub refused: AtomicU64,
-}
-
-/// How a service is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wish {
-    image: String,
-    /// `None`: on every node.
-    replicas: Option<u64>,
 }
 
 /// A user.
@@ -129,35 +116,22 @@ impl Client {
         alive.get(usize::try_from(index).unwrap_or(0)).cloned()
     }
 
-    fn wish(&mut self) -> Wish {
+    fn wish(&mut self, name: &str, old: Option<&Wish>) -> (Wish, ServiceSpec) {
         self.made += 1;
-        let replicas = (self.numbers.below(5) != 0).then(|| 1 + self.numbers.below(4));
-        Wish { image: format!("i{}.{}", self.number, self.made), replicas }
+        let owner = self.owner(name);
+        let wish = Wish::any(&mut self.numbers, owner, self.made, old);
+        let spec = self.spec(name, &wish);
+        (wish, spec)
     }
 
     fn spec(&self, name: &str, wish: &Wish) -> ServiceSpec {
-        let restart = RestartPolicy {
-            delay: Some(Duration::from_millis(500)),
-            max_attempts: Some(ATTEMPTS_MAX),
-            ..RestartPolicy::default()
-        };
-        let mut task = TaskSpec { restart: Some(restart), ..TaskSpec::default() };
-        task.container.image.clone_from(&wish.image);
-        if name.ends_with('0') {
-            task.networks = vec![NetworkWish {
-                target: self.world.overlay.to_string(),
-                ..NetworkWish::default()
-            }];
-        }
-        let mode = match wish.replicas {
-            Some(replicas) => ServiceMode::Replicated { replicas: Some(replicas) },
-            None => ServiceMode::Global,
-        };
-        let annotations = Annotations { name: name.to_owned(), ..Annotations::default() };
-        let spec =
-            ServiceSpec { annotations, task: Arc::new(task), mode, ..ServiceSpec::default() };
+        let spec = wish.spec(name, self.owner(name), self.made, self.world.overlay);
         self.world.checks.asked(&spec);
         spec
+    }
+
+    fn owner(&self, name: &str) -> Owner {
+        Owner { user: self.number, name: u64::from(!name.ends_with('0')) }
     }
 
     /// What a call says, while the manager lives; `None`: no answer came.
@@ -195,8 +169,7 @@ impl Client {
     }
 
     async fn create_service(&mut self, life: &Life<Manager>, name: &str) {
-        let wish = self.wish();
-        let spec = self.spec(name, &wish);
+        let (wish, spec) = self.wish(name, None);
         let control = &life.process.control;
         let done = self.call(life, control.create_service(spec)).await;
         let answer = self.answer(&format!("creates {name} {wish:?}"), &done);
@@ -204,20 +177,21 @@ impl Client {
     }
 
     async fn update_service(&mut self, life: &Life<Manager>, name: &str, old: &Wish) {
-        let mut wish = self.wish();
-        if old.replicas.is_none() || wish.replicas.is_none() {
-            // The mode of a service stays.
-            wish.replicas = old.replicas;
-        }
+        let (wish, spec) = self.wish(name, Some(old));
+        self.change_service(life, name, wish, spec).await;
+    }
+
+    async fn change_service(
+        &mut self,
+        life: &Life<Manager>,
+        name: &str,
+        wish: Wish,
+        spec: ServiceSpec,
+    ) {
         let control = &life.process.control;
         let Some(Ok(view)) = self.call(life, control.service(name)).await else { return };
         let version = view.service.meta.version;
-        let request = ServiceUpdate {
-            spec: self.spec(name, &wish),
-            rollback: false,
-            revision: None,
-            auth_from: None,
-        };
+        let request = ServiceUpdate { spec, rollback: false, revision: None, auth_from: None };
         let done = self.call(life, control.update_service(name, version, request)).await;
         let answer = self.answer(&format!("changes {name} {wish:?}"), &done);
         self.service(name).wrote(Some(wish), answer, false);
@@ -250,13 +224,7 @@ impl Client {
             }
             Ok(service) => {
                 self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
-                let found = service.filter(|it| !it.removing).map(|service| Wish {
-                    image: service.spec.task.container.image.clone(),
-                    replicas: match service.spec.mode {
-                        ServiceMode::Replicated { replicas } => Some(replicas.unwrap_or(1)),
-                        _ => None,
-                    },
-                });
+                let found = service.filter(|it| !it.removing).map(|service| Wish::of(&service));
                 note!(self.world.trace, "user {} reads {name}: {found:?}", self.number);
                 let verdict = self.service(name).read(found);
                 self.judge(name, verdict);
@@ -294,6 +262,40 @@ impl Client {
         let verdict = self.secret(name).read(found);
         self.judge(name, verdict);
         true
+    }
+
+    /// Changes its services that may never run to such that must. All live and no way is cut: it must be possible.
+    pub async fn repair(&mut self) {
+        let services: Vec<_> = self.services.keys().cloned().collect();
+        for name in services {
+            let mut tries = 0;
+            while !self.try_repair(&name).await {
+                tries += 1;
+                if tries == TRIES_AT_END {
+                    let what = format!("user {} cannot change {name}", self.number);
+                    return self.world.checks.found("CONV-1", what);
+                }
+                pass(Duration::from_secs(1)).await;
+            }
+        }
+    }
+
+    /// Whether the service is there no more, or as it must be.
+    async fn try_repair(&mut self, name: &str) -> bool {
+        let Some(life) = self.any_manager() else { return false };
+        if !self.read_service(&life, name).await {
+            return false;
+        }
+        let Some(old) = self.services[name].known().filter(|wish| wish.is_hopeless()).cloned()
+        else {
+            return true;
+        };
+        self.made += 1;
+        let wish = old.plain(self.owner(name), self.made);
+        let spec = self.spec(name, &wish);
+        self.change_service(&life, name, wish, spec).await;
+        // It is read again.
+        false
     }
 
     /// Reads everything once more, of every manager. All live and no way is cut: an answer must come.

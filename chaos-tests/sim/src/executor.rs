@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use shoal_base::random::Numbers;
 use shoal_model::ExecId;
 use shoal_model::cluster::logs::LogQuery;
-use shoal_model::cluster::node::{NodeDescription, NodeResources, Platform};
+use shoal_model::cluster::node::{GenericResource, NodeDescription, NodeResources, Platform};
 use shoal_model::cluster::task::ContainerStatus;
 use shoal_model::cluster::{ClusterNetworkId, NetworkView, TaskId};
 use shoal_model::container::visit::{Visit, Visited};
@@ -22,6 +22,7 @@ use shoal_worker::visits::{Archive, Samples, Visits};
 use tokio::sync::watch;
 
 use crate::planted::{Bug, Planted};
+use crate::wish;
 
 /// What became of a container.
 #[derive(Debug, Clone)]
@@ -162,9 +163,12 @@ impl Executor for Machine {
             hostname: self.name.clone(),
             platform: Platform { architecture: "x86_64".to_owned(), os: "linux".to_owned() },
             resources: NodeResources {
-                nano_cpus: 8_000_000_000,
+                nano_cpus: wish::NODE_CPUS,
                 memory: 8 << 30,
-                generic: Vec::new(),
+                generic: vec![GenericResource::Discrete {
+                    kind: wish::DEVICE.to_owned(),
+                    value: wish::NODE_DEVICES,
+                }],
             },
             plugins: plugins.map(|(kind, name)| (kind.to_owned(), name.to_owned())).into(),
             feature_level: shoal_manager::feature::LEVEL,
@@ -198,8 +202,11 @@ impl Executor for Machine {
         self.takes(2, 30).await;
         let image = self.containers.borrow().get(&task).map(|it| it.image.clone());
         let stage = match image {
-            Some(image) if image.starts_with("bad") => {
+            Some(image) if image.starts_with(wish::FAILING) => {
                 Stage::Ended(End { exit_code: 1, error: String::new() })
+            }
+            Some(image) if image.starts_with(wish::JOB) => {
+                Stage::Ended(End { exit_code: 0, error: String::new() })
             }
             _ => Stage::Running,
         };

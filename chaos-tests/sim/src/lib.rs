@@ -26,4 +26,5 @@ pub mod settings;
 pub mod stuck;
 pub mod time;
 pub mod trace;
+mod wish;
 pub mod world;

@@ -29,10 +29,16 @@ pub enum Bug {
     IgnoredStop,
     /// A spec is changed by the system.
     ChangedSpec,
+    /// A node gets a task that reserves more than is left.
+    Overcommitted,
+    /// Two services have the same published port.
+    PublishedTwice,
+    /// A task is tried again more often than its service says.
+    TriedTooOften,
 }
 
 /// All of them.
-pub const ALL: [Bug; 13] = [
+pub const ALL: [Bug; 16] = [
     Bug::LostSync,
     Bug::ForgottenVote,
     Bug::StaleRead,
@@ -46,6 +52,9 @@ pub const ALL: [Bug; 13] = [
     Bug::LyingStart,
     Bug::IgnoredStop,
     Bug::ChangedSpec,
+    Bug::Overcommitted,
+    Bug::PublishedTwice,
+    Bug::TriedTooOften,
 ];
 
 /// The bug that a run has, or none.

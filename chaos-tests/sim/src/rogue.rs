@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use shoal_manager::store;
 use shoal_manager_core::store::Txn;
-use shoal_model::cluster::node::Availability;
-use shoal_model::cluster::task::Slot;
+use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::service::{Endpoint, PublishMode};
+use shoal_model::cluster::task::{Reservations, ResourceRequirements, Slot};
 use shoal_model::cluster::{Service, Task, TaskId, TaskState};
 
 use crate::planted::Bug;
 use crate::time::pass;
+use crate::wish::NODE_CPUS;
 use crate::world::World;
 
 const AGAIN: Duration = Duration::from_secs(2);
@@ -25,6 +27,9 @@ pub(crate) async fn run(world: Arc<World>) {
         Bug::WrongNode,
         Bug::LostRestartCount,
         Bug::ChangedSpec,
+        Bug::Overcommitted,
+        Bug::PublishedTwice,
+        Bug::TriedTooOften,
     ];
     let Some(bug) = kinds.into_iter().find(|bug| world.planted.is(*bug)) else { return };
     loop {
@@ -97,6 +102,60 @@ fn change(txn: &mut Txn, bug: Bug) -> Result<(), store::Error> {
             spec.container.image = "what nobody asked for".to_owned();
             service.spec.task = Arc::new(spec);
             txn.put_service(service)?;
+        }
+        Bug::Overcommitted => {
+            // On a node that it may have otherwise.
+            let free =
+                |task: &Task| runs(task) && task.slot != Slot(0) && task.spec.placement.is_none();
+            let Some(mut task) = task(txn, free) else { return Ok(()) };
+            let active = |id| {
+                txn.node(id).is_some_and(|node| {
+                    node.spec.availability == Availability::Active
+                        && node.status.state == NodeState::Ready
+                })
+            };
+            let Some(node) = task.node.filter(|id| active(*id)) else { return Ok(()) };
+            let reservations = Reservations { nano_cpus: NODE_CPUS + 1, ..Reservations::default() };
+            let mut spec = (*task.spec).clone();
+            spec.resources = Some(ResourceRequirements {
+                reservations: Some(reservations),
+                ..ResourceRequirements::default()
+            });
+            task.id = another(task.id);
+            task.slot = NOBODYS;
+            task.spec = Arc::new(spec);
+            task.networks.clear();
+            task.generic.clear();
+            task.node = None;
+            task.status.state = TaskState::Pending;
+            txn.put_task(task.clone())?;
+            task.node = Some(node);
+            task.status.state = TaskState::Assigned;
+            txn.put_task(task)?;
+        }
+        Bug::PublishedTwice => {
+            let publishes = |service: &Service| {
+                service.endpoint.as_ref().is_some_and(|endpoint| {
+                    endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress)
+                })
+            };
+            let found = txn.services().find(|it| publishes(it) && !it.removing).cloned();
+            let Some(first) = found else { return Ok(()) };
+            let other = txn.services().find(|it| it.id != first.id && !it.removing).cloned();
+            let Some(mut second) = other.map(|it| Service::clone(&it)) else { return Ok(()) };
+            let ports = first.endpoint.iter().flat_map(|endpoint| endpoint.ports.clone()).collect();
+            second.endpoint = Some(Endpoint { ports, ..Endpoint::default() });
+            txn.put_service(second)?;
+        }
+        Bug::TriedTooOften => {
+            let few = |task: &Task| {
+                let most = task.spec.restart.as_ref().and_then(|policy| policy.max_attempts);
+                most.is_some_and(|most| most < 10) && task.desired == TaskState::Running
+            };
+            let Some(mut task) = task(txn, few) else { return Ok(()) };
+            let at = task.meta.updated;
+            task.history.attempts.extend(std::iter::repeat_n(at, 10));
+            txn.put_task(task)?;
         }
         _ => {}
     }

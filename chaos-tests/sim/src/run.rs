@@ -209,6 +209,9 @@ async fn simulate(options: &Options) -> anyhow::Result<Outcome> {
 
 /// Nothing goes wrong any more: the cluster must come to what the specs ask for, with all that was acknowledged.
 async fn finish(world: &Arc<World>, mut clients: Vec<Client>) {
+    for client in &mut clients {
+        client.repair().await;
+    }
     let deadline = world.trace.now() + LIVENESS;
     loop {
         pass(LOOK).await;

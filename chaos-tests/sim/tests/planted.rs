@@ -95,3 +95,18 @@ fn a_container_that_does_not_stop() {
 fn a_spec_that_nobody_asked_for() {
     finds(Bug::ChangedSpec, &[], &["SPEC-1"]);
 }
+
+#[test]
+fn a_node_that_has_too_much() {
+    finds(Bug::Overcommitted, &[], &["RES-1"]);
+}
+
+#[test]
+fn a_port_with_two_services() {
+    finds(Bug::PublishedTwice, &[], &["IPAM-2"]);
+}
+
+#[test]
+fn too_many_attempts() {
+    finds(Bug::TriedTooOften, &[], &["HIST-2"]);
+}

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shoal_model::cluster::node::{Availability, NodeState};
+use shoal_model::cluster::node::{Availability, GenericResource, NodeState};
 use shoal_model::cluster::service::{PublishMode, ServiceMode, UpdateState};
 use shoal_model::cluster::{NodeId, Service, Task, TaskState};
 
@@ -137,13 +137,26 @@ pub fn holds(state: &State, id: NodeId) -> Verdict {
         let states = TaskState::Assigned..=TaskState::Running;
         state.tasks_on_node(id).filter(move |task| states.contains(&task.status.state))
     };
-    let reserved = held().filter_map(|task| task.spec.resources.as_ref()?.reservations.as_ref());
-    let cpus: i64 = reserved.map(|wish| wish.nano_cpus).sum();
-    let has = about.resources.nano_cpus;
-    require(cpus <= has, "RES-1", || format!("{cpus} nano CPUs of {has}"))?;
+    let reserved = || held().filter_map(|task| task.spec.resources.as_ref()?.reservations.as_ref());
+    let cpus: i64 = reserved().map(|wish| wish.nano_cpus).sum();
+    let memory: i64 = reserved().map(|wish| wish.memory).sum();
+    let has = &about.resources;
+    require(cpus <= has.nano_cpus, "RES-1", || format!("{cpus} nano CPUs of {}", has.nano_cpus))?;
+    require(memory <= has.memory, "RES-1", || format!("{memory} bytes of {}", has.memory))?;
+    for piece in &has.generic {
+        let GenericResource::Discrete { kind, value } = piece else { continue };
+        let of_kind = |given: &GenericResource| match given {
+            GenericResource::Discrete { kind: its, value } if its == kind => *value,
+            _ => 0,
+        };
+        let given: i64 = held().flat_map(|task| &task.generic).map(of_kind).sum();
+        require(given <= *value, "RES-1", || format!("{given} {kind} of {value}"))?;
+    }
     let (mut pieces, mut ports) = (BTreeSet::new(), BTreeSet::new());
     for task in held() {
-        let piece = task.generic.iter().find(|piece| !pieces.insert((*piece).clone()));
+        let named = |piece: &&GenericResource| matches!(piece, GenericResource::Named { .. });
+        let mut named = task.generic.iter().filter(named);
+        let piece = named.find(|piece| !pieces.insert((*piece).clone()));
         require(piece.is_none(), "RES-1", || format!("{piece:?} twice on a node"))?;
         let endpoint = task.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
         let mut host = endpoint.filter(|port| port.mode == PublishMode::Host);
@@ -206,13 +219,15 @@ pub fn converged(state: &State, service: &Service) -> Verdict {
     let complete = tasks
         .iter()
         .filter(|task| task.status.state == TaskState::Complete && task.job_iteration == iteration);
+    // One that was replaced as its node was away may come to its end beside the other.
+    let complete: BTreeSet<_> = complete.filter_map(|task| Place::of(task)).collect();
     let (wanted, there) = match service.spec.mode {
         ServiceMode::Replicated { replicas } => (replicas.unwrap_or(1), places.len()),
         ServiceMode::Global => (suiting.count() as u64, places.len()),
         ServiceMode::ReplicatedJob { total_completions, .. } => {
-            (total_completions.unwrap_or(1), complete.count())
+            (total_completions.unwrap_or(1), complete.len())
         }
-        ServiceMode::GlobalJob => (suiting.count() as u64, complete.count()),
+        ServiceMode::GlobalJob => (suiting.count() as u64, complete.len()),
     };
     if wanted != there as u64 || running.len() != places.len() {
         return end(format!("{there} instead of {wanted}, {:?}", service.update));
@@ -235,7 +250,9 @@ mod tests {
 
     use shoal_model::Timestamp;
     use shoal_model::cluster::TaskSpec;
+    use shoal_model::cluster::node::{NodeDescription, NodeResources};
     use shoal_model::cluster::service::UpdateStatus;
+    use shoal_model::cluster::task::{Reservations, ResourceRequirements};
 
     use super::*;
     use crate::samples;
@@ -273,5 +290,42 @@ mod tests {
         assert_eq!(verdict(UpdateState::RollbackPaused), Ok(()));
         let broken = verdict(UpdateState::Completed).unwrap_err();
         assert!(broken.what.starts_with("web: an old spec runs: \"old\""), "{broken}");
+    }
+
+    /// What is said of a node with two devices and 100 bytes, whose tasks were given so many devices and reserve so many
+    /// bytes each.
+    fn verdict_of_node(tasks: &[(i64, i64)]) -> Verdict {
+        let devices = |value| GenericResource::Discrete { kind: "gpu".to_owned(), value };
+        let mut node = samples::node(1);
+        let resources = NodeResources { nano_cpus: 0, memory: 100, generic: vec![devices(2)] };
+        node.description = Some(NodeDescription { resources, ..NodeDescription::default() });
+        let id = node.id;
+        let service = Arc::new(samples::service(1, "web"));
+        let mut changes = vec![Change::PutNode(Arc::new(node)), Change::PutService(service)];
+        for (number, (given, memory)) in (2_u64..).zip(tasks) {
+            let mut task = samples::task(number, 1, number);
+            let reservations = Reservations { memory: *memory, ..Reservations::default() };
+            let resources = ResourceRequirements {
+                reservations: Some(reservations),
+                ..ResourceRequirements::default()
+            };
+            task.spec = Arc::new(TaskSpec { resources: Some(resources), ..TaskSpec::default() });
+            task.generic = vec![devices(*given)];
+            task.node = Some(id);
+            task.status.state = TaskState::Running;
+            changes.push(Change::PutTask(Arc::new(task)));
+        }
+        let mut state = State::default();
+        let at = Timestamp::from_nanos(1);
+        state.apply(1, &Transaction { at, expect: Vec::new(), changes }).unwrap();
+        holds(&state, id)
+    }
+
+    #[test]
+    fn counted_pieces_and_memory_have_an_end() {
+        let broken = |what: &str| Err(Broken { id: "RES-1", what: what.to_owned() });
+        assert_eq!(verdict_of_node(&[(1, 50), (1, 50)]), Ok(()));
+        assert_eq!(verdict_of_node(&[(1, 0), (2, 0)]), broken("3 gpu of 2"));
+        assert_eq!(verdict_of_node(&[(0, 50), (0, 51)]), broken("101 bytes of 100"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use shoal_manager_core::invariants::{Verdict, require};
 use shoal_manager_core::store::Event;
-use shoal_model::cluster::ServiceSpec;
+use shoal_model::cluster::{ServiceSpec, TaskSpec};
 
 use super::{Invariant, Step};
 
@@ -13,8 +13,12 @@ pub(super) struct Specs(BTreeSet<String>);
 
 /// What users of the simulation change.
 fn said(spec: &ServiceSpec) -> String {
-    let ServiceSpec { annotations, task, mode, .. } = spec;
-    format!("{} {} {mode:?}", annotations.name, task.container.image)
+    let ServiceSpec { annotations, task, mode, endpoint, .. } = spec;
+    let TaskSpec { container, resources, placement, restart, networks, .. } = &**task;
+    let (name, image) = (&annotations.name, &container.image);
+    format!(
+        "{name} {image} {mode:?} {endpoint:?} {resources:?} {placement:?} {restart:?} {networks:?}"
+    )
 }
 
 impl Invariant for Specs {

@@ -15,6 +15,7 @@ use shoal_model::cluster::{
 use shoal_model::filters::all_labels;
 
 use super::{Result, find};
+use crate::orchestrator::Place;
 use crate::store::State;
 use crate::update;
 
@@ -90,12 +91,16 @@ pub fn counts(state: &State, service: &Service) -> ServiceCounts {
     let mut counts = ServiceCounts::default();
     let iteration = service.job.map(|job| job.iteration);
     let is_global = matches!(service.spec.mode, ServiceMode::Global | ServiceMode::GlobalJob);
+    // One that was replaced as its node was away may come to its end beside the other.
+    let mut done = BTreeSet::new();
     for task in state.tasks_of_service(service.id) {
         if iteration.is_some() && task.job_iteration != iteration {
             continue;
         }
         let completed = task.status.state == TaskState::Complete;
-        counts.completed += u64::from(completed && iteration.is_some());
+        if completed && iteration.is_some() {
+            done.extend(Place::of(task));
+        }
         counts.running += u64::from(task.status.state == TaskState::Running);
         let wanted =
             task.desired == TaskState::Running || task.desired == TaskState::Complete && !completed;
@@ -108,6 +113,7 @@ pub fn counts(state: &State, service: &Service) -> ServiceCounts {
         }
         ServiceMode::Global | ServiceMode::GlobalJob => {}
     }
+    counts.completed = done.len() as u64;
     counts
 }
 

@@ -223,12 +223,23 @@ fn promote(board: &mut Board<'_>, place: Place) {
             continue;
         }
         match task.history.not_before {
+            _ if is_done(board, place, &task) => board.set_desired(task.id, TaskState::Remove),
             Some(at) if at > board.now() => board.wake(at, Some(place)),
             _ if board.is_stopping(place) => {}
             _ if !board.gate().is_empty() && !update::is_dirty(board, &task) => {}
             _ => board.set_desired(task.id, goal(&task)),
         }
     }
+}
+
+/// Whether what a task of a job was made for is done: one that was told to stop came to its end all the same.
+fn is_done(board: &Board<'_>, place: Place, task: &Task) -> bool {
+    let is_same = |other: &&Arc<Task>| other.job_iteration == task.job_iteration;
+    task.job_iteration.is_some()
+        && board
+            .tasks_in(place)
+            .filter(is_same)
+            .any(|other| other.status.state == TaskState::Complete)
 }
 
 /// How far a task shall go in the end.
