@@ -68,8 +68,6 @@ pub struct Making<'a> {
     pub clock: &'a NodeClock,
     /// All nodes'.
     pub network: &'a Network,
-    /// A directory on the real disk, for the names of files only.
-    pub directory: &'a Path,
     /// The run's bug.
     pub planted: Planted,
     /// Of the run.
@@ -87,14 +85,13 @@ impl Node {
     /// # Errors
     /// When its certificate cannot be stored.
     pub fn new(making: Making<'_>) -> anyhow::Result<Self> {
-        let Making { number, id, stored, seed, clock, network, directory, planted, settings } =
-            making;
+        let Making { number, id, stored, seed, clock, network, planted, settings } = making;
         let random: SharedRandom = Arc::new(SeededRandom::new(seed ^ (u64::from(number) << 40)));
-        let directory = directory.join(number.to_string());
+        let directory = Path::new("/node");
         // Certificates are on a disk of their own: what becomes of them after a crash has its own tests.
         let disk = MemoryDisk::new();
-        shoal_base::Disk::create_directory(&disk, &directory)?;
-        let files = NodeFiles::open(&directory, Arc::new(disk), random.clone())?;
+        shoal_base::Disk::create_directory(&disk, directory)?;
+        let files = NodeFiles::open(directory, Arc::new(disk), random.clone())?;
         files.save(&stored, None)?;
         Ok(Self {
             number,

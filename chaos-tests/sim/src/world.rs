@@ -131,7 +131,6 @@ pub struct World {
     post: Tasks,
     /// The network of the cluster that services join.
     pub overlay: ClusterNetworkId,
-    _directory: tempfile::TempDir,
 }
 
 /// How a world is made.
@@ -241,7 +240,6 @@ impl World {
         let network = Network::new(numbers.next());
         let raft = plan.settings.raft();
         let cluster = cluster(ClusterId::from_bytes(id(&mut numbers)), raft, &clock, &random)?;
-        let directory = tempfile::tempdir()?;
         let trace = Trace::new(plan.print);
         let (mut managers, mut workers, mut objects) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=MANAGERS + WORKERS {
@@ -256,7 +254,6 @@ impl World {
                 seed: plan.seed,
                 clock: &clock,
                 network: &network,
-                directory: directory.path(),
                 planted: plan.planted,
                 settings: plan.settings,
             };
@@ -283,7 +280,6 @@ impl World {
             tasks: Tasks::new(),
             post: Tasks::new(),
             overlay,
-            _directory: directory,
         });
         let network = world.network.clone();
         world.post.spawn(TaskKind::Request, async move { network.deliver().await });

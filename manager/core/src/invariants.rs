@@ -259,7 +259,7 @@ mod tests {
     use crate::store::{Change, Transaction};
 
     /// What is said of a service whose only task runs with a spec of before, while its update stands so.
-    fn verdict(update: UpdateState) -> Verdict {
+    fn verdict(update: UpdateState, failed: u32) -> Verdict {
         let now = Timestamp::from_nanos(1);
         let mut service = samples::service(1, "web");
         service.spec.mode = ServiceMode::Replicated { replicas: Some(1) };
@@ -269,7 +269,7 @@ mod tests {
             completed: None,
             message: String::new(),
             total: 1,
-            failed: 1,
+            failed,
             progressed: now,
         });
         let mut task = samples::task(2, 1, 1);
@@ -286,10 +286,12 @@ mod tests {
 
     #[test]
     fn an_old_spec_runs_only_while_its_update_is_paused() {
-        assert_eq!(verdict(UpdateState::Paused), Ok(()));
-        assert_eq!(verdict(UpdateState::RollbackPaused), Ok(()));
-        let broken = verdict(UpdateState::Completed).unwrap_err();
-        assert!(broken.what.starts_with("web: an old spec runs: \"old\""), "{broken}");
+        assert_eq!(verdict(UpdateState::Paused, 1), Ok(()));
+        assert_eq!(verdict(UpdateState::RollbackPaused, 1), Ok(()));
+        for (update, failed) in [(UpdateState::Completed, 1), (UpdateState::Paused, 0)] {
+            let broken = verdict(update, failed).unwrap_err();
+            assert!(broken.what.starts_with("web: an old spec runs: \"old\""), "{broken}");
+        }
     }
 
     /// What is said of a node with two devices and 100 bytes, whose tasks were given so many devices and reserve so many

@@ -4,7 +4,7 @@
 //! count.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -35,12 +35,16 @@ impl Journal {
         Self(None)
     }
 
-    /// Opens it, and says what is known.
+    /// Opens it for this process alone, and says what is known.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// When it cannot be read or written, or another process has it open.
     pub(super) fn open(path: &Path, run: &str) -> io::Result<(Self, BTreeMap<u64, Report>)> {
         let mut file = File::options().create(true).append(true).read(true).open(path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another run writes it"),
+            TryLockError::Error(error) => error,
+        })?;
         let text = io::read_to_string(&file)?;
         // The last line of a run that was killed may be half there.
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
@@ -78,6 +82,17 @@ mod tests {
     }
 
     #[test]
+    fn two_runs_do_not_share_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let first = Journal::open(&path, "a").unwrap();
+        let error = Journal::open(&path, "a").unwrap_err();
+        assert_eq!(error.to_string(), "another run writes it");
+        drop(first);
+        assert!(Journal::open(&path, "a").is_ok());
+    }
+
+    #[test]
     fn half_a_line_says_nothing_and_spoils_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
@@ -86,6 +101,7 @@ mod tests {
         let (mut journal, known) = Journal::open(&path, "a").unwrap();
         assert_eq!(known.into_keys().collect::<Vec<_>>(), [1]);
         journal.add(&Report::ended(2, "over")).unwrap();
+        drop(journal);
         let (_, known) = Journal::open(&path, "a").unwrap();
         assert_eq!(known.into_keys().collect::<Vec<_>>(), [1, 2]);
     }
