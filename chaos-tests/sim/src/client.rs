@@ -12,6 +12,7 @@ use shoal_manager::assembly::Manager;
 use shoal_manager::control::Error;
 use shoal_model::ErrorKind;
 use shoal_model::cluster::request::ServiceUpdate;
+use shoal_model::cluster::service::UpdateState;
 use shoal_model::cluster::{Annotations, SecretSpec, ServiceSpec};
 use shoal_model::error::Classified as _;
 
@@ -264,7 +265,8 @@ impl Client {
         true
     }
 
-    /// Changes its services that may never run to such that must. All live and no way is cut: it must be possible.
+    /// Changes its services that may never run, or whose update stands still as a task failed, to such that must run. All
+    /// live and no way is cut: it must be possible.
     pub async fn repair(&mut self) {
         let services: Vec<_> = self.services.keys().cloned().collect();
         for name in services {
@@ -286,10 +288,14 @@ impl Client {
         if !self.read_service(&life, name).await {
             return false;
         }
-        let Some(old) = self.services[name].known().filter(|wish| wish.is_hopeless()).cloned()
-        else {
-            return true;
+        let Some(old) = self.services[name].known().cloned() else { return true };
+        let Some(Ok(view)) = self.call(&life, life.process.control.service(name)).await else {
+            return false;
         };
+        let update = view.service.update.as_ref().map(|update| update.state);
+        if !old.is_hopeless() && update != Some(UpdateState::Paused) {
+            return true;
+        }
         self.made += 1;
         let wish = old.plain(self.owner(name), self.made);
         let spec = self.spec(name, &wish);

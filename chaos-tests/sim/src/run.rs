@@ -35,6 +35,9 @@ const LIVENESS: Duration = Duration::from_secs(180);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// After so many of these looks the users look whether something keeps their services from running.
+const LOOKS_OF_USERS: u32 = 40;
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -209,11 +212,13 @@ async fn simulate(options: &Options) -> anyhow::Result<Outcome> {
 
 /// Nothing goes wrong any more: the cluster must come to what the specs ask for, with all that was acknowledged.
 async fn finish(world: &Arc<World>, mut clients: Vec<Client>) {
-    for client in &mut clients {
-        client.repair().await;
-    }
     let deadline = world.trace.now() + LIVENESS;
-    loop {
+    for look in 0_u32.. {
+        if look.is_multiple_of(LOOKS_OF_USERS) {
+            for client in &mut clients {
+                client.repair().await;
+            }
+        }
         pass(LOOK).await;
         let verdict = converged::check(world);
         if verdict.is_ok() {

@@ -149,9 +149,10 @@ impl Wish {
         Self::new(owner, made, demand, replicas)
     }
 
-    /// One without demands in the place of this one.
+    /// One without demands in the place of this one. A job stays one.
     pub(crate) fn plain(&self, owner: Owner, made: u64) -> Self {
-        Self::new(owner, made, Demand::Plain, self.replicas)
+        let demand = if self.demand == Demand::Job { Demand::Job } else { Demand::Plain };
+        Self::new(owner, made, demand, self.replicas)
     }
 
     fn new(owner: Owner, made: u64, demand: Demand, replicas: Option<u64>) -> Self {
