@@ -265,8 +265,8 @@ impl Client {
         true
     }
 
-    /// Changes its services that may never run, or whose update stands still as a task failed, to such that must run. All
-    /// live and no way is cut: it must be possible.
+    /// Changes its services that may never run, have no endpoint, or whose update stands still as a task failed, to such that
+    /// must run. All live and no way is cut: it must be possible.
     pub async fn repair(&mut self) {
         let services: Vec<_> = self.services.keys().cloned().collect();
         for name in services {
@@ -293,7 +293,9 @@ impl Client {
             return false;
         };
         let update = view.service.update.as_ref().map(|update| update.state);
-        if !old.is_hopeless() && update != Some(UpdateState::Paused) {
+        // Two users who asked for a port at the same time were both told that they have it.
+        let has_endpoint = view.service.endpoint_error.is_empty();
+        if !old.is_hopeless() && update != Some(UpdateState::Paused) && has_endpoint {
             return true;
         }
         self.made += 1;
