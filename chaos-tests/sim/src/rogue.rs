@@ -8,7 +8,7 @@ use shoal_manager_core::store::Txn;
 use shoal_model::cluster::node::{Availability, NodeState};
 use shoal_model::cluster::service::{Endpoint, PublishMode};
 use shoal_model::cluster::task::{Reservations, ResourceRequirements, Slot};
-use shoal_model::cluster::{Service, Task, TaskId, TaskState};
+use shoal_model::cluster::{NodeId, Service, Task, TaskId, TaskState};
 
 use crate::planted::Bug;
 use crate::time::pass;
@@ -52,6 +52,21 @@ fn another(id: TaskId) -> TaskId {
     TaskId::from_bytes(id)
 }
 
+/// Gives a node another task like this one, in a place that nobody has, so that nothing else is wrong with it.
+fn assign_another(txn: &mut Txn, mut task: Task, node: NodeId) -> Result<(), store::Error> {
+    task.id = another(task.id);
+    task.slot = NOBODYS;
+    task.networks.clear();
+    task.generic.clear();
+    task.node = None;
+    task.status.state = TaskState::Pending;
+    txn.put_task(task.clone())?;
+    task.node = Some(node);
+    task.status.state = TaskState::Assigned;
+    txn.put_task(task)?;
+    Ok(())
+}
+
 fn change(txn: &mut Txn, bug: Bug) -> Result<(), store::Error> {
     let runs =
         |task: &Task| task.status.state == TaskState::Running && task.desired == TaskState::Running;
@@ -75,18 +90,9 @@ fn change(txn: &mut Txn, bug: Bug) -> Result<(), store::Error> {
         Bug::WrongNode => {
             let drained = txn.nodes().find(|node| node.spec.availability == Availability::Drain);
             let Some(node) = drained.map(|node| node.id) else { return Ok(()) };
-            // A place that nobody has, so that nothing else is wrong with it.
             let replica = |task: &Task| runs(task) && task.slot != Slot(0);
-            let Some(mut task) = task(txn, replica) else { return Ok(()) };
-            task.id = another(task.id);
-            task.slot = NOBODYS;
-            task.node = None;
-            task.networks.clear();
-            task.status.state = TaskState::Pending;
-            txn.put_task(task.clone())?;
-            task.node = Some(node);
-            task.status.state = TaskState::Assigned;
-            txn.put_task(task)?;
+            let Some(task) = task(txn, replica) else { return Ok(()) };
+            assign_another(txn, task, node)?;
         }
         Bug::LostRestartCount => {
             let restarted = |task: &Task| runs(task) && !task.history.attempts.is_empty();
@@ -121,17 +127,8 @@ fn change(txn: &mut Txn, bug: Bug) -> Result<(), store::Error> {
                 reservations: Some(reservations),
                 ..ResourceRequirements::default()
             });
-            task.id = another(task.id);
-            task.slot = NOBODYS;
             task.spec = Arc::new(spec);
-            task.networks.clear();
-            task.generic.clear();
-            task.node = None;
-            task.status.state = TaskState::Pending;
-            txn.put_task(task.clone())?;
-            task.node = Some(node);
-            task.status.state = TaskState::Assigned;
-            txn.put_task(task)?;
+            assign_another(txn, task, node)?;
         }
         Bug::PublishedTwice => {
             let publishes = |service: &Service| {
